@@ -1,0 +1,176 @@
+"""Durable execution in Python: a workflow is a generator of effects, driven over a journal.
+
+``import replay`` loads what is needed to write workflows; engines and stores load when they are named.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
+from replay.authoring.effects import (
+    Callback,
+    annotate,
+    callback,
+    cancel,
+    continue_as_new,
+    gather,
+    info,
+    join,
+    log,
+    now,
+    on_update,
+    patched,
+    publish,
+    race,
+    random,
+    savepoint,
+    send_signal,
+    set_state,
+    set_tags,
+    shield,
+    signal,
+    sleep,
+    spawn,
+    start_child,
+    timeout,
+    uuid,
+)
+from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
+from replay.authoring.step_context import StepInfo, step_info
+from replay.errors import (
+    BudgetExceeded,
+    CallbackFailed,
+    Cancelled,
+    ChildFailed,
+    DefinitionError,
+    EffectError,
+    InvalidRequest,
+    JournalDamaged,
+    LeaseLost,
+    NonDeterminismError,
+    PayloadError,
+    PayloadTooLarge,
+    ReplayError,
+    RequestError,
+    RunClosed,
+    RunExists,
+    RunFailed,
+    SchemaMismatch,
+    StepFailed,
+    StepInterrupted,
+    StoreError,
+    StoreUnavailable,
+    TimedOut,
+    UnknownName,
+    UnknownRun,
+    UnknownScheme,
+    UpdateRefused,
+    WaitTimedOut,
+    WorkflowError,
+)
+from replay.model.about import RunInfo
+from replay.model.codec import upcaster
+from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
+from replay.model.events import Event
+from replay.model.retry import Retry
+
+if TYPE_CHECKING:
+    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+
+__version__ = "0.1.0"
+_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(importlib.import_module(_LATE[name]), name)
+    message = f"module 'replay' has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+__all__ = [
+    "BudgetExceeded",
+    "Call",
+    "Callback",
+    "CallbackFailed",
+    "Cancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "Client",
+    "CompensationFailed",
+    "DefinitionError",
+    "Effect",
+    "EffectError",
+    "Engine",
+    "Event",
+    "Handle",
+    "InvalidRequest",
+    "JournalDamaged",
+    "LeaseLost",
+    "NonDeterminismError",
+    "PayloadError",
+    "PayloadTooLarge",
+    "ReplayError",
+    "ReplayReport",
+    "Reply",
+    "RequestError",
+    "Retry",
+    "RunClosed",
+    "RunExists",
+    "RunFailed",
+    "RunInfo",
+    "Saga",
+    "SchemaMismatch",
+    "Spawned",
+    "Start",
+    "Step",
+    "StepFailed",
+    "StepFunction",
+    "StepInfo",
+    "StepInterrupted",
+    "StoreError",
+    "StoreUnavailable",
+    "TimedOut",
+    "UnknownName",
+    "UnknownRun",
+    "UnknownScheme",
+    "UpdateRefused",
+    "WaitTimedOut",
+    "Workflow",
+    "WorkflowError",
+    "WorkflowFunction",
+    "annotate",
+    "callback",
+    "cancel",
+    "continue_as_new",
+    "gather",
+    "info",
+    "join",
+    "log",
+    "now",
+    "on_update",
+    "patched",
+    "poll",
+    "publish",
+    "race",
+    "random",
+    "run",
+    "saga",
+    "savepoint",
+    "send_signal",
+    "set_state",
+    "set_tags",
+    "shield",
+    "signal",
+    "sleep",
+    "spawn",
+    "start_child",
+    "step",
+    "step_info",
+    "timeout",
+    "upcaster",
+    "uuid",
+    "workflow",
+]

@@ -1,0 +1,1 @@
+"""What a user writes: ``@step``, ``@workflow``, and the functions that build effects."""

@@ -1,0 +1,25 @@
+"""What comes with replay, registered through the same hooks as any plugin; each backend loads when it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from replay.hooks import Clock, Store, StoreFactory, hookimpl
+
+
+def _memory(url: str, *, clock: Clock | None = None) -> Store:
+    from replay.store.memory import open_memory
+
+    return open_memory(url, clock=clock)
+
+
+def _sqlite(url: str, *, clock: Clock | None = None) -> Store:
+    from replay.store.sqlite import open_sqlite
+
+    return open_sqlite(url, clock=clock)
+
+
+@hookimpl
+def replay_stores() -> Mapping[str, StoreFactory]:
+    """The reference, and the embedded default."""
+    return {"memory": _memory, "sqlite": _sqlite}

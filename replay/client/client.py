@@ -1,0 +1,368 @@
+"""A client that only asks: it starts runs, sends messages and reads, over any store. Workers elsewhere do the work."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple, Self, TypeVar, overload
+
+from replay.authoring.effects import CALLBACK
+from replay.client import travel
+from replay.client.handle import Handle
+from replay.engine.live import new_run
+from replay.engine.worker import ending
+from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, StoreError, UnknownName
+from replay.hooks import open_store
+from replay.model.codec import from_json, payload_codec, to_json
+from replay.model.effects import Call, WorkflowSpec
+from replay.model.journal import Started
+from replay.model.names import SECOND
+from replay.store.contract import CLOSED, Clock, Created, Entry, Filter, Message, NewRun, Page, Posted, Run, RunKey, Store
+
+R = TypeVar("R")
+NAME_LIMIT: Final = 512
+"""Characters of an id, a queue or a name."""
+PATIENCE: Final = 0.5
+"""Seconds between two looks at runs that somebody waits for, when the store says nothing."""
+
+
+class Start(NamedTuple):
+    """One run of ``start_many``."""
+
+    call: Call[Any]
+    id: str
+
+
+class Client:
+    """Ask about runs, start them, and send them messages.
+
+    Args:
+        store: A store, or its URL.
+        namespace: Whose runs.
+        max_payload: The largest input or message allowed, in bytes.
+        clock: The time, microseconds UTC; None for the store's own.
+    """
+
+    def __init__(
+        self,
+        store: str | Store,
+        *,
+        namespace: str = "default",
+        max_payload: int = 16 * 1024 * 1024,
+        clock: Clock | None = None,
+    ) -> None:
+        self._owned = isinstance(store, str)
+        self.store: Store = open_store(store, clock=clock) if isinstance(store, str) else store
+        self.namespace = require_name(namespace, "namespace")
+        self.max_payload = max_payload
+        self._watch: _Watch | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store when it was opened here."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._owned:
+            self.store.close()
+
+    # ---- starting -------------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        call: Call[R],
+        *,
+        id: str | None = None,
+        delay: float | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+    ) -> Handle[R]:
+        """Start a run; starting the same id with the same input again is the same run.
+
+        Args:
+            call: A call of a workflow, such as ``order(cart)``.
+            id: Its id; by default one that nobody else has.
+            delay: Seconds before it may begin.
+            deadline: Seconds after which it is cancelled, its children too.
+            tags: Words to find it by.
+            queue: Whose workers drive it.
+            priority: Higher first.
+
+        Raises:
+            RunExists: The id is taken by a run of another workflow or with other input.
+            InvalidRequest: It was given no call of a workflow, or an argument does not fit.
+            PayloadTooLarge: The input is larger than allowed.
+        """
+        given: dict[str, Any] = {"tags": tags, "queue": queue, "priority": priority}
+        given["delay"] = None if delay is None else round(delay * SECOND)
+        given["deadline"] = None if deadline is None else round(deadline * SECOND)
+        changes = {key: value for key, value in given.items() if value is not None}
+        require_call(call)
+        return self.start_many([Start(call.options(**changes) if changes else call, id or "")])[0]
+
+    def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
+        """Start many runs at once, in as few commits as the store can.
+
+        Raises:
+            RunExists: An id is taken; the others have been started.
+        """
+        now = self.store.now()
+        runs = [self._new(start, now) for start in starts]
+        specs = [start.call.spec for start in starts]
+        answers = self.create(runs, specs)
+        for run, answer in zip(runs, answers, strict=True):
+            if not answer.new and answer.run.digest != run.digest:
+                raise RunExists(run.key.id, f"{answer.run.workflow} {answer.run.digest}", f"{run.workflow} {run.digest}")
+        return [Handle(self, run.key, spec) for run, spec in zip(runs, specs, strict=True)]
+
+    def _new(self, start: Start, now: int) -> NewRun:
+        call = require_call(start.call)
+        if len(call.payload) > self.max_payload:
+            raise PayloadTooLarge(f"input of workflow {call.name}", len(call.payload), self.max_payload)
+        options = call.options_
+        identity = require_name(start.id or options.id or self.fresh_id(), "id")
+        begin = Started(
+            workflow=call.name,
+            version=call.spec.version,
+            input=call.payload,
+            seed=identity,
+            namespace=self.namespace,
+            patches=tuple(sorted(call.spec.patches)),
+            deadline=None if options.deadline is None else now + options.deadline,
+            tags={require_name(key, "tag"): str(value) for key, value in options.tags.items()},
+        )
+        return new_run(
+            RunKey(self.namespace, identity),
+            begin,
+            at=now,
+            queue=require_name(options.queue or "default", "queue"),
+            priority=options.priority,
+            ready_at=now + options.delay if options.delay else 0,
+        )
+
+    def create(self, runs: Sequence[NewRun], specs: Sequence[WorkflowSpec]) -> list[Created]:
+        """Create prepared runs, such as forks and imports."""
+        del specs
+        return self.store.create(runs)
+
+    # ---- asking -----------------------------------------------------------------------------------------------------------
+
+    @overload
+    def get(self, id: str) -> Handle[Any]: ...
+    @overload
+    def get(self, id: str, workflow: WorkflowSpec) -> Handle[Any]: ...
+    def get(self, id: str, workflow: WorkflowSpec | None = None) -> Handle[Any]:
+        """A handle on a run; nothing is asked yet."""
+        return Handle(self, RunKey(self.namespace, require_name(id, "id")), workflow)
+
+    def find(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | Sequence[str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        created_after: int | None = None,
+        created_before: int | None = None,
+        prefix: str | None = None,
+        parent: str | None = None,
+        limit: int = 100,
+        cursor: str = "",
+    ) -> Page:
+        """Runs that match, newest first, in pages.
+
+        Args:
+            workflow: Name of the workflow.
+            status: One status or several.
+            tags: All of these.
+            created_after: Microseconds UTC, inclusive.
+            created_before: Microseconds UTC, exclusive.
+            prefix: What the id begins with.
+            parent: Children of this run.
+            limit: How many at most.
+            cursor: Where the last page ended.
+        """
+        query = Filter(
+            namespace=self.namespace,
+            workflow=workflow,
+            statuses=(status,) if isinstance(status, str) else status,
+            tags=tags or {},
+            created_after=created_after,
+            created_before=created_before,
+            prefix=prefix,
+            parent=parent,
+        )
+        return self.store.find(query, limit=limit, cursor=cursor)
+
+    def read(self, topic: str, *, after: int = 0, limit: int = 1_000) -> list[Entry]:
+        """Entries of a topic (``publish``) after an offset, oldest first."""
+        return self.store.read(self.namespace, topic, after=after, limit=limit)
+
+    def spec_for(self, workflow: str, version: str = "") -> WorkflowSpec:
+        """The workflow of that name, as imported in this process.
+
+        Raises:
+            UnknownName: There is none.
+        """
+        return travel.spec_for(workflow, version)
+
+    def ending(self, key: RunKey) -> Future[tuple[str, bytes]]:
+        """A future of how a run ends: status and payload of its closing event."""
+        with self._lock:
+            if self._watch is None:
+                self._watch = _Watch(self.store)
+        return self._watch.future(key)
+
+    # ---- telling ------------------------------------------------------------------------------------------------------------
+
+    def post(self, messages: Sequence[Message]) -> list[Posted]:
+        """Leave messages for runs."""
+        return self.store.post(messages)
+
+    def answer(self, token: str, value: Any = None) -> None:
+        """Answer a callback with a value.
+
+        Raises:
+            InvalidRequest: It is no token.
+            UnknownRun: There is no such run.
+            RunClosed: The run has ended.
+        """
+        self._call_back(token, {"value": _plain(value, f"answer of callback {token}")})
+
+    def fail(self, token: str, error: str) -> None:
+        """Answer a callback with a failure."""
+        self._call_back(token, {"error": error})
+
+    def _call_back(self, token: str, outcome: dict[str, Any]) -> None:
+        run, separator, name = token.rpartition("#")
+        if not separator or not run or not name:
+            raise InvalidRequest("callback token", f"{token!r} is none", "pass the token that `callback()` made, unchanged")
+        self.get(run).signal(CALLBACK + name, outcome, id=f"{CALLBACK}{name}")
+
+    def encode(self, value: Any, where: str) -> bytes:
+        """A message's bytes.
+
+        Raises:
+            PayloadError: It cannot be encoded.
+            PayloadTooLarge: It is larger than allowed.
+        """
+        payload = to_json(_plain(value, where))
+        if len(payload) > self.max_payload:
+            raise PayloadTooLarge(where, len(payload), self.max_payload)
+        return payload
+
+    def encode_signal(self, handle: Handle[Any], name: str, value: Any) -> bytes:
+        """A signal's bytes, checked against the type that its workflow declares."""
+        where = f"signal {name!r}"
+        try:
+            declared = getattr(handle.spec(), "signals", {})
+        except UnknownName:
+            declared = {}
+        if name in declared:
+            payload: bytes = declared[name].encode(value, where)
+            return payload
+        return self.encode(value, where)
+
+    def fresh_id(self) -> str:
+        """An id that nobody else has."""
+        return uuid.uuid4().hex
+
+
+class _Watch:
+    """Looks after runs that somebody waits for: one thread, one question for all of them whenever the store has changed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[RunKey, list[Future[tuple[str, bytes]]]] = {}
+        self._lock = threading.Condition()
+        self._open = True
+        threading.Thread(target=self._look, name="replay-watch", daemon=True).start()
+
+    def future(self, key: RunKey) -> Future[tuple[str, bytes]]:
+        """A future of how a run ends."""
+        made: Future[tuple[str, bytes]] = Future()
+        with self._lock:
+            self._waiting.setdefault(key, []).append(made)
+            self._lock.notify()
+        return made
+
+    def close(self) -> None:
+        """Stop looking."""
+        with self._lock:
+            self._open = False
+            self._lock.notify()
+
+    def _look(self) -> None:
+        seen = 0
+        while True:
+            with self._lock:
+                while not self._waiting and self._open:
+                    self._lock.wait()
+                if not self._open:
+                    return
+                keys = list(self._waiting)
+            try:
+                for start in range(0, len(keys), 500):
+                    some = keys[start : start + 500]
+                    for key, run in zip(some, self._store.get(some), strict=True):
+                        if run is None or run.status in CLOSED or run.status == "stuck":
+                            self._tell(key, run)
+                if self._waiting:
+                    seen = self._store.wait(seen, PATIENCE)
+            except StoreError as error:
+                self._fail(error)
+
+    def _tell(self, key: RunKey, run: Run | None) -> None:
+        with self._lock:
+            futures = self._waiting.pop(key, [])
+        for future in futures:
+            if not future.done():
+                future.set_result(ending(run))
+
+    def _fail(self, error: StoreError) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for futures in waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+
+
+def require_call(call: Any) -> Call[Any]:
+    """What is started must be a call of a workflow.
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    if not isinstance(call, Call):
+        raise InvalidRequest(
+            "start", f"{call!r} is no call of a workflow", "write engine.start(order(cart)) with @workflow above order"
+        )
+    return call
+
+
+def require_name(name: str, what: str) -> str:
+    """A name must be a text of reasonable length, without control characters.
+
+    Raises:
+        InvalidRequest: It is not.
+    """
+    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or any(ord(char) < 32 for char in name):
+        raise InvalidRequest(what, f"{name!r} is no name", f"use 1 to {NAME_LIMIT} printable characters")
+    return name
+
+
+def _plain(value: Any, where: str) -> Any:
+    """A value as JSON: typed values are spelt by their own class."""
+    kind = type(value)
+    if value is None or kind in {bool, int, float, str, list, tuple, dict}:
+        return value
+    return from_json(payload_codec(kind).encode(value, where))

@@ -1,0 +1,225 @@
+"""A client that also works: an engine in this process, in a thread of its own.
+
+Rule 1: requests of this process go through the engine's inbox, so that they share its commits and its connection.
+Rule 2: the engine's thread never waits for a user's code; steps run elsewhere.
+Rule 3: leaving gives everything back: what runs may come to its end for ``grace`` seconds, what waits is parked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+from replay.authoring.definitions import WorkflowFunction
+from replay.client.client import Client, require_name
+from replay.engine.identity import release_orphans, worker_name
+from replay.engine.observers import Observer, Observers
+from replay.engine.pool import Executor, Pool
+from replay.engine.worker import PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
+from replay.errors import DefinitionError, InvalidRequest, StoreError
+from replay.hooks import plugins
+from replay.model.effects import Call, WorkflowSpec
+from replay.model.names import SECOND
+from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKey, Store
+
+R = TypeVar("R")
+DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
+"""The embedded default: a file beside the program."""
+
+
+class Engine(Client):
+    """Drive workflows in this process, over any store.
+
+    Args:
+        store: A store, or its URL; by default ``REPLAY_STORE`` of the environment, else SQLite at ``.replay/replay.db``.
+        namespace: Whose runs it drives.
+        workflows: What it offers; None for every decorated workflow that has been imported.
+        queues: Which queues it serves.
+        concurrency: How many runs it holds in memory at most.
+        threads: How many plain steps run at once.
+        steps: How many attempts of steps, coroutines included, are under way at most.
+        ttl: Length of a lease, in seconds; how long a dead machine's runs wait for another.
+        poll: How often it asks the store without being told to, in seconds.
+        grace: How long steps may go on when the engine is left, in seconds.
+        max_payload: The largest payload allowed in a journal, in bytes.
+        observers: Whom to tell what it does, besides those of plugins.
+        clock: The time, microseconds UTC; None for the store's own.
+        executor: Where steps run; None for a pool of its own.
+
+    Raises:
+        DefinitionError: ``workflows`` holds something else than workflows, or two of one name and version.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        namespace: str = "default",
+        workflows: Iterable[WorkflowFunction[..., Any]] | None = None,
+        queues: Sequence[str] = ("default",),
+        concurrency: int = 1_000,
+        threads: int = 32,
+        steps: int = 256,
+        ttl: float = 15.0,
+        poll: float = 1.0,
+        grace: float = 10.0,
+        max_payload: int = 16 * 1024 * 1024,
+        observers: Iterable[Observer] = (),
+        clock: Clock | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        offered = None if workflows is None else _offered(workflows)
+        if isinstance(queues, str) or not queues:
+            raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
+        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0:
+            raise InvalidRequest("Engine", "concurrency, threads, steps, ttl and poll must be positive")
+        settings = Settings(
+            namespace=require_name(namespace, "namespace"),
+            queues=tuple(require_name(name, "queue") for name in queues),
+            concurrency=concurrency,
+            steps=steps,
+            ttl=ttl,
+            poll=poll,
+            max_payload=max_payload,
+        )
+        super().__init__(
+            store if store is not None else os.environ.get("REPLAY_STORE", DEFAULT_STORE),
+            namespace=namespace,
+            max_payload=max_payload,
+            clock=clock,
+        )
+        heard = [observer for found in plugins().hook.replay_observers() for observer in found]
+        self.grace = grace
+        self.executor = executor or Pool(threads)
+        self.worker = Worker(
+            self.store,
+            name=worker_name(),
+            executor=self.executor,
+            settings=settings,
+            workflows=offered,
+            observers=Observers([*heard, *observers]),
+        )
+        self._armed = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._waker = threading.Thread(target=self._wake, name="replay-waker", daemon=True)
+        self._thread.start()
+        self._waker.start()
+
+    # ---- requests go through the inbox ------------------------------------------------------------------------------------
+
+    def create(self, runs: Sequence[NewRun], specs: Sequence[WorkflowSpec]) -> list[Created]:
+        """Create prepared runs; those that this engine offers begin at once."""
+        future: Future[list[Created]] = Future()
+        self._put(StartRequest(runs, specs, future))
+        return future.result()
+
+    def post(self, messages: Sequence[Message]) -> list[Posted]:
+        """Leave messages for runs."""
+        future: Future[list[Posted]] = Future()
+        self._put(PostRequest(messages, future))
+        return future.result()
+
+    def ending(self, key: RunKey) -> Future[tuple[str, bytes]]:
+        """A future of how a run ends."""
+        future: Future[tuple[str, bytes]] = Future()
+        self._put(WaitRequest(key, future))
+        return future
+
+    def spec_for(self, workflow: str, version: str = "") -> WorkflowSpec:
+        """The workflow of that name that this engine offers, or that has been imported."""
+        found = self.worker._spec(workflow, version)  # noqa: SLF001 - the engine's own worker
+        return found if found is not None else super().spec_for(workflow, version)
+
+    def _put(self, item: Any) -> None:
+        if self._ended.is_set():
+            raise InvalidRequest("engine", "it is closed", "open another one")
+        self.worker.inbox.put(item)
+
+    # ---- its threads --------------------------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        worker = self.worker
+        try:
+            release_orphans(self.store, self.namespace)
+        except StoreError as error:
+            logger.warning("could not look for runs of dead workers: %s", error)
+        while not worker.stopped:
+            try:
+                patience = worker.patience()
+                if patience > 0:
+                    self._armed.set()
+                worker.pump(patience)
+            except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
+                logger.exception("the engine's round failed; its runs are read again")
+                worker.forget_all()
+                time.sleep(0.1)
+        self._ended.set()
+        self._armed.set()
+
+    def _wake(self) -> None:
+        """Tell the engine when something may have changed in the store; armed anew each time the engine has nothing to do."""
+        seen = 0
+        while not self._ended.is_set():
+            self._armed.wait()
+            self._armed.clear()
+            try:
+                before, seen = seen, self.store.wait(seen, self.worker.settings.poll)
+            except Exception as error:  # noqa: BLE001 - border: a store that is closed or gone; polling goes on
+                if not self._ended.is_set():
+                    logger.debug("waiting for the store failed: %s", error)
+                    time.sleep(0.1)
+                continue
+            if seen != before:
+                self.worker.inbox.put(Wake())
+
+    def drain(self, grace: float | None = None) -> None:
+        """Take no more runs, let steps come to their end for some seconds, and give everything back."""
+        patience = self.grace if grace is None else grace
+        if not self._ended.is_set():
+            self.worker.inbox.put(Stop(self.store.now() + round(patience * SECOND)))
+            self._ended.wait(patience + 30)
+
+    def close(self) -> None:
+        """Drain, and let go of the store when it was opened here."""
+        self.drain()
+        self._thread.join(5)
+        self._armed.set()
+        self._waker.join(self.worker.settings.poll + 5)
+        self.executor.close()
+        super().close()
+
+
+def _offered(workflows: Iterable[WorkflowFunction[..., Any]]) -> dict[tuple[str, str], WorkflowSpec]:
+    offered: dict[tuple[str, str], WorkflowSpec] = {}
+    for workflow in workflows:
+        if not isinstance(workflow, WorkflowFunction):
+            raise DefinitionError("workflows=", f"it holds {workflow!r}", "put @workflow above the function")
+        key = (workflow.name, workflow.version)
+        if offered.setdefault(key, workflow) is not workflow:
+            raise DefinitionError(f"workflow {workflow.name}", "two of this name and version are offered", "give one name=…")
+    return offered
+
+
+def run(call: Call[R], *, id: str | None = None, store: str | Store | None = None, timeout: float | None = None) -> R:
+    """Run a workflow to its end in this process; after a crash, the same call with the same id goes on where it was.
+
+    Args:
+        call: A call of a workflow, such as ``order(cart)``.
+        id: Its id; give one, or nothing can find it again after a crash.
+        store: A store or its URL; by default SQLite at ``.replay/replay.db``.
+        timeout: Seconds to wait, or None for ever.
+
+    Raises:
+        RunFailed: It failed, was cancelled or terminated, or is stuck.
+        WaitTimedOut: Patience ended first; the same call goes on later.
+    """
+    with Engine(store) as engine:
+        return engine.start(call, id=id).result(timeout)
+
+
+__all__ = ["DEFAULT_STORE", "Engine", "run"]

@@ -1,0 +1,340 @@
+"""A run, seen from outside.
+
+Everything here is a call of the store or a message to the run; what waits can be waited for from a thread (``handle.result()``) or
+from asyncio (``await handle``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from replay.client import travel
+from replay.engine.live import NOTES, REPLY
+from replay.errors import InvalidRequest, RunClosed, RunFailed, UnknownName, UnknownRun, UpdateRefused, WaitTimedOut
+from replay.model.codec import from_json, to_json
+from replay.model.effects import WorkflowSpec
+from replay.model.events import CLOSING, Event
+from replay.model.failure import Failure
+from replay.store.contract import Message, Posted, Run, RunKey
+
+if TYPE_CHECKING:
+    from replay.client.client import Client
+
+R = TypeVar("R")
+PAGE: Final = 10_000
+"""Events read from a store in one go."""
+
+
+class Reply(Generic[R]):
+    """The reply to an update that was sent: ``reply.result()``, or ``await reply``."""
+
+    def __init__(self, handle: Handle[Any], name: str, message: str) -> None:
+        self._handle = handle
+        self._name = name
+        self._message = message
+
+    def result(self, timeout: float | None = None) -> R:
+        """The workflow's reply.
+
+        Args:
+            timeout: Seconds to wait, or None for ever.
+
+        Raises:
+            UpdateRefused: Its validator refused, or nothing handles the update; the journal holds no trace of it.
+            RunFailed: The handler raised.
+            RunClosed: The run ended before it replied.
+            WaitTimedOut: Patience ended first; the reply can be asked for again.
+        """
+        handle = self._handle
+        client, key = handle.client, handle.key
+        until = None if timeout is None else time.monotonic() + timeout
+        seen = 0
+        while True:
+            said = client.store.read(key.namespace, REPLY + self._message, limit=1)
+            if said:
+                return self._read(from_json(said[0].payload))
+            if not (run := handle.about()).status.startswith(("pending", "running", "waiting", "paused", "stuck")):
+                if client.store.read(key.namespace, REPLY + self._message, limit=1):
+                    continue
+                raise RunClosed(key.id, run.status)
+            if until is not None and time.monotonic() >= until:
+                raise WaitTimedOut(key.id, timeout or 0, run.status)
+            seen = client.store.wait(seen, 0.25 if until is None else max(0.0, min(0.25, until - time.monotonic())))
+
+    def _read(self, said: dict[str, Any]) -> R:
+        if "refused" in said:
+            raise UpdateRefused(self._handle.id, self._name, said["refused"])
+        if "error" in said:
+            failure = Failure.decode(to_json(said["error"]))
+            raise RunFailed(self._handle.id, f"update {self._name} failed", failure.type, failure.message, failure.traceback)
+        return cast("R", said["ok"])
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return asyncio.to_thread(self.result).__await__()
+
+
+class Handle(Generic[R]):
+    """One run, by its id.
+
+    Attributes:
+        client: Whom it asks.
+        key: The run's namespace and id.
+    """
+
+    def __init__(self, client: Client, key: RunKey, spec: WorkflowSpec | None = None) -> None:
+        self.client = client
+        self.key = key
+        self._spec = spec
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.key.id
+
+    def __repr__(self) -> str:
+        return f"<run {self.key.id}>"
+
+    # ---- what it is -----------------------------------------------------------------------------------------------------
+
+    def about(self) -> Run:
+        """Its index entry.
+
+        Raises:
+            UnknownRun: There is no such run.
+        """
+        (run,) = self.client.store.get([self.key])
+        if run is None:
+            raise UnknownRun(self.key.id, self.key.namespace)
+        return run
+
+    @property
+    def status(self) -> str:
+        """``pending``, ``running``, ``waiting``, ``paused``, ``stuck``, or how it ended."""
+        return self.about().status
+
+    def spec(self) -> WorkflowSpec:
+        """Its workflow, as imported in this process.
+
+        Raises:
+            UnknownName: It is not imported here.
+        """
+        if self._spec is None:
+            run = self.about()
+            self._spec = self.client.spec_for(run.workflow, run.version)
+        return self._spec
+
+    def journal(self) -> list[Event]:
+        """All its events.
+
+        Raises:
+            UnknownRun: There is no such run.
+            JournalDamaged: Its journal cannot be trusted.
+        """
+        found: list[Event] = []
+        while True:
+            page = self.client.store.journal(self.key, after=len(found), limit=PAGE)
+            found += page
+            if len(page) < PAGE:
+                break
+        if not found:
+            self.about()
+        return found
+
+    def events(self, *, after: int = 0, timeout: float | None = None) -> Iterator[Event]:
+        """Its events as they come, until it has ended.
+
+        Args:
+            after: Number of the last event already seen.
+            timeout: Seconds without a new event after which it stops, or None for ever.
+        """
+        seen, quiet = 0, time.monotonic()
+        while True:
+            page = self.client.store.journal(self.key, after=after, limit=PAGE)
+            yield from page
+            if page:
+                after, quiet = page[-1].seq, time.monotonic()
+                if page[-1].kind in CLOSING:
+                    return
+                continue
+            self.about()
+            if timeout is not None and time.monotonic() - quiet > timeout:
+                return
+            seen = self.client.store.wait(seen, 0.25)
+
+    def state(self) -> Mapping[str, Any]:
+        """What the run shows, by key (``set_state``)."""
+        return {key: from_json(value) for key, value in self.about().state.items()}
+
+    def notes(self) -> list[dict[str, Any]]:
+        """What the run noted for people (``annotate``), oldest first."""
+        return [from_json(entry.payload) for entry in self.client.store.read(self.key.namespace, NOTES + self.key.id)]
+
+    def savepoints(self) -> list[travel.SavepointView]:
+        """Its savepoints, oldest first."""
+        return travel.savepoints(self.journal())
+
+    def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask the workflow's live variables, as its journal tells them; it also works when the run has ended.
+
+        Args:
+            name: A function registered with ``@workflow_function.query``.
+            *args: For its parameters that are no variables of the workflow, in order.
+            **kwargs: The same, by name.
+
+        Raises:
+            UnknownName: The workflow has no such query.
+            InvalidRequest: A parameter is neither a variable nor given.
+        """
+        spec = self.spec()
+        queries = getattr(spec, "queries", {})
+        if name not in queries:
+            raise UnknownName("query", name, tuple(queries))
+        journal = self.journal()
+        variables = travel.moment_at(spec, self.key.id, journal, len(journal)).variables
+        given = list(args)
+        bound: dict[str, Any] = {}
+        for parameter in inspect.signature(queries[name]).parameters.values():
+            if parameter.name in kwargs:
+                bound[parameter.name] = kwargs[parameter.name]
+            elif parameter.name in variables:
+                bound[parameter.name] = variables[parameter.name]
+            elif given:
+                bound[parameter.name] = given.pop(0)
+            elif parameter.default is parameter.empty:
+                problem = f"the workflow has no variable {parameter.name!r} here"
+                raise InvalidRequest(f"query {name!r}", problem, f"pass it; variables are: {', '.join(variables) or 'none'}")
+        return queries[name](**bound)
+
+    # ---- its result -------------------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait until it has ended.
+
+        Args:
+            timeout: Seconds to wait, or None for ever.
+
+        Raises:
+            RunFailed: It failed, was cancelled or terminated, or is stuck.
+            WaitTimedOut: Patience ended first; the run goes on.
+            UnknownRun: There is no such run.
+        """
+        future = self.client.ending(self.key)
+        try:
+            status, payload = future.result(timeout)
+        except FutureTimeout:
+            future.cancel()
+            raise WaitTimedOut(self.key.id, timeout or 0, self.status) from None
+        return self._read(status, payload)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        future: Future[tuple[str, bytes]] = self.client.ending(self.key)
+        status, payload = yield from asyncio.wrap_future(future).__await__()
+        return self._read(status, payload)
+
+    def _read(self, status: str, payload: bytes) -> R:
+        if status == "unknown":
+            raise UnknownRun(self.key.id, self.key.namespace)
+        if status == "completed":
+            try:
+                spec = self.spec()
+            except UnknownName:
+                return cast("R", from_json(payload))
+            return cast("R", spec.decode(payload))
+        data = from_json(payload) if payload else {}
+        error_type, message = data.get("type", "Cancelled"), data.get("message", data.get("reason", ""))
+        raise RunFailed(self.key.id, status, error_type, message, data.get("traceback", ""))
+
+    # ---- what can be told to it ---------------------------------------------------------------------------------------------
+
+    def signal(self, name: str, value: Any = None, *, id: str | None = None) -> None:
+        """Send a message; it waits until the workflow asks for one of that name.
+
+        Args:
+            name: The message's name.
+            value: Its value; checked here when the workflow declares ``signals={name: type}``.
+            id: Sending the same id again changes nothing.
+
+        Raises:
+            PayloadError: The value cannot be encoded, or is not of the declared type.
+            UnknownRun: There is no such run.
+            RunClosed: The run has ended.
+        """
+        self._post("signal", name, self.client.encode_signal(self, name, value), id)
+
+    def update(self, name: str, value: Any = None, *, id: str | None = None) -> Reply[Any]:
+        """Send a request that the workflow replies to: ``handle.update(…).result()``, or ``await handle.update(…)``."""
+        return Reply(self, name, self._post("update", name, self.client.encode(value, f"argument of update {name!r}"), id))
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask the workflow to stop; it may clean up first, or refuse."""
+        self._post("cancel", "cancel", to_json({"reason": reason}))
+
+    def terminate(self, reason: str = "terminated") -> None:
+        """End it where it stands; nothing of its code runs."""
+        self._post("terminate", "terminate", to_json({"reason": reason}))
+
+    def pause(self) -> None:
+        """Let it begin nothing new until ``resume``; steps that run come to their end."""
+        self._post("pause", "pause", b"null")
+
+    def resume(self) -> None:
+        """Let a paused run go on, or try a stuck one again now."""
+        self._post("resume", "resume", b"null")
+
+    def _post(self, kind: str, name: str, payload: bytes, id: str | None = None) -> str:
+        identity = id or self.client.fresh_id()
+        (fate,) = self.client.post([Message(identity, self.key, kind, name, payload)])
+        if fate is Posted.UNKNOWN:
+            raise UnknownRun(self.key.id, self.key.namespace)
+        if fate is Posted.CLOSED:
+            raise RunClosed(self.key.id, self.status)
+        return identity
+
+    # ---- time travel --------------------------------------------------------------------------------------------------------
+
+    def replay(self) -> travel.ReplayReport:
+        """Drive its journal through today's code, in this process, without acting."""
+        return travel.replay_journal(self.spec(), self.key.id, self.journal())
+
+    def at(self, seq: int) -> travel.Moment:
+        """Its local variables and source line as they were at an event."""
+        return travel.moment_at(self.spec(), self.key.id, self.journal(), seq)
+
+    def fork(
+        self,
+        at: str | int | None = None,
+        *,
+        id: str | None = None,
+        edit: Mapping[int, Any] | None = None,
+        workflow: WorkflowSpec | None = None,
+    ) -> Handle[R]:
+        """Make a new run that shares the past up to a savepoint or event, and goes on from there; this one is not touched.
+
+        Args:
+            at: Savepoint's name or event's number; by default the last edited event, or all but the end.
+            id: The new run's id.
+            edit: New answers, by event number.
+            workflow: Other code to go on with.
+
+        Raises:
+            UnknownName: There is no such savepoint or event.
+            InvalidRequest: An edit that does not fit.
+            NonDeterminismError: The code does not fit the shared past.
+            PayloadError: A new answer is not of the answered effect's type.
+        """
+        spec = workflow or self.spec()
+        target = RunKey(self.key.namespace, id or f"{self.key.id}-fork-{self.client.fresh_id()[:8]}")
+        made = travel.fork(spec, self.key, self.journal(), target, at, edit or {})
+        self.client.create([made], [spec])
+        return Handle(self.client, target, spec)
+
+
+def views(client: Client, runs: Sequence[Run]) -> list[Handle[Any]]:
+    """Handles of what was found."""
+    return [Handle(client, run.key) for run in runs]

@@ -1,0 +1,269 @@
+"""Time travel: drive a journal through code without acting, and make new runs that share a past.
+
+Rule 1: the interpreter is pure, so any past moment can be computed again, as often as one likes.
+Rule 2: a fork never touches the run that it comes from.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from replay.authoring.definitions import STEPS, WORKFLOWS
+from replay.engine.live import STEP_RUN, digest
+from replay.engine.remote import StepRun
+from replay.errors import InvalidRequest, NonDeterminismError, UnknownName
+from replay.interpreter.determinism import innermost
+from replay.interpreter.interpreter import Interpreter
+from replay.model import events
+from replay.model.codec import from_json, to_json
+from replay.model.effects import Call, Step, WorkflowSpec
+from replay.model.events import CLOSING, Event
+from replay.model.journal import Resume, Started
+from replay.store.contract import NewRun, RunKey
+
+
+@attrs.frozen(kw_only=True)
+class ReplayReport:
+    """What driving a journal through today's code showed.
+
+    Attributes:
+        run: The run's id.
+        events: How many events were fed.
+        seconds: How long that took.
+        pending: What the run waits for where its journal ends, as text.
+        line: ``file:line`` where it stands, or empty when it has ended.
+        outcome: Kind of the closing event that the code arrives at, or empty while it is open.
+        difference: The first difference, or None.
+    """
+
+    run: str
+    events: int
+    seconds: float
+    pending: tuple[str, ...]
+    line: str
+    outcome: str
+    difference: NonDeterminismError | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether today's code fits the journal."""
+        return self.difference is None
+
+
+@attrs.frozen(kw_only=True)
+class SavepointView:
+    """A savepoint, for people.
+
+    Attributes:
+        name: Its name.
+        seq: Number of its event.
+        at: When, microseconds UTC.
+        notes: Goal, hypotheses, questions, decisions, next step and further fields.
+        has_state: Whether the run can be recovered from it.
+    """
+
+    name: str
+    seq: int
+    at: int
+    notes: Mapping[str, Any]
+    has_state: bool
+
+
+@attrs.frozen(kw_only=True)
+class Moment:
+    """A run as it was at one event.
+
+    Attributes:
+        seq: The event.
+        line: ``file:line`` of the yield where the workflow stood, or empty when it has ended.
+        variables: The workflow's local variables.
+        pending: What it waited for, as text.
+    """
+
+    seq: int
+    line: str
+    variables: Mapping[str, Any]
+    pending: tuple[str, ...]
+
+
+def spec_for(workflow: str, version: str = "") -> WorkflowSpec:
+    """The workflow of that name that has been imported here.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if workflow.startswith(STEP_RUN) and workflow.removeprefix(STEP_RUN) in STEPS:
+        return StepRun(STEPS[workflow.removeprefix(STEP_RUN)])
+    if (workflow, version) in WORKFLOWS:
+        return WORKFLOWS[workflow, version]
+    versions = sorted(other for name, other in WORKFLOWS if name == workflow)
+    if not versions:
+        raise UnknownName("workflow", workflow, tuple(sorted({name for name, _ in WORKFLOWS})))
+    return WORKFLOWS[workflow, "" if "" in versions else versions[-1]]
+
+
+def drive(spec: WorkflowSpec, run: str, journal: Sequence[Event]) -> Interpreter:
+    """An interpreter that has been fed a journal from its beginning.
+
+    Raises:
+        NonDeterminismError: Today's code does not fit.
+    """
+    interpreter = Interpreter(spec, run)
+    interpreter.feed_all(journal)
+    return interpreter
+
+
+def replay_journal(spec: WorkflowSpec, run: str, journal: Sequence[Event]) -> ReplayReport:
+    """Drive a journal through code, and report; nothing is acted on."""
+    began = time.perf_counter()
+    interpreter = Interpreter(spec, run)
+    difference = None
+    try:
+        interpreter.feed_all(journal)
+    except NonDeterminismError as found:
+        difference = found
+    outcome = interpreter.outcome
+    stands = next(iter(interpreter.pending.values()), None)
+    report = ReplayReport(
+        run=run,
+        events=interpreter.seq,
+        seconds=time.perf_counter() - began,
+        pending=tuple(str(command.effect) for command in interpreter.pending.values()),
+        line="" if stands is None else interpreter.line_of(stands),
+        outcome="" if outcome is None else outcome.kind,
+        difference=difference,
+    )
+    interpreter.close()
+    return report
+
+
+def moment_at(spec: WorkflowSpec, run: str, journal: Sequence[Event], at: int) -> Moment:
+    """The workflow's variables and line as they were when event number ``at`` had been fed.
+
+    Raises:
+        UnknownName: The journal has no such event.
+    """
+    require_event(journal, at)
+    interpreter = drive(spec, run, journal[:at])
+    frame = interpreter.root_frame
+    here = innermost(interpreter.root.gen)
+    shown = Moment(
+        seq=at,
+        line="" if here is None else f"{here.f_code.co_filename}:{here.f_lineno}",
+        variables=dict(frame.f_locals) if frame is not None else {},
+        pending=tuple(str(command.effect) for command in interpreter.pending.values()),
+    )
+    interpreter.close()
+    return shown
+
+
+def require_event(journal: Sequence[Event], at: int) -> None:
+    """There must be an event of that number.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    if not 1 <= at <= len(journal):
+        raise UnknownName("event", str(at), (f"1 to {len(journal)}",))
+
+
+def savepoints(journal: Sequence[Event]) -> list[SavepointView]:
+    """The savepoints of a journal, oldest first."""
+    found = []
+    for event in journal:
+        if event.kind == events.SAVEPOINT:
+            data = from_json(event.payload)
+            found.append(
+                SavepointView(name=event.name, seq=event.seq, at=event.at, notes=data["notes"], has_state="state" in data)
+            )
+    return found
+
+
+def place(journal: Sequence[Event], at: str | int) -> int:
+    """The event that a savepoint's name or a number means.
+
+    Raises:
+        UnknownName: There is no such savepoint or event.
+    """
+    if isinstance(at, int):
+        require_event(journal, at)
+        return at
+    named = [point.seq for point in savepoints(journal) if point.name == at]
+    if not named:
+        raise UnknownName("savepoint", at, tuple(dict.fromkeys(point.name for point in savepoints(journal))))
+    return named[-1]
+
+
+def fork(
+    spec: WorkflowSpec, source: RunKey, journal: Sequence[Event], target: RunKey, at: str | int | None, edit: Mapping[int, Any]
+) -> NewRun:
+    """A new run that shares a run's past up to an event, some answers replaced.
+
+    Args:
+        spec: The code that the new run goes on with.
+        source: The run that it comes from.
+        journal: That run's journal, from its beginning.
+        target: The new run's name.
+        at: Savepoint or event up to which the past is shared; None for the last edited event, or all that is not the end.
+        edit: New answers, by event number.
+
+    Raises:
+        UnknownName: There is no such event or savepoint.
+        InvalidRequest: An edit that does not fit.
+        NonDeterminismError: The code does not fit the shared past.
+    """
+    open_part = len(journal) - sum(1 for event in journal[-1:] if event.kind in CLOSING)
+    for number in edit:
+        require_event(journal, number)
+    until = min(place(journal, at), open_part) if at is not None else max(edit, default=open_part)
+    if any(number > until for number in edit):
+        raise InvalidRequest("edit", f"it changes events after #{until}, where the fork begins", "fork later, or edit earlier")
+    begin = attrs.evolve(Started.decode(journal[0], source.id), parent="", parent_command="", deadline=None)
+    begin = attrs.evolve(begin, seed=begin.seed or source.id)
+    interpreter = Interpreter(spec, target.id)
+    past: list[Event] = []
+    state: dict[str, bytes] = {}
+    base = 0
+    for event in journal[:until]:
+        shared = event._replace(payload=begin.encode()) if event.seq == 1 else event
+        if event.seq in edit:
+            shared = event._replace(payload=_edited(interpreter, event, edit[event.seq]))
+        interpreter.feed(shared)
+        past.append(shared)
+        for _, output in interpreter.outputs:
+            if output.name == "set_state":
+                state[output.target] = output.payload
+        interpreter.outputs = []
+        if event.kind == events.SAVEPOINT and Resume.decode(shared.payload) is not None:
+            base = event.seq
+    interpreter.close()
+    return NewRun(
+        key=target,
+        workflow=spec.name,
+        version=spec.version,
+        digest=digest(spec.name, begin.input),
+        events=past,
+        tags=begin.tags,
+        state=state,
+        base=base,
+        applied=min(edit) - 1 if edit else until,
+        source=f"{source.id}#{until}",
+    )
+
+
+def _edited(interpreter: Interpreter, event: Event, answer: Any) -> bytes:
+    """The new answer, spelt as the effect that it answers spells it."""
+    command = interpreter.pending.get(event.command)
+    if event.kind == events.SIGNAL_RECEIVED:
+        return to_json(answer)
+    if command is None or event.kind not in {events.STEP_COMPLETED, events.CHILD_COMPLETED}:
+        problem = f"event #{event.seq} is a {event.kind}, which has no answer to replace"
+        raise InvalidRequest("edit", problem, "edit results of steps and children, or signals")
+    effect = command.effect
+    if isinstance(effect, Step | Call):
+        return effect.spec.encode_result(answer)
+    raise InvalidRequest("edit", f"event #{event.seq} answers {effect}", "edit results of steps and children, or signals")

@@ -1,0 +1,69 @@
+"""Who a worker is, and whether one of this machine is still alive.
+
+Rule 1: a name tells host, process namespace, process and its start, so that a number used again is no mistaken identity.
+Rule 2: a worker of this machine whose process is gone will not come back: its leases are given back at once instead of waiting for
+their end. The fence makes this safe even when it is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from replay.store.contract import Filter, Lease, Run, Store
+
+
+def worker_name() -> str:
+    """A name for one engine of this process."""
+    return f"{_home()}/{os.getpid()}.{_began(os.getpid())}/{secrets.token_hex(3)}"
+
+
+def _home() -> str:
+    try:
+        namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        namespace = "0"
+    return f"{socket.gethostname()}/{namespace}"
+
+
+def _began(pid: int) -> str:
+    """When a process began, as its kernel tells it; empty where it does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def is_dead(worker: str) -> bool:
+    """Whether a worker was a process of this machine that is gone."""
+    home, _, rest = worker.rpartition("/")
+    home, _, process = home.rpartition("/")
+    del rest
+    pid, _, began = process.partition(".")
+    if home != _home() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return bool(began) and _began(int(pid)) != began
+
+
+def release_orphans(store: Store, namespace: str, *, limit: int = 1_000) -> int:
+    """Give back the leases of workers of this machine that are gone; how many."""
+    orphans: list[Run] = []
+    cursor = ""
+    while len(orphans) < limit:
+        page = store.find(Filter(namespace=namespace, statuses=("running",)), limit=200, cursor=cursor)
+        orphans += [run for run in page.runs if run.worker and is_dead(run.worker)]
+        cursor = page.cursor
+        if not cursor:
+            break
+    leases = [Lease(run.key, run.fence, run.worker, 0) for run in orphans]
+    if leases:
+        store.release(leases)
+    return len(leases)

@@ -1,0 +1,574 @@
+"""One run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
+
+Rule 1: a turn feeds first. Answers, messages and timers become events, the interpreter takes them at once, and all that they led to
+is collected; nothing of it is done before the commit that this module builds has been applied.
+Rule 2: no I/O. A ``Live`` takes facts and a moment, and returns a ``Commit`` and a list of commands to act on.
+Rule 3: what an interpreter says while it is driven over old events has been said: only outputs of events after ``applied`` count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from replay.errors import NonDeterminismError
+from replay.interpreter.fibers import Command
+from replay.interpreter.interpreter import TERMINATED, Interpreter
+from replay.interpreter.issue import child_id, position, savepoint_payload
+from replay.model import events
+from replay.model.codec import from_json, to_json
+from replay.model.effects import Call, Output, Savepoint, Signal, Sleep, Step, WorkflowSpec
+from replay.model.events import Event
+from replay.model.failure import Failure
+from replay.model.journal import Resume, Started
+from replay.model.names import SECOND
+from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
+
+TURN_LIMIT: Final = 2_000
+"""Events that one commit of one run holds at most; the rest follows in the next."""
+NEVER: Final = float("inf")
+STEP_RUN: Final = "step:"
+"""What the workflow name of a run of kind step begins with."""
+REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
+"""Topics that replay itself uses; a user's topic may not begin with a tilde."""
+ENDS: Final = {
+    events.COMPLETED: "completed",
+    events.FAILED: "failed",
+    events.CANCELLED: "cancelled",
+    events.CONTINUED: "continued",
+}
+
+
+class Answer(NamedTuple):
+    """What the world told about a command, not yet an event."""
+
+    command: str
+    kind: str
+    payload: bytes
+    attempt: int = 0
+    duration: int = 0
+
+
+class Live:
+    """One claimed run.
+
+    Attributes:
+        run: Its index entry when it was claimed.
+        key: Its name.
+        lease: The right to write to it.
+        interp: Its interpreter.
+        backlog: Old events that are still to be fed.
+        committed: Length of the journal in the store.
+        answers: What came in from steps.
+        mail: Messages not yet taken in.
+        known: Ids of all messages seen.
+        acting: Commands to act on once the next commit is applied.
+        withdrawn: Commands to stop once the next commit is applied.
+        tasks: What the engine has under way for it, by command.
+        retries: When a failed step is tried again, by command, microseconds.
+        paused: Whether new commands are left alone.
+        parking: Whether it has rested long enough and its next commit gives the lease back.
+        intents: Commands of ``at_most_once`` steps whose beginning was noted in this life.
+    """
+
+    def __init__(self, run: Run, lease: Lease, spec: WorkflowSpec, journal: Sequence[Event], mail: Sequence[Message]) -> None:
+        self.run = run
+        self.key = run.key
+        self.lease = lease
+        self.interp = Interpreter(spec, run.key.id)
+        self.backlog = deque(journal)
+        self.committed = run.seq
+        self.applied = run.applied
+        self.answers: deque[Answer] = deque()
+        self.mail: deque[Message] = deque()
+        self.known: set[str] = set()
+        self.acting: list[Command] = []
+        self.withdrawn: list[Command] = []
+        self.tasks: dict[str, Any] = {}
+        self.retries: dict[str, int] = {}
+        self.lines: dict[str, str] = {}
+        self.timers: list[tuple[int, int, str]] = []
+        self.paused = run.status == "paused"
+        self.parking = False
+        self.intents: set[str] = set()
+        self.cancelling = False
+        self.terminated: bytes | None = None
+        self.worker = lease.worker
+        self.fresh: list[Event] = []
+        self.outputs: list[tuple[str, Output]] = []
+        self.consumed: list[str] = []
+        self.posts: list[Message] = []
+        self.children: list[NewRun] = []
+        self.topics: list[tuple[str, bytes]] = []
+        self.base = 0
+        self.deliver(mail)
+
+    # ---- what comes in --------------------------------------------------------------------------------------------------
+
+    def deliver(self, mail: Sequence[Message]) -> None:
+        """Take in messages; those seen before are passed over."""
+        for message in mail:
+            if message.id not in self.known:
+                self.known.add(message.id)
+                self.mail.append(message)
+
+    def replay(self, budget: int) -> int:
+        """Feed old events, as many as the budget allows; what is left of the budget.
+
+        Raises:
+            WorkflowError: Today's code does not fit the journal.
+            JournalDamaged: The journal cannot be trusted.
+        """
+        backlog, interp = self.backlog, self.interp
+        if not interp.seq and self.run.base > 1 and len(backlog) > 1:
+            interp.recover(backlog.popleft(), backlog.popleft())
+            if interp.seq <= self.applied:
+                interp.outputs.clear()
+        while backlog and budget > 0:
+            event = backlog.popleft()
+            interp.feed(event)
+            budget -= 1
+            if event.seq <= self.applied:
+                interp.outputs.clear()
+        if not backlog:
+            self._arrive()
+        return budget
+
+    def _arrive(self) -> None:
+        """All old events are fed: what is pending now is what the run wants."""
+        interp = self.interp
+        interp.issued, interp.withdrawn = [], []
+        self.cancelling = interp.root.cancel is not None
+        if interp.started.deadline is not None and not self.cancelling:
+            self._remind(interp.started.deadline, "")
+        self._want(list(interp.pending.values()))
+        self.outputs += interp.outputs
+        interp.outputs = []
+        if interp.outcome is not None:  # the closing event itself was lost with its worker
+            self._close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all old events have been fed."""
+        return not self.backlog
+
+    # ---- a turn ---------------------------------------------------------------------------------------------------------
+
+    def turn(self, now: int) -> None:
+        """Feed what has come in, until nothing more has or the turn is long enough.
+
+        Raises:
+            WorkflowError: The author's code cannot go on; the run is stuck where its journal ends.
+        """
+        while len(self.fresh) < TURN_LIMIT and not self.over:
+            if self.answers:
+                self._take_answer(self.answers.popleft(), now)
+            elif self._next_timer() <= (min(now, self.mail[0].at) if self.mail else now):
+                self._time(now)
+            elif self.mail:
+                self._take_message(self.mail.popleft(), now)
+            else:
+                break
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended, as far as this turn knows."""
+        return self.interp.outcome is not None or self.terminated is not None
+
+    def _take_answer(self, answer: Answer, now: int) -> None:
+        command = self.interp.pending.get(answer.command)
+        if command is None:
+            return  # withdrawn meanwhile
+        effect = command.effect
+        self.retries.pop(answer.command, None)
+        self._feed(
+            answer.kind, answer.command, effect.name, answer.payload, now, effect.check(), answer.attempt, answer.duration
+        )
+        if answer.kind == events.STEP_ATTEMPT_FAILED:
+            self._retry_later(command)
+
+    def _retry_later(self, command: Command) -> None:
+        """The next attempt follows when the pause that the failed one recorded is over."""
+        pause = from_json(command.failure).get("retry_in", 0)
+        self._remind(self.retries.setdefault(command.id, command.failed_at + round(pause * SECOND)), command.id)
+
+    def _remind(self, moment: int, command: str) -> None:
+        heapq.heappush(self.timers, (moment, len(self.timers), command))
+
+    def _next_timer(self) -> float:
+        """When the next timer, retry or deadline is due; those of commands that are gone are forgotten."""
+        timers, pending = self.timers, self.interp.pending
+        while timers and timers[0][2] and timers[0][2] not in pending:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else NEVER
+
+    def _take_message(self, message: Message, now: int) -> None:
+        self.consumed.append(message.id)
+        _MAIL[message.kind](self, message, now)
+
+    def _signal(self, message: Message, now: int) -> None:
+        refused = self.interp.refuses_signal(message.name, message.payload)
+        if refused:
+            self._note(f"signal {message.name!r} was refused: {refused}")
+            return
+        self._feed(events.SIGNAL_RECEIVED, "", message.name, message.payload, now)
+
+    def _update(self, message: Message, now: int) -> None:
+        refused = self.interp.refuses_update(message.name, message.payload)
+        if refused:
+            self.topics.append((REPLY + message.id, to_json({"refused": refused})))
+            return
+        payload = to_json({"id": message.id, "value": from_json(message.payload)})
+        self._feed(events.UPDATE_RECEIVED, "", message.name, payload, now)
+
+    def _cancel(self, message: Message, now: int) -> None:
+        if not self.cancelling:
+            self.cancelling = True
+            self._feed(events.CANCEL_REQUESTED, "", "cancel", message.payload, now)
+
+    def _terminate(self, message: Message, now: int) -> None:
+        reason = from_json(message.payload).get("reason", "terminated")
+        payload = Failure(type="Terminated", message=reason).encode()
+        self.fresh.append(self._event(events.FAILED, "", TERMINATED, payload, now))
+        self.terminated = payload
+
+    def _pause(self, _message: Message, _now: int) -> None:
+        self.paused = True
+
+    def _resume(self, _message: Message, _now: int) -> None:
+        if self.paused:
+            self.paused = False
+            self._want([command for command in self.interp.pending.values() if command.id not in self.tasks])
+
+    def _answer(self, message: Message, now: int) -> None:
+        if not self.interp.expects(message.command, message.name):
+            self._note(f"an answer ({message.name}) came for command {message.command}, which the code does not ask for")
+            return
+        self._take_answer(Answer(message.command, message.name, message.payload), now)
+
+    def _time(self, now: int) -> None:
+        """The earliest timer, retry or deadline is due."""
+        _, _, identity = heapq.heappop(self.timers)
+        if not identity:
+            if not self.cancelling:
+                self.cancelling = True
+                self._feed(events.CANCEL_REQUESTED, "", "deadline", to_json({"reason": "the deadline has passed"}), now)
+            return
+        command = self.interp.pending[identity]
+        if command.due is not None:
+            self._feed(events.TIMER_FIRED, identity, command.effect.name, b"", now)
+        elif self.retries.pop(identity, None) is not None and not self.paused:
+            self.acting.append(command)
+
+    def begin_step(self, command: Command, now: int) -> None:
+        """Note that an ``at_most_once`` step is about to begin."""
+        self._feed(events.STEP_INTENT, command.id, command.effect.name, b"", now, command.effect.check())
+
+    def _event(
+        self, kind: str, command: str, name: str, payload: bytes, now: int, check: int = 0, attempt: int = 0, duration: int = 0
+    ) -> Event:
+        interp = self.interp
+        at = max(now, interp.clock)
+        line = self.lines.pop(command, "") if command else ""
+        return Event(interp.seq + 1, kind, command, name, at, payload, check, attempt, duration, line, self.worker)
+
+    def _feed(
+        self, kind: str, command: str, name: str, payload: bytes, now: int, check: int = 0, attempt: int = 0, duration: int = 0
+    ) -> None:
+        """Make an event, feed it, and collect what it led to."""
+        interp = self.interp
+        event = self._event(kind, command, name, payload, now, check, attempt, duration)
+        interp.feed(event)
+        self.fresh.append(event)
+        if interp.outputs:
+            self.outputs += interp.outputs
+            interp.outputs = []
+        if kind == events.SAVEPOINT and Resume.decode(payload) is not None:
+            self.base = event.seq
+        if interp.withdrawn:
+            self._withdraw()
+        if interp.issued:
+            issued, interp.issued = interp.issued, []
+            self._want([command for command in issued if command.id in interp.pending])
+        if interp.outcome is not None:
+            self._close()
+
+    def _want(self, commands: list[Command]) -> None:
+        """Sort commands by who answers them: a savepoint at once, a child by being created, a step by acting, a timer by time."""
+        for command in commands:
+            effect = command.effect
+            kind = type(effect)
+            if kind is Savepoint:
+                payload = savepoint_payload(self.interp, command.fiber, effect)  # type: ignore[arg-type]  # just checked
+                self.answers.append(Answer(command.id, events.SAVEPOINT, payload))
+            elif isinstance(effect, Call):
+                self.children.append(self._child(command, effect))
+            elif isinstance(effect, Step):
+                if self._is_remote(effect):
+                    self.children.append(self._step_run(command, effect))
+                elif command.attempts:
+                    self._retry_later(command)
+                elif not self.paused:
+                    self.acting.append(command)
+            if command.due is not None:
+                self._remind(command.due, command.id)
+            if kind is not Sleep and kind is not Signal:
+                self.lines[command.id] = self.interp.line_of(command)
+
+    def _is_remote(self, effect: Step[Any]) -> bool:
+        queue = effect.options_.queue
+        return queue is not None and queue != self.run.queue
+
+    def _withdraw(self) -> None:
+        """Children and remote steps get a message; what runs here is stopped after the commit."""
+        withdrawn, self.interp.withdrawn = self.interp.withdrawn, []
+        for command in withdrawn:
+            effect = command.effect
+            waiting = self.retries.pop(command.id, None)
+            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
+            if remote:
+                target = child_id(self.interp, command.id, effect)
+                key = RunKey(self.key.namespace, target)
+                payload = to_json({"reason": f"its parent {self.key.id} no longer waits for it"})
+                self.posts.append(Message(f"{target}:cancel", key, "cancel", "cancel", payload))
+            elif command.cancelled and waiting is not None:  # its end is awaited, and no other attempt will follow
+                self.answers.append(Answer(command.id, events.STEP_FAILED, command.failure, command.attempts))
+            else:
+                self.withdrawn.append(command)
+        gone = {command.id for command in withdrawn if not command.cancelled}
+        self.acting = [command for command in self.acting if command.id not in gone]
+
+    def _close(self) -> None:
+        """The workflow has ended: its closing event says how."""
+        outcome = self.interp.outcome
+        if outcome is None or (self.fresh and self.fresh[-1].kind in events.CLOSING):
+            return
+        event = self._event(outcome.kind, "", self.interp.started.workflow, outcome.payload, self.interp.clock)
+        self.interp.feed(event)
+        self.fresh.append(event)
+
+    def _note(self, text: str) -> None:
+        self.topics.append((NOTES + self.key.id, to_json({"text": text, "fields": {}})))
+
+    # ---- runs that this one asks for --------------------------------------------------------------------------------------
+
+    def _child(self, command: Command, call: Call[Any]) -> NewRun:
+        options, started = call.options_, self.interp.started
+        own = None if options.deadline is None else command.issued_at + options.deadline
+        deadlines = [moment for moment in (own, started.deadline) if moment is not None]
+        patches = tuple(sorted(call.spec.patches))
+        begin = Started(
+            workflow=call.name,
+            version=call.spec.version,
+            input=call.payload,
+            seed=child_id(self.interp, command.id, call),
+            namespace=self.key.namespace,
+            parent=self.key.id,
+            parent_command=command.id,
+            patches=patches,
+            deadline=min(deadlines, default=None),
+            tags=dict(options.tags),
+        )
+        return new_run(
+            RunKey(self.key.namespace, begin.seed),
+            begin,
+            at=command.issued_at,
+            queue=options.queue or self.run.queue,
+            priority=options.priority,
+            ready_at=command.issued_at + options.delay if options.delay else 0,
+        )
+
+    def _step_run(self, command: Command, step: Step[Any]) -> NewRun:
+        begin = Started(
+            workflow=STEP_RUN + step.name,
+            input=step.payload,
+            seed=child_id(self.interp, command.id, step),
+            namespace=self.key.namespace,
+            parent=self.key.id,
+            parent_command=command.id,
+            patches=(),
+            deadline=self.interp.started.deadline,
+        )
+        key = RunKey(self.key.namespace, begin.seed)
+        queue = step.options_.queue or self.run.queue
+        return new_run(key, begin, at=command.issued_at, queue=queue, priority=self.run.priority)
+
+    # ---- the commit -------------------------------------------------------------------------------------------------------
+
+    def wake_at(self) -> int | None:
+        """When its next timer, retry or deadline is due, microseconds, or None."""
+        moment = self._next_timer()
+        return None if moment == NEVER else int(moment)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way for it in this process."""
+        return not (self.tasks or self.answers or self.mail or self.acting or self.backlog)
+
+    @property
+    def unsaid(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+
+    def commit(self, *, release: bool) -> Commit:
+        """All of this turn, as one commit; afterwards the turn is empty."""
+        state, tags = self._say_outputs()
+        closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
+        status = "running"
+        successor = None
+        if closing is not None:
+            status = TERMINATED if self.terminated is not None else ENDS[closing.kind]
+            successor = self._successor(closing)
+            if successor is None:
+                self._tell_parent(closing, status)
+        elif release:
+            status = "paused" if self.paused else "waiting"
+        made = Commit(
+            lease=self.lease,
+            expected=self.committed,
+            events=self.fresh,
+            status=status,
+            wake_at=None if closing is not None or self.paused else self.wake_at(),
+            applied=self.committed + len(self.fresh),
+            base=self.base,
+            consumed=self.consumed,
+            posts=self.posts,
+            children=self.children,
+            topics=self.topics,
+            state=state,
+            tags=tags,
+            result=None if closing is None else closing.payload,
+            release=release or closing is not None,
+            successor=successor,
+        )
+        self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
+        self.base = 0
+        return made
+
+    def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
+        state: dict[str, bytes] = {}
+        tags: dict[str, str] = {}
+        for identity, output in self.outputs:
+            kind = output.name
+            if kind == "send_signal":
+                key = RunKey(self.key.namespace, output.target)
+                self.posts.append(Message(position(self.interp, identity, ":"), key, "signal", output.label, output.payload))
+            elif kind == "publish":
+                self.topics.append((output.target, output.payload))
+            elif kind == "set_state":
+                state[output.target] = output.payload
+            elif kind == "set_tags":
+                tags.update(from_json(output.payload))
+            elif kind == "reply":
+                self.topics.append(
+                    (REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}")
+                )
+            else:
+                topic = (LOG if kind == "log" else NOTES) + self.key.id
+                said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload)}
+                self.topics.append((topic, to_json(said)))
+        return state, tags
+
+    def _tell_parent(self, closing: Event, status: str) -> None:
+        started = self.interp.started
+        if not started.parent:
+            return
+        is_step = started.workflow.startswith(STEP_RUN)
+        payload, kind = closing.payload, events.STEP_COMPLETED if is_step else events.CHILD_COMPLETED
+        if closing.kind != events.COMPLETED:
+            kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
+            payload = self._failure_for_parent(closing, status, is_step=is_step)
+        key = RunKey(self.key.namespace, started.parent)
+        self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
+
+    def _failure_for_parent(self, closing: Event, status: str, *, is_step: bool) -> bytes:
+        if is_step:
+            failed = [event.payload for event in self.fresh if event.kind == events.STEP_FAILED]
+            if failed:
+                return failed[-1]
+        data = from_json(closing.payload)
+        failure = Failure(
+            type=data.get("type", "Cancelled"),
+            message=data.get("message", data.get("reason", "")),
+            traceback=data.get("traceback", ""),
+            args=None if is_step else [self.key.id, status],
+        )
+        return failure.encode()
+
+    def _successor(self, closing: Event) -> NewRun | None:
+        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run."""
+        interp = self.interp
+        started = interp.started
+        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent, "tags": started.tags}
+        chain = started.chain + 1
+        common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        ready_at = 0
+        if closing.kind == events.CONTINUED and interp.outcome is not None and interp.outcome.call is not None:
+            call = interp.outcome.call
+            begin = Started(
+                workflow=call.name,
+                version=call.spec.version,
+                input=call.payload,
+                patches=tuple(sorted(call.spec.patches)),
+                deadline=started.deadline,
+                mail=interp.unread(),
+                **common,
+            )
+        else:
+            retry = getattr(interp.spec, "defaults", None) and interp.spec.defaults.retry  # type: ignore[attr-defined]  # workflows have it
+            if closing.kind != events.FAILED or self.terminated is not None or not retry or interp.error is None:
+                return None
+            if isinstance(interp.error, NonDeterminismError) or not retry.allows(interp.error, started.attempt):
+                return None
+            chance = interp.chance.random("retry")
+            ready_at = closing.at + round(retry.delay(started.attempt, chance=chance) * SECOND)
+            begin = Started(
+                workflow=started.workflow,
+                version=started.version,
+                input=started.input,
+                patches=tuple(sorted(interp.spec.patches)),
+                deadline=started.deadline,
+                attempt=started.attempt + 1,
+                **common,
+            )
+        made = new_run(self.key, begin, at=closing.at, queue=self.run.queue, priority=self.run.priority, ready_at=ready_at)
+        return attrs.evolve(made, digest=self.run.digest)  # to start it again is still to start the same
+
+
+def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", priority: int = 0, ready_at: int = 0) -> NewRun:
+    """A run that begins with one event."""
+    event = Event(1, events.STARTED, "", begin.workflow, at, begin.encode())
+    return NewRun(
+        key=key,
+        workflow=begin.workflow,
+        version=begin.version,
+        queue=queue,
+        digest=digest(begin.workflow, begin.input),
+        events=[event],
+        priority=priority,
+        ready_at=ready_at,
+        parent=begin.parent,
+        parent_command=begin.parent_command,
+        tags=begin.tags,
+    )
+
+
+def digest(workflow: str, payload: bytes) -> str:
+    """What tells two starts of one id apart."""
+    return hashlib.sha256(workflow.encode() + b"\n" + payload).hexdigest()[:16]
+
+
+_MAIL: Final = {
+    "signal": Live._signal,
+    "update": Live._update,
+    "cancel": Live._cancel,
+    "terminate": Live._terminate,
+    "pause": Live._pause,
+    "resume": Live._resume,
+    "answer": Live._answer,
+}

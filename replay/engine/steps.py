@@ -1,0 +1,114 @@
+"""One attempt of one step: call the author's function, and bring a fact back, whatever happens.
+
+This is one of the two borders where anything may be raised: it becomes a failure, bounded and plain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from replay.authoring.definitions import StepFunction
+from replay.authoring.step_context import CURRENT, StepInfo
+from replay.engine.pool import Executor
+from replay.errors import TimedOut
+from replay.interpreter.fibers import Command
+from replay.model.effects import Step
+
+
+class Done:
+    """What became of an attempt: ``payload`` of the result, or ``error``."""
+
+    __slots__ = ("attempt", "duration", "error", "payload")
+
+    def __init__(self, attempt: Attempt, payload: bytes, error: BaseException | None, duration: int) -> None:
+        self.attempt = attempt
+        self.payload = payload
+        self.error = error
+        self.duration = duration
+
+
+class Attempt:
+    """One attempt that is under way.
+
+    Attributes:
+        live: The run that asked; opaque here.
+        command: The command.
+        info: What the step's body sees.
+        deadline: When it has taken too long, microseconds by the engine's clock, or None.
+        stop: Cancels a coroutine; None for a thread.
+    """
+
+    __slots__ = ("command", "deadline", "effect", "info", "live", "report", "stop")
+
+    def __init__(
+        self, live: Any, command: Command, info: StepInfo, deadline: int | None, report: Callable[[Done], None]
+    ) -> None:
+        self.live = live
+        self.command = command
+        self.effect: Step[Any] = command.effect  # type: ignore[assignment]  # attempts are made of steps
+        self.info = info
+        self.deadline = deadline
+        self.report = report
+        self.stop: Callable[[], None] | None = None
+
+    def begin(self, executor: Executor) -> None:
+        """Have it done: a coroutine function on the loop, a plain one in a thread."""
+        spec = self.effect.spec
+        if isinstance(spec, StepFunction) and spec.is_async:
+            self.stop = executor.spawn(self._run_async())
+        else:
+            executor.submit(self._run)
+
+    def warn(self) -> None:
+        """Its end is awaited, its answer is not: the step may look at ``step_info().cancelled`` and hurry."""
+        self.info.cancelled = True
+
+    def call(self, **extra: Any) -> bytes:
+        """Call the author's function here and now; the encoded result.
+
+        Raises:
+            Exception: Whatever the step raises.
+        """
+        token = CURRENT.set(self.info)
+        try:
+            spec = self.effect.spec
+            return spec.encode_result(spec.invoke(self.effect.payload, **extra))
+        finally:
+            CURRENT.reset(token)
+
+    def abandon(self) -> None:
+        """Nobody wants the answer: a coroutine is cancelled, a thread's step sees it in ``step_info()``."""
+        self.info.cancelled = True
+        if self.stop is not None:
+            self.stop()
+
+    def _run(self) -> None:
+        began = time.perf_counter_ns()
+        payload: bytes = b""
+        error: BaseException | None = None
+        try:
+            payload = self.call()
+        except BaseException as raised:  # noqa: BLE001 - border: a step may raise anything, SystemExit included; it becomes a fact
+            error = raised
+        self.report(Done(self, payload, error, (time.perf_counter_ns() - began) // 1000))
+
+    async def _run_async(self) -> None:
+        began = time.perf_counter_ns()
+        payload: bytes = b""
+        error: BaseException | None = None
+        CURRENT.set(self.info)  # a task has a context of its own
+        seconds = self.effect.options_.timeout
+        limit = asyncio.timeout(seconds)
+        try:
+            spec = self.effect.spec
+            async with limit:
+                payload = spec.encode_result(await spec.invoke(self.effect.payload))
+        except TimeoutError as raised:
+            late = seconds is not None and limit.expired()
+            error = TimedOut(f"step {self.effect.name}", seconds or 0) if late else raised
+        except BaseException as raised:  # noqa: BLE001 - border: a step may raise anything; it becomes a fact
+            error = raised
+        self.report(Done(self, payload, error, (time.perf_counter_ns() - began) // 1000))

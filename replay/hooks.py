@@ -1,0 +1,182 @@
+"""What a plugin can bring: six hooks, and the types it needs for them.
+
+A plugin is a distribution with an entry point in the group ``replay`` that names a module of hook implementations. The stores that
+come with replay are registered through the same hooks. Each hook is a promise for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pluggy
+
+from replay.engine.observers import Observer
+from replay.errors import (
+    InvalidRequest,
+    JournalDamaged,
+    LeaseLost,
+    SchemaMismatch,
+    StoreError,
+    StoreUnavailable,
+    UnknownScheme,
+)
+from replay.model.events import CLOSING, KINDS, Event, seal
+from replay.store.contract import (
+    CLOSED,
+    CONTROL,
+    MESSAGE_KINDS,
+    OPEN,
+    Capability,
+    Claim,
+    Claimed,
+    Claims,
+    Clock,
+    Commit,
+    Committed,
+    Created,
+    Entry,
+    Filter,
+    Lease,
+    Message,
+    NewRun,
+    Page,
+    Posted,
+    Run,
+    RunKey,
+    Store,
+    StoreFactory,
+    TransactionalStore,
+    gapless,
+)
+
+PROJECT: Final = "replay"
+"""Name of the hooks' project and of the entry-point group."""
+PACKAGES: Final[Mapping[str, str]] = {
+    "postgresql": "replay-postgres",
+    "postgres": "replay-postgres",
+    "s3": "replay-s3",
+    "grpc": "replay-engine[grpc]",
+    "grpcs": "replay-engine[grpc]",
+}
+"""Which distribution serves a scheme that is not installed."""
+
+hookspec: Final = pluggy.HookspecMarker(PROJECT)
+hookimpl: Final = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def replay_stores() -> Mapping[str, StoreFactory]:  # type: ignore[empty-body]
+    """Store factories by URL scheme, such as ``{"sqlite": open_sqlite}``."""
+
+
+@hookspec
+def replay_providers() -> Mapping[str, Any]:  # type: ignore[empty-body]
+    """Providers of language models, by name."""
+
+
+@hookspec
+def replay_performers() -> Mapping[type[Any], Any]:  # type: ignore[empty-body]
+    """How effects that a plugin brings are done, by the effect's class."""
+
+
+@hookspec
+def replay_observers() -> Sequence[Observer]:  # type: ignore[empty-body]
+    """Observers that every engine of this process tells what it does."""
+
+
+@hookspec
+def replay_workflows() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Workflows that this plugin offers to every engine; importing them is enough to register them."""
+
+
+@hookspec
+def replay_commands() -> Sequence[Any]:  # type: ignore[empty-body]
+    """Commands of the command line, as click commands."""
+
+
+@functools.cache
+def plugins() -> pluggy.PluginManager:
+    """The plugin manager, with the built-in hooks and every installed plugin."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(sys.modules[__name__])
+    manager.register(importlib.import_module("replay.builtin"), "builtin")  # one floor up: named, not imported
+    manager.load_setuptools_entrypoints(PROJECT)
+    return manager
+
+
+def stores() -> dict[str, StoreFactory]:
+    """Every installed store factory, by scheme."""
+    found: dict[str, StoreFactory] = {}
+    for offered in reversed(plugins().hook.replay_stores()):
+        found.update(offered)
+    return found
+
+
+def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """Open the store that a URL names.
+
+    Args:
+        url: ``memory://``, ``sqlite:///path``, or what an installed plugin serves.
+        clock: The time, or None for the store's own.
+
+    Raises:
+        UnknownScheme: No installed plugin serves it.
+        StoreUnavailable: It cannot be opened or reached.
+        SchemaMismatch: It was written by another version.
+    """
+    scheme, separator, _ = url.partition("://")
+    factories = stores()
+    factory = factories.get(scheme.partition("+")[0]) if separator else None
+    if factory is None:
+        raise UnknownScheme(scheme if separator else url, tuple(sorted(factories)), PACKAGES.get(scheme, ""))
+    return factory(url, clock=clock)
+
+
+__all__ = [
+    "CLOSED",
+    "CLOSING",
+    "CONTROL",
+    "KINDS",
+    "MESSAGE_KINDS",
+    "OPEN",
+    "Capability",
+    "Claim",
+    "Claimed",
+    "Claims",
+    "Clock",
+    "Commit",
+    "Committed",
+    "Created",
+    "Entry",
+    "Event",
+    "Filter",
+    "InvalidRequest",
+    "JournalDamaged",
+    "Lease",
+    "LeaseLost",
+    "Message",
+    "NewRun",
+    "Observer",
+    "Page",
+    "Posted",
+    "Run",
+    "RunKey",
+    "SchemaMismatch",
+    "Store",
+    "StoreError",
+    "StoreFactory",
+    "StoreUnavailable",
+    "TransactionalStore",
+    "UnknownScheme",
+    "gapless",
+    "hookimpl",
+    "hookspec",
+    "open_store",
+    "plugins",
+    "seal",
+    "stores",
+]

@@ -1,0 +1,536 @@
+"""Drive a workflow over events: a pure function in the shape of an object.
+
+Rule 1: it is fed events in journal order. After each it can be asked for its pending commands, for what was issued, withdrawn and
+said since it was last asked, and, at the end, for its outcome. It does no I/O, and never learns whether an event is old or new.
+Rule 2: an event resumes the one fiber that waits for it; that fiber runs until it waits again or ends; what this makes ready runs
+after it, first ready first.
+Rule 3: an event must fit the command that it answers. One that does not is ``NonDeterminismError``, and the interpreter that
+raised it is spent: throw it away, the journal is untouched.
+Rule 4: an outcome is not an end of feeding: the closing event is fed too, and must say the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from replay.errors import Cancelled, JournalDamaged, UnknownName
+from replay.interpreter import determinism
+from replay.interpreter.ambient import Chance
+from replay.interpreter.fibers import Command, Fiber, Scope, waits_to_end
+from replay.interpreter.issue import ROWS, WAIT, handler_for
+from replay.model import events
+from replay.model.codec import from_json, to_json
+from replay.model.effects import NO_DEFAULT, Call, OnUpdate, Output, Signal, WorkflowSpec
+from replay.model.events import Event
+from replay.model.failure import Failure, cancelled_payload
+from replay.model.journal import Mail, Resume, Started
+
+TERMINATED: Final = "terminated"
+"""Name of the closing event of a run that was ended from outside; it fits wherever the run stood."""
+REMEMBERED: Final = 3
+"""Events that a mismatch report shows from before it."""
+
+
+@attrs.frozen
+class Outcome:
+    """How a run ends: the closing event's kind and payload."""
+
+    kind: str
+    payload: bytes
+    call: Call[Any] | None = None
+
+
+class Interpreter:
+    """One run, as far as its events tell.
+
+    Attributes:
+        run: The run's id.
+        spec: The workflow.
+        started: What it was begun with; set by the first event.
+        seq: Number of the last event that was fed.
+        clock: The workflow's clock, microseconds UTC.
+        pending: Commands that wait for an answer, in order of issue.
+        issued: Commands issued since the engine last took them.
+        withdrawn: Commands withdrawn since the engine last took them.
+        outputs: Outputs since the engine last took them, as (id, output).
+        outcome: How it ended, or None.
+        error: What it raised, or None.
+    """
+
+    def __init__(self, spec: WorkflowSpec, run: str) -> None:
+        self.run = run
+        self.spec = spec
+        self.started: Started
+        self.seq = 0
+        self.clock: int = 0
+        self.pending: dict[str, Command] = {}
+        self.issued: list[Command] = []
+        self.withdrawn: list[Command] = []
+        self.outputs: list[tuple[str, Output]] = []
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.root: Fiber
+        self.chance: Chance
+        self.patches: frozenset[str] = frozenset()
+        self.mail: dict[str, deque[bytes]] = {}
+        self.listeners: dict[str, deque[Command]] = {}
+        self.updates: dict[str, OnUpdate] = {}
+        self.updated = 0
+        self.beside: dict[Fiber, None] = {}
+        self.root_frame: Any = None
+        self._ready: deque[tuple[Fiber, Any, BaseException | None]] = deque()
+        self._closing: Outcome | None = None
+        self._closed = False
+        self._recent: deque[Event] = deque(maxlen=REMEMBERED)
+
+    # ---- feeding --------------------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event, budget: int | None = None) -> bool:
+        """Take in the next event, and run until nothing more can be done without another.
+
+        Args:
+            event: The journal's next event.
+            budget: How many immediate answers it may give before it rests, or None for no limit.
+
+        Returns:
+            Whether it has settled; if not, call ``advance``.
+
+        Raises:
+            NonDeterminismError: The code asks for something else than the event answers.
+            JournalDamaged: The event is not the next one, or of an unknown kind.
+            PayloadError: Recorded bytes do not fit today's type.
+        """
+        seq, kind, identity, name, at, payload, check = event[:7]
+        if seq != self.seq + 1:
+            raise JournalDamaged(self.run, seq, f"after #{self.seq} comes #{self.seq + 1}")
+        self.seq = seq
+        if at > self.clock:  # noqa: PLR1730 - hot: a call of max() costs as much as the rest of this paragraph
+            self.clock = at
+        self._recent.append(event)
+        command = self.pending.get(identity)
+        if command is not None:
+            effect = command.effect
+            answer = effect.answers.get(kind)
+            if answer is not None and effect.name == name and (not check or check == (effect.check() or check)):
+                failed, decode = answer
+                value = decode(effect, payload)
+                del self.pending[identity]
+                if kind == events.SAVEPOINT:
+                    self._pass_savepoint(event)
+                fiber = command.fiber
+                fiber.waits = None
+                if command.cancelled:
+                    left = self._run(fiber, None, fiber.cancel, budget or -1)
+                elif failed:
+                    left = self._run(fiber, None, value, budget or -1)
+                else:
+                    left = self._run(fiber, value, None, budget or -1)
+                return self.advance(left if budget else None) if self._ready else True
+        self._take(event, kind)
+        return self.advance(budget)
+
+    def _take(self, event: Event, kind: str) -> None:
+        """An event that answers no pending command."""
+        take = _TAKE.get(kind)
+        if take is None:
+            raise JournalDamaged(self.run, event.seq, f"of unknown kind {kind!r}: upgrade replay-engine")
+        if (self._closed or self.outcome is not None) and kind not in events.CLOSING:
+            raise self._mismatch(event, None)
+        take(self, event)
+
+    def feed_all(self, journal: Iterable[Event]) -> None:
+        """Feed a whole journal."""
+        feed = self.feed
+        for event in journal:
+            feed(event)
+
+    def advance(self, budget: int | None = None) -> bool:
+        """Let every fiber run that can; whether none is left that can."""
+        ready = self._ready
+        left = -1 if budget is None else budget
+        while ready:
+            if left == 0:
+                return False
+            fiber, value, error = ready.popleft()
+            left = self._run(fiber, value, error, left)
+        return True
+
+    def recover(self, started: Event, savepoint: Event) -> None:
+        """Begin at a savepoint with state instead of at the beginning; then feed what comes after it.
+
+        Raises:
+            JournalDamaged: The savepoint carries no state.
+        """
+        resume = Resume.decode(savepoint.payload)
+        if resume is None:
+            raise JournalDamaged(self.run, savepoint.seq, "it is no savepoint with state")
+        self._set_out(started)
+        self.seq, self.clock = savepoint.seq, savepoint.at
+        self.mail = {}
+        for name, payload in resume.mail:
+            self.mail.setdefault(name, deque()).append(payload)
+        self.root = Fiber("", self.spec.begin(self.started.input, self.spec.decode_state(resume.state)))
+        self.root.commands, self.root.outs = resume.next, resume.outs
+        self.updated = resume.updates
+        self.patches = frozenset(resume.patches)
+        self.chance.rebase(savepoint.seq)
+        self._ready.append((self.root, None, None))
+        self.advance()
+
+    def _set_out(self, event: Event) -> None:
+        self.started = Started.decode(event, self.run)
+        self.chance = Chance(self.started.seed or self.run)
+        patches = self.started.patches
+        self.patches = self.spec.patches if patches is None else frozenset(patches)
+
+    # ---- one method per kind of event that no command waits for ------------------------------------------------------------
+
+    def _take_started(self, event: Event) -> None:
+        self._set_out(event)
+        for name, payload in self.started.mail:
+            self.mail.setdefault(name, deque()).append(payload)
+        self.root = Fiber("", self.spec.begin(self.started.input))
+        self._ready.append((self.root, None, None))
+
+    def _pass_savepoint(self, event: Event) -> None:
+        resume = Resume.decode(event.payload)
+        if resume is not None:
+            self.patches = frozenset(resume.patches)
+            self.chance.rebase(event.seq)
+
+    def _take_attempt(self, event: Event) -> None:
+        command = self._expect(event, events.STEP_FAILED)
+        command.attempts += 1
+        command.failure, command.failed_at = event.payload, event.at
+        command.intent = False
+
+    def _take_intent(self, event: Event) -> None:
+        self._expect(event, events.STEP_COMPLETED).intent = True
+
+    def _expect(self, event: Event, kind: str) -> Command:
+        command = self.pending.get(event.command)
+        if command is None or not determinism.agrees(command, event._replace(kind=kind)):
+            raise self._mismatch(event, command)
+        return command
+
+    def _take_timer(self, event: Event) -> None:
+        """A timer of a wait for a signal; that of a sleep is its answer."""
+        command = self.pending.get(event.command)
+        if command is None or not isinstance(command.effect, Signal) or command.due is None:
+            raise self._mismatch(event, command)
+        effect = command.effect
+        if event.name != effect.name:
+            raise self._mismatch(event, command)
+        self._forget(command)
+        value, error = effect.time_over()
+        self.resume(command.fiber, value, error)
+
+    def _take_signal(self, event: Event) -> None:
+        waiting = self.listeners.get(event.name)
+        if not waiting:
+            self.mail.setdefault(event.name, deque()).append(event.payload)
+            return
+        command = waiting[0]
+        self._forget(command)
+        value, error = command.effect.read(event.payload)  # type: ignore[attr-defined]  # listeners hold signals only
+        self.resume(command.fiber, value, error)
+
+    def _take_update(self, event: Event) -> None:
+        request = from_json(event.payload)
+        handler = self.updates.get(event.name)
+        if handler is None:
+            raise self._mismatch(event, None)
+        fiber = Fiber(f"u{self.updated}/", _updating(handler, to_json(request["value"])), _Reply(self, handler, request["id"]))
+        self.updated += 1
+        self.beside[fiber] = None
+        self.weave(fiber)
+
+    def _take_cancel(self, event: Event) -> None:
+        reason = from_json(event.payload).get("reason", "cancelled") if event.payload else "cancelled"
+        self.cancel_fiber(self.root, reason)
+
+    def _take_closing(self, event: Event) -> None:
+        outcome = self.outcome
+        if event.name == TERMINATED:
+            self._closed = True
+            self.pending.clear()
+            return
+        if self._closed or outcome is None or outcome.kind != event.kind:
+            raise self._mismatch(event, None)
+        if event.kind == events.COMPLETED and outcome.payload != event.payload:
+            raise self._mismatch(event, None)
+        self._closed = True
+
+    def _take_stray(self, event: Event) -> None:
+        """An answer that does not fit the command of its id, or that nobody waits for."""
+        raise self._mismatch(event, self.pending.get(event.command))
+
+    def _mismatch(self, event: Event, command: Command | None) -> Exception:
+        report = determinism.mismatch(self.run, event, command, self.pending.values(), self._recent)
+        if self.outcome is not None:
+            report.asked = f"the workflow has ended: {self.outcome.kind} {_shown(self.outcome.payload)}"
+            if event.kind in events.CLOSING:
+                report.recorded += f" {_shown(event.payload)}"
+        elif event.kind == events.UPDATE_RECEIVED:
+            report.asked = f"handles no update {event.name!r}; known: {', '.join(self.updates) or 'none'}"
+        return report
+
+    # ---- what an engine asks before it feeds ------------------------------------------------------------------------------
+
+    def expects(self, command: str, kind: str) -> bool:
+        """Whether an answer of this kind to this command would be taken."""
+        waiting = self.pending.get(command)
+        return waiting is not None and kind in waiting.effect.answers
+
+    def refuses_signal(self, name: str, payload: bytes) -> str:
+        """Why a message does not fit the fiber that waits for it, or empty."""
+        waiting = self.listeners.get(name)
+        if not waiting:
+            return ""
+        _, error = waiting[0].effect.read(payload)  # type: ignore[attr-defined]  # listeners hold signals only
+        return "" if error is None else str(error)
+
+    def refuses_update(self, name: str, payload: bytes) -> str:
+        """Why an update is refused, or empty: nothing handles it, its argument does not fit, or its validator raises."""
+        handler = self.updates.get(name)
+        if handler is None:
+            return str(UnknownName("update", name, tuple(self.updates)))
+        try:
+            value = handler.decode(payload)
+            if handler.validator is not None:
+                handler.validator(value)
+        except Exception as error:  # noqa: BLE001 - border: the author's validator refuses by raising anything
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def unread(self) -> Mail:
+        """Signals that came and were not taken, per name oldest first."""
+        return tuple((name, payload) for name, letters in self.mail.items() for payload in letters)
+
+    def line_of(self, command: Command) -> str:
+        """``file:line`` of the yield that issued a command."""
+        return determinism.line_of(command.fiber)
+
+    def close(self) -> None:
+        """Evict: close every generator. What their ``finally`` blocks yield is refused, nothing of it is journaled."""
+        for fiber in self._alive():
+            if fiber.gen is not None:
+                try:
+                    fiber.gen.close()
+                except BaseException:  # noqa: BLE001, S110 - border: author's finally blocks may yield or raise; the run is not over
+                    pass
+
+    def _alive(self) -> Iterable[Fiber]:
+        seen: list[Fiber] = [self.root, *self.beside] if hasattr(self, "root") else []
+        while seen:
+            fiber = seen.pop()
+            if isinstance(fiber.waits, Scope):
+                seen.extend(child for child in fiber.waits.fibers if not child.done)
+            yield fiber
+
+    # ---- running fibers -----------------------------------------------------------------------------------------------------
+
+    def _run(self, fiber: Fiber, value: Any, error: BaseException | None, left: int) -> int:
+        """Let one fiber run until it waits, ends, or the budget is used up; what is left of the budget."""
+        generator = fiber.gen
+        if generator is None:
+            if fiber.cancel is not None:  # never ran, never runs
+                fiber.delivered = True
+                self._ended(fiber, None, fiber.cancel)
+                return left
+            generator = fiber.begin()
+            if fiber is getattr(self, "root", None):
+                self.root_frame = getattr(generator, "gi_frame", None)
+        rows = ROWS
+        while True:
+            try:
+                effect = generator.send(value) if error is None else generator.throw(error)
+            except StopIteration as stop:
+                self._ended(fiber, stop.value, None)
+                return left
+            except (Exception, Cancelled) as raised:  # noqa: BLE001 - border: the author's code may raise anything; it becomes the outcome
+                self._ended(fiber, None, raised)
+                return left
+            error = None
+            row = rows.get(type(effect)) or handler_for(type(effect))
+            try:
+                value = row(self, fiber, effect)
+            except Exception as refused:  # noqa: BLE001 - border: what an effect refuses is raised at its line
+                value, error = None, refused
+                continue
+            if value is WAIT:
+                if fiber.cancel is not None and not fiber.delivered and not fiber.done:
+                    self._deliver(fiber)
+                return left
+            left -= 1
+            if left == 0:
+                self._ready.appendleft((fiber, value, error))
+                return 0
+
+    def _ended(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
+        fiber.done, fiber.value, fiber.error, fiber.waits = True, value, error, None
+        for joiner in fiber.joiners:
+            self.resume(joiner, value, error)
+        if fiber.scope is not None:
+            fiber.scope.ended(fiber)
+        self.beside.pop(fiber, None)
+        if fiber is self.root:
+            self.close_run(self._outcome(value, error))
+        elif self._closing is not None:
+            self._finish()
+
+    def _outcome(self, value: Any, error: BaseException | None) -> Outcome:
+        self.error = error
+        if error is None:
+            try:
+                return Outcome(events.COMPLETED, self.spec.encode_result(value))
+            except Exception as unfit:  # noqa: BLE001 - border: the author's types may raise anything when encoded
+                error = unfit
+        if isinstance(error, Cancelled):
+            return Outcome(events.CANCELLED, cancelled_payload(error))
+        return Outcome(events.FAILED, Failure.of(error, attempts=self.started.attempt).encode())
+
+    def close_run(self, outcome: Outcome) -> None:
+        """The root has ended: cancel what was spawned and still runs, then the run ends."""
+        if self._closing is None:
+            self._closing = outcome
+        for fiber in list(self.beside):
+            policy = _policy(fiber)
+            if policy == "abandon":
+                self._abandon(fiber)
+            elif policy != "wait":
+                self.cancel_fiber(fiber, "the run has ended")
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.beside:
+            self.outcome = self._closing
+
+    def _abandon(self, fiber: Fiber) -> None:
+        """Let a child go on by itself: nobody waits for it any more."""
+        command = fiber.waits
+        if isinstance(command, Command):
+            self.pending.pop(command.id, None)
+        fiber.done = True
+        self.beside.pop(fiber, None)
+
+    # ---- what scopes and effects ask of the loom ------------------------------------------------------------------------------
+
+    def weave(self, fiber: Fiber) -> None:
+        """Put a new fiber at the end of the queue."""
+        self._ready.append((fiber, None, None))
+
+    def resume(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
+        """Put a waiting fiber at the end of the queue, with its answer."""
+        fiber.waits = None
+        self._ready.append((fiber, value, error))
+
+    def cancel_fiber(self, fiber: Fiber, reason: str) -> None:
+        """Cancel a fiber, once; it is thrown where it waits, or at its next wait."""
+        if fiber.cancel is None and not fiber.done:
+            fiber.cancel = Cancelled(reason)
+            if fiber.waits is not None:
+                self._deliver(fiber)
+
+    def _deliver(self, fiber: Fiber) -> None:
+        waits, cancel = fiber.waits, fiber.cancel
+        if isinstance(waits, Scope):
+            if not waits.shields:
+                waits.close(str(cancel))
+            return
+        if isinstance(waits, Command):
+            if waits_to_end(waits):
+                waits.cancelled = fiber.delivered = True
+                self.withdrawn.append(waits)
+                return
+            self._forget(waits)
+            self.withdrawn.append(waits)
+        elif isinstance(waits, Fiber):
+            waits.joiners.remove(fiber)
+        fiber.delivered = True
+        self.resume(fiber, None, cancel)
+
+    def issue(self, fiber: Fiber, effect: Any, due: int | None = None) -> Command:
+        """Ask the world."""
+        number = fiber.commands
+        fiber.commands = number + 1
+        identity = f"{fiber.path}{number}"
+        command = Command(identity, effect, fiber, self.clock, due)
+        self.pending[identity] = command
+        self.issued.append(command)
+        fiber.waits = command
+        return command
+
+    def _forget(self, command: Command) -> None:
+        """Nobody waits for this answer any more."""
+        self.pending.pop(command.id, None)
+        if isinstance(command.effect, Signal):
+            waiting = self.listeners[command.effect.name]
+            waiting.remove(command)
+            if not waiting:
+                del self.listeners[command.effect.name]
+
+
+class _Reply(Scope):
+    """Waits for the fiber that handles an update, and says its reply."""
+
+    __slots__ = ("handler", "interpreter", "message")
+
+    def __init__(self, interpreter: Interpreter, handler: OnUpdate, message: str) -> None:
+        super().__init__(interpreter, interpreter.root)
+        self.interpreter = interpreter
+        self.handler = handler
+        self.message = message
+
+    def ended(self, fiber: Fiber) -> None:
+        label, payload = "ok", b""
+        error = fiber.error
+        if error is None:
+            try:
+                payload = self.handler.encode(fiber.value)
+            except Exception as unfit:  # noqa: BLE001 - border: a reply that cannot be encoded is a failed update
+                error = unfit
+        if error is not None:
+            label, payload = "error", Failure.of(error).encode()
+        reply = Output("reply", self.message, label, payload)
+        self.interpreter.outputs.append((f"{fiber.path}reply", reply))
+
+
+def _updating(handler: OnUpdate, payload: bytes) -> Generator[Any, Any, Any]:
+    result = handler.handler(handler.decode(payload))
+    if isinstance(result, Generator):
+        result = yield from result
+    return result
+
+
+def _policy(fiber: Fiber) -> str:
+    waits = fiber.waits
+    if isinstance(waits, Command) and isinstance(waits.effect, Call):
+        return waits.effect.options_.on_parent_close
+    return "cancel"
+
+
+def _shown(payload: bytes, limit: int = 120) -> str:
+    text = payload.decode("utf-8", "replace")
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+_TAKE: Final[Mapping[str, Callable[[Interpreter, Event], None]]] = {
+    events.STARTED: Interpreter._take_started,
+    events.STEP_ATTEMPT_FAILED: Interpreter._take_attempt,
+    events.STEP_INTENT: Interpreter._take_intent,
+    events.TIMER_FIRED: Interpreter._take_timer,
+    events.SIGNAL_RECEIVED: Interpreter._take_signal,
+    events.UPDATE_RECEIVED: Interpreter._take_update,
+    events.CANCEL_REQUESTED: Interpreter._take_cancel,
+    **dict.fromkeys(events.CLOSING, Interpreter._take_closing),
+    **dict.fromkeys(
+        (events.STEP_COMPLETED, events.STEP_FAILED, events.CHILD_COMPLETED, events.CHILD_FAILED, events.SAVEPOINT),
+        Interpreter._take_stray,
+    ),
+}
+__all__ = ["NO_DEFAULT", "Interpreter", "Outcome"]

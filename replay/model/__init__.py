@@ -1,0 +1,1 @@
+"""Facts and requests: the nouns of replay, pure values."""

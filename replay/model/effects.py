@@ -1,0 +1,500 @@
+"""What a workflow can ask for: effects, as values.
+
+Rule 1: building an effect runs nothing. It checks and encodes its arguments, so that what cannot be durable is refused at the
+line that wrote it.
+Rule 2: ``yield from effect`` is ``yield effect`` with a type: the one door out of a workflow.
+Rule 3: a command is answered by an event, and ``answers`` says which kinds fit: the table is the whole agreement.
+Rule 4: four families. *Commands* wait for the world (step, sleep, signal, savepoint, child); *combinators* wait for branches;
+*pure* effects are answered from what the interpreter knows; *outputs* tell the world something and are answered at once.
+
+Classes here are slotted and built by hand or by ``attrs.define``, not frozen: a frozen object costs 2.5 times as much to build,
+and steps are built once for every replayed event. Nobody changes them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeVar
+
+import attrs
+
+from replay.errors import PayloadError, TimedOut
+from replay.model import events
+from replay.model.names import Micros, Queue
+
+if TYPE_CHECKING:
+    from replay.model.retry import Retry
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+OnCancel = Literal["abandon", "wait"]
+OnParentClose = Literal["cancel", "abandon", "wait"]
+Answer = tuple[bool, Callable[[Any, bytes], Any]]
+"""Whether it is a failure, and how its bytes become a value or an exception."""
+
+
+class Effect(Generic[R_co]):
+    """A request for one durable result of type ``R_co``; yield it, or ``yield from`` it to have its type."""
+
+    __slots__ = ()
+    answers: ClassVar[Mapping[str, Answer]] = {}
+    name: str
+
+    def __iter__(self) -> Generator[Effect[Any], Any, R_co]:
+        result: R_co = yield self
+        return result
+
+    def check(self) -> int:
+        """CRC-32 of the encoded arguments, or 0 where nothing is compared."""
+        return 0
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__.lower()} {getattr(self, 'name', '')}".rstrip()
+
+
+Branch = Effect[R] | Generator[Effect[Any], Any, R]
+"""What a combinator runs side by side: an effect, or a generator of effects."""
+
+
+# ---- commands -----------------------------------------------------------------------------------------------------------
+
+
+class StepSpec(Protocol):
+    """What an interpreter and an engine need to know of a step; ``authoring`` makes them."""
+
+    name: str
+
+    def decode(self, payload: bytes) -> Any:
+        """The result from its bytes."""
+
+    def failure(self, payload: bytes) -> Exception:
+        """The exception from its bytes."""
+
+    def invoke(self, payload: bytes, **extra: Any) -> Any:
+        """Call the plain function with the decoded arguments."""
+
+    def encode_result(self, value: Any) -> bytes:
+        """The result's bytes; PayloadError where it does not fit its annotation."""
+
+
+@attrs.frozen(kw_only=True)
+class StepOptions:
+    """How a step is done; policy may change while a run is open, identity may not.
+
+    Attributes:
+        retry: When to try again.
+        timeout: Seconds that one attempt may take, or None.
+        queue: The task queue whose workers do it, or None for here.
+        at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
+        transactional: Hand it the connection whose transaction also commits its answer.
+        compare_arguments: Whether replay compares a checksum of the arguments.
+        on_cancel: Whether cancelling abandons it or waits for its end.
+        raises: Exception types that come back as themselves.
+        id: A name of its own for the idempotency key, or empty.
+    """
+
+    retry: Retry
+    timeout: float | None = None
+    queue: Queue | None = None
+    at_most_once: bool = False
+    transactional: bool = False
+    compare_arguments: bool = True
+    on_cancel: OnCancel = "abandon"
+    raises: tuple[type[Exception], ...] = ()
+    id: str = ""
+
+
+class Step(Effect[R_co]):
+    """Do something outside, at least once, and remember the answer."""
+
+    __slots__ = ("name", "options_", "payload", "spec")
+
+    def __init__(self, spec: StepSpec, payload: bytes, options: StepOptions) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.payload = payload
+        self.options_ = options
+
+    def options(
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        queue: str | None = None,
+        on_cancel: OnCancel | None = None,
+        id: str | None = None,
+    ) -> Self:
+        """The same call, done otherwise; what is left out stays as the step declares it."""
+        given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
+        changed = {key: value for key, value in given.items() if value is not None}
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed))
+
+    def check(self) -> int:
+        """CRC-32 of the encoded arguments."""
+        return zlib.crc32(self.payload) if self.options_.compare_arguments else 0
+
+    def _result(self, payload: bytes) -> Any:
+        return self.spec.decode(payload)
+
+    def _failure(self, payload: bytes) -> Exception:
+        return self.spec.failure(payload)
+
+    answers: ClassVar[Mapping[str, Answer]] = {events.STEP_COMPLETED: (False, _result), events.STEP_FAILED: (True, _failure)}
+
+    def __str__(self) -> str:
+        return f"step {self.name}{_shown(self.payload)}"
+
+
+@attrs.define(eq=False)
+class Sleep(Effect[None]):
+    """Wait for a durable timer.
+
+    Attributes:
+        span: Microseconds from the workflow's clock, or None when ``until`` is set.
+        until: The moment itself.
+    """
+
+    span: Micros | None = None
+    until: Micros | None = None
+    name: str = "sleep"
+
+    def _over(self, _payload: bytes) -> None:
+        return None
+
+    answers: ClassVar[Mapping[str, Answer]] = {events.TIMER_FIRED: (False, _over)}
+
+    def __str__(self) -> str:
+        return "sleep until a moment" if self.span is None else f"sleep {self.span / 1e6:g} s"
+
+
+class _NoDefault:
+    """Marks a signal without a default."""
+
+    def __repr__(self) -> str:
+        return "NO_DEFAULT"
+
+
+NO_DEFAULT: Final = _NoDefault()
+
+
+@attrs.define(eq=False)
+class Signal(Effect[R_co]):
+    """Wait for the next message of a name; the one that came first is answered first.
+
+    Attributes:
+        name: The message's name.
+        decode: Bytes to value.
+        span: How long to wait, in microseconds, or None.
+        default: The answer when the time is over; without one, ``TimedOut``.
+        expected: The type, as text.
+    """
+
+    name: str
+    decode: Callable[[bytes], Any]
+    span: Micros | None = None
+    default: Any = NO_DEFAULT
+    expected: str = "Any"
+
+    answers: ClassVar[Mapping[str, Answer]] = {}  # the interpreter matches signals by name; a timer may answer too
+
+    def read(self, payload: bytes) -> tuple[Any, Exception | None]:
+        """A message's value, or why it does not fit."""
+        try:
+            return self.decode(payload), None
+        except PayloadError as unfit:
+            return None, unfit
+
+    def time_over(self) -> tuple[Any, Exception | None]:
+        """The answer when nothing came in time."""
+        if self.default is NO_DEFAULT:
+            return None, TimedOut(f"signal {self.name}", (self.span or 0) / 1e6)
+        return self.default, None
+
+    def __str__(self) -> str:
+        return f"signal {self.name}"
+
+
+@attrs.define(eq=False)
+class Savepoint(Effect[None]):
+    """A named place to fork from; with state, a place to recover from.
+
+    Attributes:
+        name: The place's name.
+        state: The value to start again with, or ``NO_DEFAULT``; encoded by the workflow's own ``state`` parameter.
+        notes: Encoded goal, hypotheses, questions, decisions, next step and further fields.
+    """
+
+    name: str
+    state: Any
+    notes: bytes
+
+    def _passed(self, _payload: bytes) -> None:
+        return None
+
+    answers: ClassVar[Mapping[str, Answer]] = {events.SAVEPOINT: (False, _passed)}
+
+    def check(self) -> int:
+        """CRC-32 of the encoded arguments."""
+        return zlib.crc32(self.notes)
+
+
+class WorkflowSpec(Protocol):
+    """What an interpreter and an engine need to know of a workflow; ``authoring`` makes them."""
+
+    name: str
+    version: str
+    patches: frozenset[str]
+
+    def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call[Any]:
+        """A call of this workflow with other arguments; one that is a call already is taken as it is."""
+
+    def begin(self, payload: bytes, state: Any = NO_DEFAULT) -> Generator[Effect[Any], Any, Any]:
+        """A fresh generator over the decoded input."""
+
+    def decode(self, payload: bytes) -> Any:
+        """The result from its bytes."""
+
+    def encode_result(self, value: Any) -> bytes:
+        """The result's bytes."""
+
+    def encode_state(self, value: Any) -> bytes:
+        """The bytes of a savepoint's state."""
+
+    def decode_state(self, payload: bytes) -> Any:
+        """A savepoint's state from its bytes."""
+
+    def child_failure(self, payload: bytes) -> Exception:
+        """The exception that a parent sees."""
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How a run is started.
+
+    Attributes:
+        id: Its id; for a child, empty means parent's id and command.
+        queue: The task queue whose workers drive it, or None for the workflow's own.
+        priority: Higher first among runs that wait in one queue.
+        delay: Microseconds before it may begin.
+        deadline: Microseconds that it may take in all, or None.
+        tags: Words to find it by.
+        retry: When a failed run is begun again, or None.
+        on_parent_close: What becomes of a child when its parent ends.
+    """
+
+    id: str = ""
+    queue: Queue | None = None
+    priority: int = 0
+    delay: Micros = Micros(0)
+    deadline: Micros | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    retry: Retry | None = None
+    on_parent_close: OnParentClose = "cancel"
+
+
+class Call(Effect[R_co]):
+    """A workflow with its arguments: something to start, and, yielded in another workflow, a child run."""
+
+    __slots__ = ("name", "options_", "payload", "spec")
+
+    def __init__(self, spec: WorkflowSpec, payload: bytes, options: RunOptions) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.payload = payload
+        self.options_ = options
+
+    def options(self, **changes: Any) -> Self:
+        """The same call, started otherwise; the fields are those of ``RunOptions``."""
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changes))
+
+    def check(self) -> int:
+        """CRC-32 of the encoded arguments."""
+        return zlib.crc32(self.payload)
+
+    def _result(self, payload: bytes) -> Any:
+        return self.spec.decode(payload)
+
+    def _failure(self, payload: bytes) -> Exception:
+        return self.spec.child_failure(payload)
+
+    answers: ClassVar[Mapping[str, Answer]] = {events.CHILD_COMPLETED: (False, _result), events.CHILD_FAILED: (True, _failure)}
+
+    def __str__(self) -> str:
+        return f"child {self.name}{_shown(self.payload)}"
+
+
+# ---- combinators --------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Gather(Effect[tuple[R, ...]]):
+    """All branches side by side; results in the order of the branches."""
+
+    branches: Sequence[Branch[Any]]
+    limit: int | None = None
+    min_successful: int | None = None
+    return_errors: bool = False
+    name: str = "gather"
+
+
+@attrs.define(eq=False)
+class Race(Effect[tuple[int, R]]):
+    """The branch that ends first, as (index, value); the others are cancelled."""
+
+    branches: Sequence[Branch[Any]]
+    name: str = "race"
+
+
+@attrs.define(eq=False)
+class Timeout(Effect[R_co]):
+    """A branch that must end in time, else ``TimedOut``."""
+
+    branch: Branch[Any]
+    span: Micros
+    name: str = "timeout"
+
+
+@attrs.define(eq=False)
+class Shield(Effect[R_co]):
+    """A branch that cancellation does not enter; it is held back until the branch has ended."""
+
+    branch: Branch[Any]
+    name: str = "shield"
+
+
+class Spawned(Generic[R_co]):
+    """A fiber that runs on beside its maker; ``join`` it, or ``cancel`` it."""
+
+    __slots__ = ("fiber", "id")
+
+    def __init__(self, id: str, fiber: Any) -> None:
+        self.id = id
+        self.fiber = fiber
+
+    def __repr__(self) -> str:
+        return f"<fiber {self.id}>"
+
+
+class ChildHandle(Spawned[R_co]):
+    """A child run that goes on beside its parent; ``run_id`` is its id, ``join`` waits for its result."""
+
+    __slots__ = ("run_id",)
+
+    def __init__(self, id: str, fiber: Any, run_id: str) -> None:
+        super().__init__(id, fiber)
+        self.run_id = run_id
+
+
+@attrs.define(eq=False)
+class Spawn(Effect[Spawned[R]]):
+    """Run a branch beside this fiber."""
+
+    branch: Branch[R]
+    name: str = "spawn"
+
+
+@attrs.define(eq=False)
+class StartChild(Effect[ChildHandle[R]]):
+    """Start a child run and go on."""
+
+    call: Call[R]
+    name: str = "start_child"
+
+
+@attrs.define(eq=False)
+class Join(Effect[R_co]):
+    """Wait for a spawned fiber."""
+
+    handle: Spawned[R_co]
+    name: str = "join"
+
+
+@attrs.define(eq=False)
+class CancelFiber(Effect[None]):
+    """Cancel a spawned fiber; it cleans up while its canceller goes on."""
+
+    handle: Spawned[Any]
+    reason: str = "cancelled"
+    name: str = "cancel"
+
+
+# ---- pure ---------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Ambient(Effect[R_co]):
+    """Something the interpreter knows: ``now``, ``random``, ``uuid`` or ``info``."""
+
+    name: str
+
+
+@attrs.define(eq=False)
+class Patched(Effect[bool]):
+    """Whether this run began with code that declares the patch."""
+
+    name: str
+
+
+@attrs.define(eq=False)
+class OnUpdate(Effect[None]):
+    """Answer updates of a name with a function of this workflow; a generator may yield effects.
+
+    Attributes:
+        name: The update's name.
+        handler: Called with the decoded argument; its result is the reply.
+        decode: Bytes to argument.
+        encode: Reply to bytes.
+        validator: Called first, must be pure; what it raises refuses the update without a trace.
+    """
+
+    name: str
+    handler: Callable[[Any], Any]
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes]
+    validator: Callable[[Any], None] | None = None
+
+
+@attrs.define(eq=False)
+class ContinueAsNew(Effect[Any]):
+    """End this journal and begin a fresh one under the same id; the arguments are those of the workflow, or one call."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    name: str = "continue_as_new"
+
+
+# ---- outputs ------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class Output(Effect[None]):
+    """Tell the world something, once, in the commit of the event that led to it.
+
+    Attributes:
+        name: ``send_signal``, ``publish``, ``set_state``, ``annotate``, ``set_tags``, ``log`` or ``reply``.
+        target: Run, topic, key, level or message id, by kind.
+        label: Name of a signal, text of a note or line.
+        payload: Encoded value.
+    """
+
+    name: str
+    target: str
+    label: str
+    payload: bytes
+
+
+def branches_of(given: Iterable[Any]) -> list[Branch[Any]]:
+    """Branches as a list; ``gather([a, b])`` is taken as ``gather(a, b)``."""
+    listed = list(given)
+    if len(listed) == 1 and isinstance(listed[0], list | tuple):
+        return list(listed[0])
+    return listed
+
+
+def _shown(payload: bytes, limit: int = 120) -> str:
+    text = payload.decode("utf-8", "replace")
+    if text.startswith("[") and text.endswith("]"):
+        text = f"({text[1:-1]})"
+    return text if len(text) <= limit else f"{text[:limit]}…)"

@@ -1,0 +1,1 @@
+"""Where journals live: the contract, and the stores that come with replay."""
