@@ -51,6 +51,11 @@ from replay.store.contract import (
     StoreFactory,
     TransactionalStore,
     gapless,
+    page_after,
+    page_cursor,
+    require_numbered,
+    require_sound,
+    wakes,
 )
 
 PROJECT: Final = "replay"
@@ -176,7 +181,12 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "open_store",
+    "page_after",
+    "page_cursor",
     "plugins",
+    "require_numbered",
+    "require_sound",
     "seal",
     "stores",
+    "wakes",
 ]

@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from replay.errors import ChildFailed, DefinitionError, StepFailed, StepInterrupted, TimedOut, describe
+from replay.model import events
 from replay.model.codec import ArgumentsCodec, PayloadCodec, hints_of, payload_codec
-from replay.model.effects import NO_DEFAULT, Call, Effect, OnCancel, RunOptions, Step, StepOptions
+from replay.model.effects import NO_DEFAULT, Answer, Call, Effect, OnCancel, RunOptions, Step, StepOptions
 from replay.model.failure import Failure, qualified
 from replay.model.names import Queue
 from replay.model.retry import ONCE, Retry
@@ -52,9 +53,16 @@ class StepFunction(Generic[P, R]):
         self.defaults = options
         self._localns = _locals_of(fn)
         self._encode = self.arguments.encode
-        self.decode: Callable[[bytes], Any] = _Late(
-            self, "decode", lambda: functools.partial(self.result.decode, where=f"result of step {name}")
-        )
+        self.answers: dict[str, Answer] = {
+            events.STEP_COMPLETED: (False, self._decode_first),
+            events.STEP_FAILED: (True, self.failure),
+        }
+
+    def _decode_first(self, payload: bytes) -> Any:
+        """Resolve the result's annotation, which may name what was defined later, and put its decoder in this one's place."""
+        read = self.result.reader(f"result of step {self.name}")
+        self.answers[events.STEP_COMPLETED] = (False, read)
+        return read(payload)
 
     @functools.cached_property
     def arguments(self) -> ArgumentsCodec:
@@ -75,6 +83,10 @@ class StepFunction(Generic[P, R]):
             TypeError: The arguments do not fit the signature.
         """
         return Step(self, self._encode(args, kwargs), self.defaults)
+
+    def decode(self, payload: bytes) -> Any:
+        """The result from its bytes."""
+        return self.answers[events.STEP_COMPLETED][1](payload)
 
     def invoke(self, payload: bytes, **extra: Any) -> Any:
         """Call the plain function with decoded arguments."""
@@ -100,18 +112,6 @@ class StepFunction(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
-
-
-class _Late:
-    """A function that is worked out at its first call and then stands in its owner's place."""
-
-    def __init__(self, owner: Any, name: str, make: Callable[[], Callable[..., Any]]) -> None:
-        self.owner, self.name, self.make = owner, name, make
-
-    def __call__(self, *args: Any) -> Any:
-        made = self.make()
-        setattr(self.owner, self.name, made)
-        return made(*args)
 
 
 class WorkflowFunction(Generic[P, R]):
@@ -146,6 +146,10 @@ class WorkflowFunction(Generic[P, R]):
         self.signals: Mapping[str, PayloadCodec[Any]] = {key: payload_codec(kind) for key, kind in signals.items()}
         self.queries: dict[str, Callable[..., Any]] = {}
         self._localns = _locals_of(fn)
+        self.answers: Mapping[str, Answer] = {
+            events.CHILD_COMPLETED: (False, self.decode),
+            events.CHILD_FAILED: (True, self.child_failure),
+        }
         self.takes_state = STATE in inspect.signature(fn).parameters
 
     @functools.cached_property

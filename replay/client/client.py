@@ -6,14 +6,15 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, Self, TypeVar, overload
+from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from replay.authoring.effects import CALLBACK
 from replay.client import travel
 from replay.client.handle import Handle
+from replay.client.names import require_name
 from replay.engine.live import new_run
 from replay.engine.worker import ending
-from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, StoreError, UnknownName
+from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
 from replay.model.codec import from_json, payload_codec, to_json
 from replay.model.effects import Call, WorkflowSpec
@@ -22,8 +23,6 @@ from replay.model.names import SECOND
 from replay.store.contract import CLOSED, Clock, Created, Entry, Filter, Message, NewRun, Page, Posted, Run, RunKey, Store
 
 R = TypeVar("R")
-NAME_LIMIT: Final = 512
-"""Characters of an id, a queue or a name."""
 PATIENCE: Final = 0.5
 """Seconds between two looks at runs that somebody waits for, when the store says nothing."""
 
@@ -59,6 +58,15 @@ class Client:
         self.max_payload = max_payload
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        """It holds threads and connections.
+
+        Raises:
+            InvalidRequest: Always.
+        """
+        problem = "it cannot be sent to another process"
+        raise InvalidRequest(type(self).__name__, problem, "send the store's URL and open another one there")
 
     def __enter__(self) -> Self:
         return self
@@ -290,7 +298,9 @@ class _Watch:
         """A future of how a run ends."""
         made: Future[tuple[str, bytes]] = Future()
         with self._lock:
-            self._waiting.setdefault(key, []).append(made)
+            waiting = self._waiting.setdefault(key, [])
+            waiting[:] = [future for future in waiting if not future.done()]  # those who gave up
+            waiting.append(made)
             self._lock.notify()
         return made
 
@@ -299,6 +309,7 @@ class _Watch:
         with self._lock:
             self._open = False
             self._lock.notify()
+        self._fail(InvalidRequest("client", "it was closed while somebody waited", "open another one and ask again"))
 
     def _look(self) -> None:
         seen = 0
@@ -317,22 +328,22 @@ class _Watch:
                             self._tell(key, run)
                 if self._waiting:
                     seen = self._store.wait(seen, PATIENCE)
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 - border: who waits must hear what the store raised, whatever it is
                 self._fail(error)
 
     def _tell(self, key: RunKey, run: Run | None) -> None:
         with self._lock:
             futures = self._waiting.pop(key, [])
         for future in futures:
-            if not future.done():
+            if future.set_running_or_notify_cancel():
                 future.set_result(ending(run))
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         for futures in waiting.values():
             for future in futures:
-                if not future.done():
+                if future.set_running_or_notify_cancel():
                     future.set_exception(error)
 
 
@@ -347,17 +358,6 @@ def require_call(call: Any) -> Call[Any]:
             "start", f"{call!r} is no call of a workflow", "write engine.start(order(cart)) with @workflow above order"
         )
     return call
-
-
-def require_name(name: str, what: str) -> str:
-    """A name must be a text of reasonable length, without control characters.
-
-    Raises:
-        InvalidRequest: It is not.
-    """
-    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or any(ord(char) < 32 for char in name):
-        raise InvalidRequest(what, f"{name!r} is no name", f"use 1 to {NAME_LIMIT} printable characters")
-    return name
 
 
 def _plain(value: Any, where: str) -> Any:

@@ -15,7 +15,8 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from replay.authoring.definitions import WorkflowFunction
-from replay.client.client import Client, require_name
+from replay.client.client import Client
+from replay.client.names import require_name
 from replay.engine.identity import release_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool

@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from replay.client import travel
+from replay.client.names import require_name
 from replay.engine.live import NOTES, REPLY
 from replay.errors import InvalidRequest, RunClosed, RunFailed, UnknownName, UnknownRun, UpdateRefused, WaitTimedOut
 from replay.model.codec import from_json, to_json
@@ -288,7 +289,8 @@ class Handle(Generic[R]):
         self._post("resume", "resume", b"null")
 
     def _post(self, kind: str, name: str, payload: bytes, id: str | None = None) -> str:
-        identity = id or self.client.fresh_id()
+        require_name(name, kind)
+        identity = self.client.fresh_id() if id is None else require_name(id, "message id")
         (fate,) = self.client.post([Message(identity, self.key, kind, name, payload)])
         if fate is Posted.UNKNOWN:
             raise UnknownRun(self.key.id, self.key.namespace)

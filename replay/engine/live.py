@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.errors import NonDeterminismError
+from replay.engine.alarms import SWEEP
+from replay.errors import NonDeterminismError, PayloadTooLarge, RunExists
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -24,7 +25,7 @@ from replay.model import events
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, Output, Savepoint, Signal, Sleep, Step, WorkflowSpec
 from replay.model.events import Event
-from replay.model.failure import Failure
+from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
 from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
@@ -32,6 +33,8 @@ from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
 NEVER: Final = float("inf")
+ANSWER_BUDGET: Final = 20_000
+"""Immediate answers that a workflow gives itself before other runs have their turn."""
 STEP_RUN: Final = "step:"
 """What the workflow name of a run of kind step begins with."""
 REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
@@ -62,7 +65,8 @@ class Live:
         key: Its name.
         lease: The right to write to it.
         interp: Its interpreter.
-        backlog: Old events that are still to be fed.
+        journal: Old events, of which ``fed`` have been fed, and ``said`` had their outputs applied.
+        arrived: Whether all of them have been fed.
         committed: Length of the journal in the store.
         answers: What came in from steps.
         mail: Messages not yet taken in.
@@ -74,14 +78,28 @@ class Live:
         paused: Whether new commands are left alone.
         parking: Whether it has rested long enough and its next commit gives the lease back.
         intents: Commands of ``at_most_once`` steps whose beginning was noted in this life.
+        queued: Commands whose steps wait for room, oldest first.
+        alarm: Number of the alarm at which the engine looks at it, or 0.
+        max_payload: The largest result that its journal may hold, in bytes.
     """
 
-    def __init__(self, run: Run, lease: Lease, spec: WorkflowSpec, journal: Sequence[Event], mail: Sequence[Message]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        lease: Lease,
+        spec: WorkflowSpec,
+        journal: Sequence[Event],
+        mail: Sequence[Message],
+        max_payload: int = 16 * 1024 * 1024,
+    ) -> None:
         self.run = run
         self.key = run.key
         self.lease = lease
         self.interp = Interpreter(spec, run.key.id)
-        self.backlog = deque(journal)
+        self.journal = journal
+        self.fed = 0
+        self.said = sum(1 for event in journal if event.seq <= run.applied)
+        self.arrived = False
         self.committed = run.seq
         self.applied = run.applied
         self.answers: deque[Answer] = deque()
@@ -93,9 +111,13 @@ class Live:
         self.retries: dict[str, int] = {}
         self.lines: dict[str, str] = {}
         self.timers: list[tuple[int, int, str]] = []
+        self.reminders = 0
         self.paused = run.status == "paused"
         self.parking = False
         self.intents: set[str] = set()
+        self.queued: deque[Command] = deque()
+        self.alarm = 0
+        self.max_payload = max_payload
         self.cancelling = False
         self.terminated: bytes | None = None
         self.worker = lease.worker
@@ -124,20 +146,31 @@ class Live:
             WorkflowError: Today's code does not fit the journal.
             JournalDamaged: The journal cannot be trusted.
         """
-        backlog, interp = self.backlog, self.interp
-        if not interp.seq and self.run.base > 1 and len(backlog) > 1:
-            interp.recover(backlog.popleft(), backlog.popleft())
-            if interp.seq <= self.applied:
-                interp.outputs.clear()
-        while backlog and budget > 0:
-            event = backlog.popleft()
-            interp.feed(event)
-            budget -= 1
-            if event.seq <= self.applied:
-                interp.outputs.clear()
-        if not backlog:
+        interp, journal = self.interp, self.journal
+        if not interp.seq and self.run.base > 1 and len(journal) > 1:
+            interp.recover(journal[0], journal[1], ANSWER_BUDGET)
+            self.fed = 2
+        elif not interp.settled:
+            interp.advance(ANSWER_BUDGET)
+        self._forget_said()
+        while interp.settled and budget > 0 and self.fed < len(journal):
+            until = self.said if self.fed < self.said else len(journal)
+            before = interp.seq
+            interp.feed_all(journal[self.fed : min(until, self.fed + budget)], ANSWER_BUDGET)
+            self.fed += interp.seq - before
+            budget -= interp.seq - before
+            self._forget_said()
+        if interp.settled and self.fed == len(journal):
+            self.journal = ()
+            self.arrived = True
             self._arrive()
         return budget
+
+    def _forget_said(self) -> None:
+        """Outputs of events up to ``applied`` were said long ago, and what they issued may have been answered since."""
+        self.interp.issued.clear()
+        if self.fed <= self.said:
+            self.interp.outputs.clear()
 
     def _arrive(self) -> None:
         """All old events are fed: what is pending now is what the run wants."""
@@ -152,11 +185,6 @@ class Live:
         if interp.outcome is not None:  # the closing event itself was lost with its worker
             self._close()
 
-    @property
-    def ready(self) -> bool:
-        """Whether all old events have been fed."""
-        return not self.backlog
-
     # ---- a turn ---------------------------------------------------------------------------------------------------------
 
     def turn(self, now: int) -> None:
@@ -165,7 +193,9 @@ class Live:
         Raises:
             WorkflowError: The author's code cannot go on; the run is stuck where its journal ends.
         """
-        while len(self.fresh) < TURN_LIMIT and not self.over:
+        if not self.interp.settled and not self._go_on():
+            return
+        while len(self.fresh) < TURN_LIMIT and not self.over and self.interp.settled:
             if self.answers:
                 self._take_answer(self.answers.popleft(), now)
             elif self._next_timer() <= (min(now, self.mail[0].at) if self.mail else now):
@@ -174,6 +204,12 @@ class Live:
                 self._take_message(self.mail.popleft(), now)
             else:
                 break
+
+    def _go_on(self) -> bool:
+        """Let code that gives itself answers, such as a long loop over ``random()``, go on for a while; whether it has settled."""
+        settled = self.interp.advance(ANSWER_BUDGET)
+        self._gather_in()
+        return settled
 
     @property
     def over(self) -> bool:
@@ -197,8 +233,17 @@ class Live:
         pause = from_json(command.failure).get("retry_in", 0)
         self._remind(self.retries.setdefault(command.id, command.failed_at + round(pause * SECOND)), command.id)
 
+    def _give_up(self, command: Command) -> None:
+        """Its end is awaited by a cancellation, and no other attempt will follow."""
+        self.answers.append(Answer(command.id, events.STEP_FAILED, command.failure, command.attempts))
+
     def _remind(self, moment: int, command: str) -> None:
-        heapq.heappush(self.timers, (moment, len(self.timers), command))
+        pending = self.interp.pending
+        if len(self.timers) > 2 * len(pending) + SWEEP:
+            self.timers = [timer for timer in self.timers if not timer[2] or timer[2] in pending]
+            heapq.heapify(self.timers)
+        self.reminders += 1
+        heapq.heappush(self.timers, (moment, self.reminders, command))
 
     def _next_timer(self) -> float:
         """When the next timer, retry or deadline is due; those of commands that are gone are forgotten."""
@@ -239,6 +284,7 @@ class Live:
 
     def _pause(self, _message: Message, _now: int) -> None:
         self.paused = True
+        self.acting = [command for command in self.acting if command.id in self.intents]  # those count as begun
 
     def _resume(self, _message: Message, _now: int) -> None:
         if self.paused:
@@ -281,15 +327,19 @@ class Live:
         self, kind: str, command: str, name: str, payload: bytes, now: int, check: int = 0, attempt: int = 0, duration: int = 0
     ) -> None:
         """Make an event, feed it, and collect what it led to."""
-        interp = self.interp
         event = self._event(kind, command, name, payload, now, check, attempt, duration)
-        interp.feed(event)
+        self.interp.feed(event, ANSWER_BUDGET)
         self.fresh.append(event)
+        if kind == events.SAVEPOINT and Resume.decode(payload) is not None:
+            self.base = event.seq
+        self._gather_in()
+
+    def _gather_in(self) -> None:
+        """Collect what the interpreter said, withdrew and asked for."""
+        interp = self.interp
         if interp.outputs:
             self.outputs += interp.outputs
             interp.outputs = []
-        if kind == events.SAVEPOINT and Resume.decode(payload) is not None:
-            self.base = event.seq
         if interp.withdrawn:
             self._withdraw()
         if interp.issued:
@@ -306,19 +356,23 @@ class Live:
             if kind is Savepoint:
                 payload = savepoint_payload(self.interp, command.fiber, effect)  # type: ignore[arg-type]  # just checked
                 self.answers.append(Answer(command.id, events.SAVEPOINT, payload))
-            elif isinstance(effect, Call):
-                self.children.append(self._child(command, effect))
-            elif isinstance(effect, Step):
-                if self._is_remote(effect):
-                    self.children.append(self._step_run(command, effect))
-                elif command.attempts:
-                    self._retry_later(command)
-                elif not self.paused:
-                    self.acting.append(command)
+            elif isinstance(effect, Step) and command.attempts:
+                (self._give_up if command.cancelled else self._retry_later)(command)
+            elif not self.paused:
+                self._begin(command, effect)
             if command.due is not None:
                 self._remind(command.due, command.id)
             if kind is not Sleep and kind is not Signal:
                 self.lines[command.id] = self.interp.line_of(command)
+
+    def _begin(self, command: Command, effect: Any) -> None:
+        """Something new that a paused run leaves alone: a child, a step elsewhere, a step here."""
+        if isinstance(effect, Call):
+            self.children.append(self._child(command, effect))
+        elif isinstance(effect, Step) and self._is_remote(effect):
+            self.children.append(self._step_run(command, effect))
+        elif isinstance(effect, Step):
+            self.acting.append(command)
 
     def _is_remote(self, effect: Step[Any]) -> bool:
         queue = effect.options_.queue
@@ -330,14 +384,15 @@ class Live:
         for command in withdrawn:
             effect = command.effect
             waiting = self.retries.pop(command.id, None)
+            self.lines.pop(command.id, None)
             remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
             if remote:
                 target = child_id(self.interp, command.id, effect)
                 key = RunKey(self.key.namespace, target)
                 payload = to_json({"reason": f"its parent {self.key.id} no longer waits for it"})
                 self.posts.append(Message(f"{target}:cancel", key, "cancel", "cancel", payload))
-            elif command.cancelled and waiting is not None:  # its end is awaited, and no other attempt will follow
-                self.answers.append(Answer(command.id, events.STEP_FAILED, command.failure, command.attempts))
+            elif command.cancelled and waiting is not None:
+                self._give_up(command)
             else:
                 self.withdrawn.append(command)
         gone = {command.id for command in withdrawn if not command.cancelled}
@@ -348,7 +403,11 @@ class Live:
         outcome = self.interp.outcome
         if outcome is None or (self.fresh and self.fresh[-1].kind in events.CLOSING):
             return
-        event = self._event(outcome.kind, "", self.interp.started.workflow, outcome.payload, self.interp.clock)
+        kind, name, payload = outcome.kind, self.interp.started.workflow, outcome.payload
+        if kind == events.COMPLETED and len(payload) > self.max_payload:
+            too_large = PayloadTooLarge(f"result of workflow {name}", len(payload), self.max_payload)
+            kind, name, payload = events.FAILED, TERMINATED, Failure.of(too_large).encode()
+        event = self._event(kind, "", name, payload, self.interp.clock)
         self.interp.feed(event)
         self.fresh.append(event)
 
@@ -398,6 +457,15 @@ class Live:
         queue = step.options_.queue or self.run.queue
         return new_run(key, begin, at=command.issued_at, queue=queue, priority=self.run.priority)
 
+    def refuse_child(self, child: NewRun, problem: RunExists) -> None:
+        """The id that it was to have belongs to another run: its command fails."""
+        is_step = child.workflow.startswith(STEP_RUN)
+        failure = Failure(
+            type=qualified(RunExists), message=str(problem), args=None if is_step else [child.key.id, "failed"]
+        )
+        kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
+        self.answers.append(Answer(child.parent_command, kind, failure.encode()))
+
     # ---- the commit -------------------------------------------------------------------------------------------------------
 
     def wake_at(self) -> int | None:
@@ -408,26 +476,24 @@ class Live:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way for it in this process."""
-        return not (self.tasks or self.answers or self.mail or self.acting or self.backlog)
+        return self.interp.settled and not (self.tasks or self.answers or self.mail or self.acting)
 
     @property
     def unsaid(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+        return self.interp.settled and bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
 
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
-        status = "running"
+        status = "paused" if self.paused else "waiting" if release else "running"
         successor = None
         if closing is not None:
             status = TERMINATED if self.terminated is not None else ENDS[closing.kind]
             successor = self._successor(closing)
             if successor is None:
                 self._tell_parent(closing, status)
-        elif release:
-            status = "paused" if self.paused else "waiting"
         made = Commit(
             lease=self.lease,
             expected=self.committed,

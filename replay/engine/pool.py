@@ -50,10 +50,19 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Run a job in a thread."""
         if not self._idle.acquire(blocking=False) and len(self._threads) < self._size:
-            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._hire()
         self._jobs.put(job)
+
+    def _hire(self) -> None:
+        """One more thread; where the machine gives no more, those that there are must do."""
+        thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+            return
+        self._threads.append(thread)
 
     def _work(self) -> None:
         jobs, idle = self._jobs, self._idle
@@ -74,7 +83,11 @@ class Pool:
             task.add_done_callback(self._tasks.discard)
 
         def cancel() -> None:
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in made])
+            loop.call_soon_threadsafe(stop)
+
+        def stop() -> None:
+            for task in made:
+                loop.call_soon(task.cancel)  # behind its first step: one that never began would never report
 
         loop.call_soon_threadsafe(begin)
         return cancel
@@ -83,7 +96,7 @@ class Pool:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name=f"{self._name}-loop", daemon=True).start()
+                threading.Thread(target=_run_loop, args=[self._loop], name=f"{self._name}-loop", daemon=True).start()
             return self._loop
 
     def close(self) -> None:
@@ -101,6 +114,11 @@ class Pool:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         loop.call_soon(loop.stop)
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
 
 
 class Inline:

@@ -13,6 +13,7 @@ import attrs
 
 from replay.authoring.definitions import StepFunction
 from replay.engine.live import STEP_RUN
+from replay.model import events
 from replay.model.effects import NO_DEFAULT, Call, Effect, RunOptions, Step
 
 
@@ -24,6 +25,7 @@ class StepRun:
         self.name = STEP_RUN + step.name
         self.version = ""
         self.patches: frozenset[str] = frozenset()
+        self.answers = {events.CHILD_COMPLETED: (False, step.decode), events.CHILD_FAILED: (True, step.failure)}
 
     def begin(self, payload: bytes, state: Any = NO_DEFAULT) -> Generator[Effect[Any], Any, Any]:
         """The step, done here."""
@@ -50,6 +52,3 @@ class StepRun:
         """It has no savepoints."""
         raise NotImplementedError
 
-    def child_failure(self, payload: bytes) -> Exception:
-        """The step's own failure."""
-        return self.step.failure(payload)

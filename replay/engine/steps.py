@@ -13,7 +13,7 @@ from typing import Any
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
 from replay.engine.pool import Executor
-from replay.errors import TimedOut
+from replay.errors import Cancelled, TimedOut
 from replay.interpreter.fibers import Command
 from replay.model.effects import Step
 
@@ -37,20 +37,24 @@ class Attempt:
         live: The run that asked; opaque here.
         command: The command.
         info: What the step's body sees.
-        deadline: When it has taken too long, microseconds by the engine's clock, or None.
+        now: The engine's clock, microseconds.
+        began: When its body began, by that clock; None while it waits for a thread.
+        alarm: Number of the alarm that tells when it has taken too long, or 0.
         stop: Cancels a coroutine; None for a thread.
     """
 
-    __slots__ = ("command", "deadline", "effect", "info", "live", "report", "stop")
+    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "report", "stop")
 
     def __init__(
-        self, live: Any, command: Command, info: StepInfo, deadline: int | None, report: Callable[[Done], None]
+        self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]
     ) -> None:
         self.live = live
         self.command = command
         self.effect: Step[Any] = command.effect  # type: ignore[assignment]  # attempts are made of steps
         self.info = info
-        self.deadline = deadline
+        self.now = now
+        self.began: int | None = None
+        self.alarm = 0
         self.report = report
         self.stop: Callable[[], None] | None = None
 
@@ -85,11 +89,23 @@ class Attempt:
         if self.stop is not None:
             self.stop()
 
+    def _start(self) -> int:
+        """Its body begins now, unless it was withdrawn while it waited for its turn.
+
+        Raises:
+            Cancelled: It was.
+        """
+        self.began = self.now()
+        if self.info.cancelled:
+            raise Cancelled("withdrawn before it began")
+        return time.perf_counter_ns()
+
     def _run(self) -> None:
         began = time.perf_counter_ns()
         payload: bytes = b""
         error: BaseException | None = None
         try:
+            began = self._start()
             payload = self.call()
         except BaseException as raised:  # noqa: BLE001 - border: a step may raise anything, SystemExit included; it becomes a fact
             error = raised
@@ -103,6 +119,7 @@ class Attempt:
         seconds = self.effect.options_.timeout
         limit = asyncio.timeout(seconds)
         try:
+            began = self._start()
             spec = self.effect.spec
             async with limit:
                 payload = spec.encode_result(await spec.invoke(self.effect.payload))

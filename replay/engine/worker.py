@@ -11,7 +11,6 @@ Rule 4: time and hands are given: with a virtual clock and the inline executor t
 
 from __future__ import annotations
 
-import heapq
 import logging
 import queue
 import random
@@ -25,6 +24,7 @@ import attrs
 
 from replay.authoring.definitions import STEPS, WORKFLOWS
 from replay.authoring.step_context import StepInfo
+from replay.engine.alarms import Alarms
 from replay.engine.live import LOG, STEP_RUN, Answer, Live
 from replay.engine.observers import Observers
 from replay.engine.pool import Executor
@@ -36,6 +36,7 @@ from replay.errors import (
     PayloadError,
     PayloadTooLarge,
     ReplayError,
+    RunExists,
     StepInterrupted,
     StoreError,
     StoreUnavailable,
@@ -46,6 +47,7 @@ from replay.interpreter.issue import position
 from replay.model import events
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Step, WorkflowSpec
+from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
 from replay.store.contract import (
@@ -73,6 +75,8 @@ BUSY_BREATH: Final = 10_000
 """The same while runs are under way here, whose own commits would wake the claimer again and again."""
 STUCK_PAUSE: Final = 30 * SECOND
 """Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile."""
+CLAIM_LIMIT: Final = 200
+"""Runs taken in one claim at most."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 WAITING: Final = object()
@@ -143,6 +147,11 @@ class Stop(NamedTuple):
 Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done
 
 
+def recovery(run: NewRun) -> Sequence[Event]:
+    """What a claim of a run just created would hand out: its newest savepoint with state makes what lies before needless."""
+    return run.events if run.base <= 1 else [run.events[0], *run.events[run.base - 1 :]]
+
+
 def ending(run: Run | None) -> tuple[str, bytes]:
     """How a run ended, as its waiters are told: status and payload of its closing event."""
     if run is None:
@@ -191,15 +200,17 @@ class Worker:
         self.live: dict[RunKey, Live] = {}
         self.touched: dict[RunKey, Live] = {}
         self.resting: dict[RunKey, int] = {}
-        self.todo: deque[tuple[Live, Command]] = deque()
+        self.todo: deque[Live] = deque()
         self.attempts: dict[int, Attempt] = {}
         self.waiters: dict[RunKey, list[Future[Any]]] = {}
         self.ttl = round(settings.ttl * SECOND)
-        self.alarms: list[tuple[int, int, Live | Attempt]] = []
-        self.alarm_count = 0
+        self.alarms = Alarms()
         self.claim_at = 0
         self.claimed_at = 0
+        self.hungry = False
+        self.look_at = 0
         self.renew_at = 0
+        self.latest = 0
         self.stopping: Stop | None = None
         self.stopped = False
         self.failures = 0
@@ -214,27 +225,33 @@ class Worker:
         """
         busy = self._take_in(patience)
         now = self.store.now()
+        if now < self.latest:
+            self._clock_went_back(now)
+        self.latest = now
         busy |= self._timers(now)
+        if now >= self.renew_at:  # first: what has merely ended is still ours until someone claims it
+            self._renew(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
         while self.touched:
             busy = True
             self._round(self.store.now())
-            if not self.inbox.empty():
+            if not self.inbox.empty() or self.store.now() >= min(self.renew_at, self.claim_at):
                 break
-        if now >= self.renew_at:
-            self._renew(now)
+        self._fill(now)
         if self.stopping is not None:
             self._drain(now)
         return busy
 
     def patience(self) -> float:
         """Seconds until something is due by the store's clock."""
+        if self.touched:
+            return 0.0
         moments = [self.claim_at]
         if self.live:
             moments.append(self.renew_at)
-        if self.alarms:
-            moments.append(self.alarms[0][0])
+        if (alarm := self.alarms.next()) is not None:
+            moments.append(alarm)
         if self.stopping is not None:
             moments.append(self.stopping.until)
         return max(0.0, (min(moments) - self.store.now()) / SECOND)
@@ -243,7 +260,7 @@ class Worker:
         inbox = self.inbox
         items: list[Item] = []
         try:
-            if patience > 0 and not self.touched and not self.todo:
+            if patience > 0 and not self.touched:
                 items.append(inbox.get(timeout=patience))
             while True:
                 items.append(inbox.get_nowait())
@@ -257,9 +274,7 @@ class Worker:
             elif isinstance(item, Wake):
                 self.claim_at = min(self.claim_at, self.claimed_at + (BUSY_BREATH if self.live else 0))
             elif isinstance(item, WaitRequest):
-                self.waiters.setdefault(item.key, []).append(item.future)
-                if item.key not in self.live:
-                    self.claim_at = min(self.claim_at, self.claimed_at + BREATH)
+                self._await(item)
             elif isinstance(item, Stop):
                 self.stopping = item
         if starts:
@@ -268,7 +283,27 @@ class Worker:
             self._post(posts)
         return bool(items)
 
+    def _clock_went_back(self, now: int) -> None:
+        """What was measured by the old time is done now, so that nobody is deaf until that time comes again."""
+        logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
+        self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
+
     # ---- requests of clients ----------------------------------------------------------------------------------------------
+
+    def _await(self, request: WaitRequest) -> None:
+        """Remember who waits; those who gave up are forgotten each time that their number has doubled."""
+        futures = self.waiters.setdefault(request.key, [])
+        futures.append(request.future)
+        if len(futures) & (len(futures) - 1) == 0:
+            self.waiters[request.key] = [future for future in futures if not future.done()]
+        if request.key not in self.live:
+            self.claim_at = min(self.claim_at, self.claimed_at + BREATH)
+
+    def _end_wait(self, key: RunKey, told: tuple[str, bytes]) -> None:
+        """Tell those who wait for a run how it ended."""
+        for future in self.waiters.pop(key, ()):
+            if future.set_running_or_notify_cancel():
+                future.set_result(told)
 
     def _start(self, requests: Sequence[StartRequest]) -> None:
         """Create what was asked for in one call of the store, leased to this worker as far as it has room."""
@@ -281,22 +316,30 @@ class Worker:
         chosen = {id(run) for run in held}
         others = [run for run in wanted if id(run) not in chosen]
         try:
-            made = dict(
+            made = dict(zip(map(id, others), self.store.create(others) if others else [], strict=True))
+            made.update(
                 zip(map(id, held), self.store.create(held, worker=self.name, ttl=self.ttl) if held else [], strict=True)
             )
-            made.update(zip(map(id, others), self.store.create(others) if others else [], strict=True))
-        except StoreError as error:
-            for request in requests:
-                request.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - border: a request that the store cannot take must not fail the others
+            self._one_by_one(requests, self._start, error)
             return
         for request in requests:
             answers = [made[id(run)] for run in request.runs]
             for run, answer in zip(request.runs, answers, strict=True):
                 if answer.new and answer.lease is not None:
-                    self._take(Claimed(answer.run, answer.lease, run.events, ()))
+                    self._take(Claimed(answer.run, answer.lease, recovery(run), ()))
             request.future.set_result(answers)
         if any(answer.new and answer.lease is None for answer in made.values()):
             self.claim_at = 0
+
+    def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
+        """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
+        if len(requests) == 1 or isinstance(error, StoreError):
+            for request in requests:
+                request.future.set_exception(error)
+            return
+        for request in requests:
+            again([request])
 
     def _serves(self, run: NewRun) -> bool:
         known = self._spec(run.workflow, run.version) is not None
@@ -306,20 +349,11 @@ class Worker:
         messages = [message for request in requests for message in request.messages]
         try:
             answers = self.store.post(messages)
-        except StoreError as error:
-            for request in requests:
-                request.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - border: a message that the store cannot take must not fail the others
+            self._one_by_one(requests, self._post, error)
             return
-        now = self.store.now()
-        for message, answer in zip(messages, answers, strict=True):
-            if answer is not Posted.DELIVERED:
-                continue
-            live = self.live.get(message.key)
-            if live is None:
-                self.claim_at = 0
-            else:
-                live.deliver([message._replace(at=message.at or now)])
-                self._touch(live)
+        if Posted.DELIVERED in answers:
+            self.claim_at = 0  # taken in by a claim also when the run is here: the store knows what was posted before
         for request in requests:
             taken, answers = answers[: len(request.messages)], answers[len(request.messages) :]
             request.future.set_result(taken)
@@ -327,18 +361,19 @@ class Worker:
     # ---- claiming -----------------------------------------------------------------------------------------------------------
 
     def _claim(self, now: int) -> bool:
-        room = self.settings.concurrency - len(self.live)
+        room = max(0, self.settings.concurrency - len(self.live))
         claim = Claim(
             worker=self.name,
             namespace=self.settings.namespace,
             queues=self.settings.queues,
             workflows=self._names(),
-            limit=min(max(0, room), 200),
+            limit=min(room, CLAIM_LIMIT),
             ttl=self.ttl,
         )
-        self._look_after(now)
         self.claimed_at = now
         self.claim_at = now + round(self.settings.poll * SECOND)
+        if now >= self.look_at:
+            self._look_after(now)
         try:
             claims = self.store.claim(claim)
         except StoreError as error:
@@ -346,7 +381,8 @@ class Worker:
             return False
         if claims.next_at is not None:
             self.claim_at = min(self.claim_at, max(claims.next_at, now + BREATH))
-        if claims.runs and len(claims.runs) == claim.limit:
+        self.hungry = len(claims.runs) == room
+        if not self.hungry and len(claims.runs) == claim.limit:
             self.claim_at = now
         for claimed in claims.runs:
             self._take(claimed)
@@ -358,30 +394,29 @@ class Worker:
         return bool(claims.runs)
 
     def _look_after(self, now: int) -> None:
-        """Answer those who wait for runs that are driven elsewhere, some at a time."""
-        keys = [key for key in self.waiters if key not in self.live][:LOOKED_AFTER]
-        if not keys:
+        """Answer those who wait for runs that are driven elsewhere: where they are many, some at a time, all once a poll."""
+        keys = [key for key in self.waiters if key not in self.live]
+        turns = -(-len(keys) // LOOKED_AFTER)
+        if not turns:
             return
+        if turns > 1:
+            self.look_at = now + max(BUSY_BREATH, round(self.settings.poll * SECOND) // turns)
+            self.claim_at = min(self.claim_at, self.look_at)
         try:
-            runs = self.store.get(keys)
+            runs = self.store.get(keys[:LOOKED_AFTER])
         except StoreError as error:
             self._unavailable("get", error)
             return
-        for key, run in zip(keys, runs, strict=True):
-            waiters = self.waiters.pop(key)
-            if run is not None and run.status in OPEN and run.status != "stuck":
-                self.waiters[key] = waiters  # to the end of the line
-                continue
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(ending(run))
-        if len(self.waiters) > LOOKED_AFTER:
-            self.claim_at = now
+        for key, run in zip(keys, runs, strict=False):
+            if run is None or run.status not in OPEN or run.status == "stuck":
+                self._end_wait(key, ending(run))
+            elif waiting := [future for future in self.waiters.pop(key) if not future.done()]:
+                self.waiters[key] = waiting  # to the end of the line
 
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
-        names = {name for name, _ in offered} | {name for name, _ in self.extra}
-        return sorted(names | {STEP_RUN + name for name in STEPS})
+        names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
+        return sorted(names | {STEP_RUN + name for name in list(STEPS)})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
@@ -406,7 +441,10 @@ class Worker:
         if spec is None:  # claimed by a name that was withdrawn meanwhile
             self.store.release([lease])
             return
-        live = Live(run, lease, spec, claimed.journal, claimed.mail)
+        known = self.live.get(run.key)
+        if known is not None:  # its lease ended unnoticed, and it was claimed anew
+            self._drop(known)
+        live = Live(run, lease, spec, claimed.journal, claimed.mail, self.settings.max_payload)
         self.live[run.key] = live
         self.renew_at = min(self.renew_at or lease.until, lease.until - self.ttl * 2 // 3)
         self._touch(live)
@@ -420,21 +458,20 @@ class Worker:
 
     def _timers(self, now: int) -> bool:
         """Wake what is due: timers of runs, attempts that take too long, runs that have rested long enough."""
-        alarms, rang = self.alarms, False
-        while alarms and alarms[0][0] <= now:
-            moment, _, whom = heapq.heappop(alarms)
-            rang = True
+        due = self.alarms.due(now)
+        for whom in due:
             if isinstance(whom, Attempt):
-                self._too_late(whom)
-            elif self.live.get(whom.key) is whom:
-                if self.resting.get(whom.key) == moment:
-                    whom.parking = True
+                self._too_late(whom, now)
+            else:
+                whom.alarm = 0
+                whom.parking = self.resting.get(whom.key, now + 1) <= now
                 self._touch(whom)
-        return rang
+        return bool(due)
 
-    def _alarm(self, moment: int, whom: Live | Attempt) -> None:
-        self.alarm_count += 1
-        heapq.heappush(self.alarms, (moment, self.alarm_count, whom))
+    def _alarm(self, live: Live, moment: int) -> None:
+        """Look at a run at a moment; the alarm that was set before is taken back."""
+        self.alarms.drop(live.alarm)
+        live.alarm = self.alarms.set(moment, live)
 
     def _round(self, now: int) -> None:
         """Let every run that heard something take a turn, commit all turns at once, then act."""
@@ -444,16 +481,19 @@ class Worker:
         budget = REPLAY_BUDGET
         for live in touched.values():
             try:
-                if live.backlog:
+                if not live.arrived:
                     budget = live.replay(max(budget, 1))
-                    if live.backlog:
+                    if not live.arrived:
                         self.touched[live.key] = live
                         continue
                 live.turn(now)
+                commit = self._commit_of(live, now) if live.interp.settled else None
             except Exception as error:  # noqa: BLE001 - border: today's code does not fit; the run is set aside, the others go on
                 self._stuck(live, error)
                 continue
-            commit = self._commit_of(live, now)
+            if not live.interp.settled:
+                self.touched[live.key] = live
+                continue
             if commit is None:
                 self._act(live, now)
             else:
@@ -461,28 +501,28 @@ class Worker:
                 turned.append(live)
         for live, commit, fate in zip(turned, batch, self._send(batch) if batch else (), strict=True):
             self._settle(live, commit, fate, now)
-        self._fill(now)
 
     def _commit_of(self, live: Live, now: int) -> Commit | None:
         """What must become durable before anything else is done; None when there is nothing."""
         parking, live.parking = live.parking, False
         if live.over:
             return live.commit(release=True)
+        moment = live.wake_at()
         if live.idle:
-            rests = not (parking or live.paused or self.stopping) and len(self.resting) < self.settings.keep
-            if not rests:
+            crowded = self.hungry or len(self.resting) >= self.settings.keep
+            if parking or live.paused or self.stopping or crowded:
                 return live.commit(release=True)
-            moment = now + round(self.settings.linger * SECOND)
-            self.resting[live.key] = moment
-            self._alarm(moment, live)
-        if live.timers:
-            due = live.wake_at()
-            if due is not None:
-                self._alarm(due, live)
+            rests = self.resting[live.key] = now + round(self.settings.linger * SECOND)
+            moment = rests if moment is None else min(moment, rests)
+        if moment is not None:
+            self._alarm(live, moment)
         return live.commit(release=False) if live.unsaid else None
 
-    def _send(self, batch: Sequence[Commit]) -> list[Committed]:
-        """Commit, again and again until the store answers; what was applied unheard is recognised."""
+    def _send(self, batch: Sequence[Commit]) -> list[Committed | Exception]:
+        """Commit, again and again until the store answers; what was applied unheard is recognised.
+
+        A commit that the store cannot spell at all has the error as its fate; it does not hold up the others.
+        """
         unsure = False
         fates: list[Committed] | None = None
         while fates is None:
@@ -492,23 +532,31 @@ class Worker:
                 unsure = True
                 self._unavailable("commit", error)
                 if self.stopping is not None and self.store.now() >= self.stopping.until:
-                    return [Committed.FENCED] * len(batch)
-                self.sleep(min(1.0, 0.01 * 2**self.failures))
+                    return [Committed.FENCED for _ in batch]
+                self.sleep(min(1.0, 0.01 * 2 ** min(self.failures, 7)))
+            except Exception as error:  # noqa: BLE001 - border: whose commit it is shows when each is sent alone
+                return [error] if len(batch) == 1 else [fate for commit in batch for fate in self._send([commit])]
         self.failures = 0
         if unsure:
             fates = [self._recognise(commit, fate) for commit, fate in zip(batch, fates, strict=True)]
-        return fates
+        return list(fates)
 
     def _recognise(self, commit: Commit, fate: Committed) -> Committed:
-        """A refusal after an unheard answer: are the events in the journal ours?"""
+        """A refusal after an unheard answer may be our own commit: the events in the journal tell."""
         if fate is Committed.APPLIED or not commit.events:
             return fate
         key = commit.lease.key
+        if commit.successor is not None:  # it has taken over the name
+            begun = commit.successor.events
+            return Committed.APPLIED if self.store.journal(key, limit=len(begun)) == list(begun) else fate
         written = self.store.journal(key, after=commit.expected, limit=len(commit.events))
         return Committed.APPLIED if written == list(commit.events) else fate
 
-    def _settle(self, live: Live, commit: Commit, fate: Committed, now: int) -> None:
+    def _settle(self, live: Live, commit: Commit, fate: Committed | Exception, now: int) -> None:
         """What follows from a commit's fate."""
+        if isinstance(fate, Exception):
+            self._stuck(live, fate)
+            return
         if fate is not Committed.APPLIED:
             logger.warning("run %s: commit refused (%s), the turn is dropped", live.key.id, fate.value)
             self.observers.refused(live.key, fate)
@@ -518,6 +566,7 @@ class Worker:
             return
         live.committed += len(commit.events)
         live.applied = live.committed
+        live.known.difference_update(commit.consumed)
         self._say(live, commit)
         if commit.release:
             self._drop(live)
@@ -526,15 +575,14 @@ class Worker:
             if commit.successor is not None:
                 self.claim_at = min(self.claim_at, max(now, commit.successor.ready_at))
             elif commit.result is not None:
-                self._tell(live.key, commit)
+                self._end_wait(live.key, (commit.status, commit.result))
             if commit.posts or commit.children:
                 self.claim_at = min(self.claim_at, now)
             return
         if commit.posts or commit.children:
             self.claim_at = min(self.claim_at, now)
+        self._greet(live, commit.children)
         self._act(live, now)
-        if live.answers or live.mail:
-            self._touch(live)
 
     def _say(self, live: Live, commit: Commit) -> None:
         if commit.events:
@@ -543,34 +591,45 @@ class Worker:
         for topic, payload in commit.topics:
             if topic == prefix:
                 said = from_json(payload)
-                level = logging.getLevelNamesMapping().get(said["level"].upper(), logging.INFO)
+                level = logging.getLevelNamesMapping().get(str(said["level"]).upper(), logging.INFO)
                 workflow_logger.log(
                     level, "%s: %s", live.key.id, said["text"], extra={"run_id": live.key.id, "fields": said["fields"]}
                 )
 
-    def _tell(self, key: RunKey, commit: Commit) -> None:
-        for waiter in self.waiters.pop(key, ()):
-            if not waiter.done():
-                waiter.set_result((commit.status, commit.result))
+    def _greet(self, live: Live, children: Sequence[NewRun]) -> None:
+        """A child whose given id belongs to another run will never answer: say so in its place."""
+        given = [child for child in children if not child.key.id.startswith((f"{live.key.id}.", f"{live.key.id}~"))]
+        if not given:
+            return
+        for child, run in zip(given, self.store.get([child.key for child in given]), strict=True):
+            if run is not None and (run.parent, run.parent_command) != (child.parent, child.parent_command):
+                problem = RunExists(run.key.id, f"{run.workflow} {run.digest}", f"{child.workflow} {child.digest}")
+                live.refuse_child(child, problem)
 
     def _drop(self, live: Live) -> None:
         """Forget a run: its generators are closed, what runs for it is abandoned."""
         if self.live.get(live.key) is live:
             del self.live[live.key]
-        self.resting.pop(live.key, None)
-        self.touched.pop(live.key, None)
+            self.resting.pop(live.key, None)
+            self.touched.pop(live.key, None)
+        if self.hungry:
+            self.claim_at = 0
+        self.alarms.drop(live.alarm)
         for attempt in live.tasks.values():
             if attempt is not WAITING:
                 attempt.abandon()
         live.tasks.clear()
         live.acting = []
+        live.queued.clear()
         live.interp.close()
 
     def _stuck(self, live: Live, error: Exception) -> None:
         """Today's code cannot go on: leave the journal as it is, say why, and try again later or with other code."""
         logger.error("run %s is stuck: %s", live.key.id, error, exc_info=None if isinstance(error, ReplayError) else error)
         self.observers.stuck(live.key, error)
-        note = str(error)[:4_000] if isinstance(error, ReplayError) else f"{qualified(type(error))}: {error}"[:4_000]
+        note = Failure.of(error).message
+        if not isinstance(error, ReplayError):
+            note = f"{qualified(type(error))}: {note}"
         wake_at = self.store.now() + STUCK_PAUSE
         commit = Commit(
             lease=live.lease,
@@ -583,9 +642,7 @@ class Worker:
         )
         self._drop(live)
         self._send([commit])
-        for waiter in self.waiters.pop(live.key, ()):
-            if not waiter.done():
-                waiter.set_result(("stuck", to_json({"type": qualified(type(error)), "message": note})))
+        self._end_wait(live.key, ("stuck", to_json({"type": qualified(type(error)), "message": note})))
 
     def forget_all(self) -> None:
         """Drop every run, unharmed, after an error that nobody expected, and read them again."""
@@ -594,9 +651,9 @@ class Worker:
             self._drop(live)
         try:
             self.store.release(leases)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - border: what cannot be given back ends by itself
             self._unavailable("release", error)
-        self.claim_at = 0
+        self.claim_at = self.store.now() + BUSY_BREATH
 
     # ---- acting ---------------------------------------------------------------------------------------------------------------
 
@@ -611,9 +668,12 @@ class Worker:
             if attempt is not WAITING:
                 attempt.abandon() if not command.cancelled else attempt.warn()
         live.withdrawn = []
-        acting, live.acting = live.acting, []
-        for command in acting:
-            self._begin(live, command, now)
+        if self.stopping is None:
+            acting, live.acting = live.acting, []
+            for command in acting:
+                self._begin(live, command, now)
+        if live.answers or live.mail or (live.idle and live.key not in self.resting):
+            self._touch(live)
 
     def _begin(self, live: Live, command: Command, now: int) -> None:
         effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
@@ -631,33 +691,49 @@ class Worker:
             self._transact(live, command, effect)
         else:
             live.tasks[command.id] = WAITING
-            self.todo.append((live, command))
+            if not live.queued:
+                self.todo.append(live)
+            live.queued.append(command)
 
     def _fill(self, now: int) -> None:
-        """Begin as many waiting steps as there is room for."""
+        """Begin as many waiting steps as there is room for, one of each run in turn."""
         todo, attempts = self.todo, self.attempts
-        while todo and len(attempts) < self.settings.steps:
-            live, command = todo.popleft()
-            if live.tasks.get(command.id) is not WAITING or self.live.get(live.key) is not live:
+        while todo and len(attempts) < self.settings.steps and self.stopping is None:
+            live = todo.popleft()
+            if not live.queued:
+                continue
+            command = live.queued.popleft()
+            if live.queued:
+                todo.append(live)
+            if live.tasks.get(command.id) is not WAITING:
+                continue
+            if live.paused and command.id not in live.intents:
+                del live.tasks[command.id]
+                self._touch(live)
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
-            attempt = Attempt(live, command, self._info(live, command, effect), None, self.inbox.put)
-            seconds = effect.options_.timeout
-            if seconds is not None:
-                attempt.deadline = now + round(seconds * SECOND)
-                self._alarm(attempt.deadline, attempt)
+            attempt = self._attempt(live, command, effect)
+            if effect.options_.timeout is not None:
+                attempt.alarm = self.alarms.set(now + round(effect.options_.timeout * SECOND), attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
             attempt.begin(self.executor)
 
+    def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
+        """One attempt, not yet begun; the test kit puts its own here."""
+        return Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
+
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
-        return StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
+        info = StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
+        info.cancelled = command.cancelled
+        return info
 
     def _done(self, done: Done) -> None:
         """An attempt has ended; one that nobody waits for any more is only counted."""
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
+        self.alarms.drop(attempt.alarm)
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
@@ -666,16 +742,22 @@ class Worker:
         live.answers.append(self._answer_of(attempt, done))
         self._touch(live)
 
-    def _too_late(self, attempt: Attempt) -> None:
-        """A thread cannot be stopped: its step is told, its answer will be passed over."""
+    def _too_late(self, attempt: Attempt, now: int) -> None:
+        """A thread cannot be stopped: its step is told, its answer will be passed over. Time counts from when it began."""
         live: Live = attempt.live
         command = attempt.command
-        if live.tasks.get(command.id) is attempt:
-            attempt.abandon()
-            del live.tasks[command.id]
-            error = TimedOut(f"step {attempt.effect.name}", attempt.effect.options_.timeout or 0)
-            live.answers.append(self._answer_of(attempt, Done(attempt, b"", error, 0)))
-            self._touch(live)
+        if live.tasks.get(command.id) is not attempt:
+            return
+        seconds = attempt.effect.options_.timeout or 0
+        moment = (now if attempt.began is None else attempt.began) + round(seconds * SECOND)
+        if moment > now:
+            attempt.alarm = self.alarms.set(moment, attempt)
+            return
+        attempt.abandon()
+        del live.tasks[command.id]
+        error = TimedOut(f"step {attempt.effect.name}", seconds)
+        live.answers.append(self._answer_of(attempt, Done(attempt, b"", error, 0)))
+        self._touch(live)
 
     def _answer_of(self, attempt: Attempt, done: Done) -> Answer:
         effect, number, error = attempt.effect, attempt.info.attempt, done.error
@@ -696,7 +778,7 @@ class Worker:
 
     def _transact(self, live: Live, command: Command, effect: Step[Any]) -> None:
         """Do a step inside the transaction that commits its answer."""
-        attempt = Attempt(live, command, self._info(live, command, effect), None, self.inbox.put)
+        attempt = self._attempt(live, command, effect)
         live.tasks[command.id] = attempt
         if Capability.TRANSACTIONS not in self.store.capabilities:
             advice = "use a SQL store, or take transactional=True away"
@@ -707,19 +789,25 @@ class Worker:
 
         def work(connection: Any) -> Commit:
             payload = attempt.call(connection=connection)
+            if len(payload) > self.settings.max_payload:
+                raise PayloadTooLarge(f"result of step {effect.name}", len(payload), self.settings.max_payload)
             del live.tasks[command.id]
             live.answers.append(Answer(command.id, events.STEP_COMPLETED, payload, attempt.info.attempt))
             live.turn(self.store.now())
+            while not live.interp.settled:
+                live.turn(self.store.now())
             made.append(live.commit(release=live.over))
             return made[0]
 
         try:
             fate = self.store.transact(work)  # type: ignore[attr-defined]  # the capability says so
         except Exception as error:  # noqa: BLE001 - border: the step's own SQL may raise anything; it was rolled back
-            if made or command.id not in live.tasks:
-                self._forget_turn(live, error)
-            else:
+            if command.id in live.tasks:
                 self._done(Done(attempt, b"", error, 0))
+            elif isinstance(error, StoreError):
+                self._forget_turn(live, error)
+            else:  # code that does not fit, or SQL that the database refuses only when it commits
+                self._stuck(live, error)
             return
         self._settle(live, made[0], fate, self.store.now())
 
@@ -752,11 +840,11 @@ class Worker:
     def _drain(self, now: int) -> None:
         """Wait for steps that run, as long as there is patience; then give everything back."""
         stop = self.stopping
-        if stop is None or (any(live.tasks for live in self.live.values()) and now < stop.until):
+        if stop is None or (now < stop.until and any(attempt.live.tasks for attempt in self.attempts.values())):
             return
         for live in self.live.values():
             live.parking = True
-            if live.ready and not live.tasks:
+            if live.arrived and not live.tasks:
                 self._touch(live)
         if self.touched:
             self._round(now)

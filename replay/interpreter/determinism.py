@@ -29,9 +29,7 @@ def agrees(command: Command, event: Event) -> bool:
     return not event.check or event.check == (effect.check() or event.check)
 
 
-def mismatch(
-    run: str, event: Event, command: Command | None, pending: Iterable[Command], before: Iterable[Event]
-) -> NonDeterminismError:
+def mismatch(run: str, event: Event, command: Command | None, pending: Iterable[Command]) -> NonDeterminismError:
     """The report of an event that does not fit."""
     asked, line = "nothing is waited for", ""
     if command is not None:
@@ -46,7 +44,7 @@ def mismatch(
             line = line_of(waiting[0].fiber)
     answered = f" as command {event.command}" if event.command else ""
     recorded = f"{event.kind} {event.name}{answered}"
-    return NonDeterminismError(run, event.seq, recorded, asked, event.line, line, tuple(str(past) for past in before))
+    return NonDeterminismError(run, event.seq, recorded, asked, event.line, line)
 
 
 def line_of(fiber: Fiber) -> str:

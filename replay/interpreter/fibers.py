@@ -43,13 +43,11 @@ class Command:
     intent = False
     cancelled = False
 
-    def __init__(self, id: str, effect: Effect[Any], fiber: Fiber, issued_at: int, due: int | None = None) -> None:
+    def __init__(self, id: str, effect: Effect[Any], fiber: Fiber, issued_at: int) -> None:
         self.id = id
         self.effect = effect
         self.fiber = fiber
         self.issued_at = issued_at
-        if due is not None:
-            self.due = due
 
     def __repr__(self) -> str:
         return f"<command {self.id} {self.effect}>"
@@ -107,9 +105,19 @@ class Fiber:
         self.joiners: list[Fiber] = []
 
     def begin(self) -> Generator[Any, Any, Any]:
-        """Its generator, made when it first runs."""
+        """Its generator, made when it first runs.
+
+        Raises:
+            EffectError: The branch is a generator that somebody drives already, or that has ended.
+        """
         branch = self.branch
-        self.gen = branch if isinstance(branch, Generator) else _single(branch)
+        if not isinstance(branch, Generator):
+            self.gen = _single(branch)
+        elif getattr(branch, "gi_suspended", False) or getattr(branch, "gi_frame", branch) is None:
+            got = f"a branch that was begun before: {describe(branch)}"
+            raise EffectError(got, "call the generator function once for each branch")
+        else:
+            self.gen = branch
         return self.gen
 
     def next_command(self) -> str:
@@ -129,9 +137,14 @@ def require_branch(branch: Any, combinator: str) -> None:
     Raises:
         EffectError: It is something else.
     """
-    if not isinstance(branch, Effect | Generator):
+    if isinstance(branch, Effect):
+        return
+    if not isinstance(branch, Generator):
         got = f"{combinator} was given a branch that is no effect: {describe(branch)}"
         raise EffectError(got, "give it step calls, other effects, or generators that yield effects")
+    if getattr(branch, "__name__", "") == "<genexpr>":
+        got = f"{combinator} was given a generator expression, which would ask for one effect after the other"
+        raise EffectError(got, f"write {combinator}(*[… for …])")
 
 
 class Loom(Protocol):

@@ -17,22 +17,20 @@ from typing import Any, Final
 
 import attrs
 
-from replay.errors import Cancelled, JournalDamaged, UnknownName
+from replay.errors import Cancelled, JournalDamaged, NonDeterminismError, UnknownName
 from replay.interpreter import determinism
 from replay.interpreter.ambient import Chance
 from replay.interpreter.fibers import Command, Fiber, Scope, waits_to_end
 from replay.interpreter.issue import ROWS, WAIT, handler_for
 from replay.model import events
 from replay.model.codec import from_json, to_json
-from replay.model.effects import NO_DEFAULT, Call, OnUpdate, Output, Signal, WorkflowSpec
-from replay.model.events import Event
+from replay.model.effects import Call, OnUpdate, Output, Signal, Step, WorkflowSpec
+from replay.model.events import SAVEPOINT, Event
 from replay.model.failure import Failure, cancelled_payload
 from replay.model.journal import Mail, Resume, Started
 
 TERMINATED: Final = "terminated"
 """Name of the closing event of a run that was ended from outside; it fits wherever the run stood."""
-REMEMBERED: Final = 3
-"""Events that a mismatch report shows from before it."""
 
 
 @attrs.frozen
@@ -85,7 +83,8 @@ class Interpreter:
         self._ready: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._closing: Outcome | None = None
         self._closed = False
-        self._recent: deque[Event] = deque(maxlen=REMEMBERED)
+        self._left = -1
+        self._recent: tuple[Event | None, ...] = (None, None, None)
 
     # ---- feeding --------------------------------------------------------------------------------------------------------
 
@@ -104,37 +103,56 @@ class Interpreter:
             JournalDamaged: The event is not the next one, or of an unknown kind.
             PayloadError: Recorded bytes do not fit today's type.
         """
-        seq, kind, identity, name, at, payload, check = event[:7]
-        if seq != self.seq + 1:
-            raise JournalDamaged(self.run, seq, f"after #{self.seq} comes #{self.seq + 1}")
-        self.seq = seq
-        if at > self.clock:  # noqa: PLR1730 - hot: a call of max() costs as much as the rest of this paragraph
-            self.clock = at
-        self._recent.append(event)
-        command = self.pending.get(identity)
-        if command is not None:
-            effect = command.effect
-            answer = effect.answers.get(kind)
-            if answer is not None and effect.name == name and (not check or check == (effect.check() or check)):
-                failed, decode = answer
-                value = decode(effect, payload)
-                del self.pending[identity]
-                if kind == events.SAVEPOINT:
-                    self._pass_savepoint(event)
-                fiber = command.fiber
-                fiber.waits = None
-                if command.cancelled:
-                    left = self._run(fiber, None, fiber.cancel, budget or -1)
-                elif failed:
-                    left = self._run(fiber, None, value, budget or -1)
+        self.feed_all((event,), budget)
+        return not self._ready
+
+    def feed_all(self, journal: Iterable[Event], budget: int | None = None) -> None:
+        """Feed events one after the other, as far as the budget allows (``seq`` tells how far); raises what ``feed`` raises."""
+        self._left = -1 if budget is None else budget
+        pending, ready = self.pending, self._ready
+        one, two, three = self._recent
+        try:
+            for event in journal:
+                seq, kind, identity, name, at, payload, check, _, _, _, _ = event
+                if seq != self.seq + 1:
+                    raise JournalDamaged(self.run, seq, f"after #{self.seq} comes #{self.seq + 1}")
+                self.seq = seq
+                if at > self.clock:  # noqa: PLR1730 - hot: a call of max() costs as much as the rest of this paragraph
+                    self.clock = at
+                command = pending.get(identity)
+                answer = None if command is None else command.effect.answers.get(kind)
+                if (
+                    command is not None
+                    and answer is not None
+                    and (effect := command.effect).name == name
+                    and (not check or check == (effect.check() or check))
+                ):
+                    failed, decode = answer
+                    value = decode(payload)
+                    del pending[identity]
+                    if kind == SAVEPOINT:
+                        self._pass_savepoint(event)
+                    fiber = command.fiber
+                    fiber.waits = None
+                    if command.cancelled:
+                        self._run(fiber, None, fiber.cancel)
+                    elif failed:
+                        self._run(fiber, None, value)
+                    else:
+                        self._run(fiber, value, None)
                 else:
-                    left = self._run(fiber, value, None, budget or -1)
-                return self.advance(left if budget else None) if self._ready else True
-        self._take(event, kind)
-        return self.advance(budget)
+                    self._take(event, kind)
+                one, two, three = two, three, event
+                if ready and not self._advance():
+                    break
+        except NonDeterminismError as report:
+            report.before = tuple(str(past) for past in (one, two, three) if past is not None)
+            raise
+        finally:
+            self._recent = (one, two, three)
 
     def _take(self, event: Event, kind: str) -> None:
-        """An event that answers no pending command."""
+        """Take in an event that answers no pending command."""
         take = _TAKE.get(kind)
         if take is None:
             raise JournalDamaged(self.run, event.seq, f"of unknown kind {kind!r}: upgrade replay-engine")
@@ -142,24 +160,19 @@ class Interpreter:
             raise self._mismatch(event, None)
         take(self, event)
 
-    def feed_all(self, journal: Iterable[Event]) -> None:
-        """Feed a whole journal."""
-        feed = self.feed
-        for event in journal:
-            feed(event)
-
     def advance(self, budget: int | None = None) -> bool:
         """Let every fiber run that can; whether none is left that can."""
-        ready = self._ready
-        left = -1 if budget is None else budget
-        while ready:
-            if left == 0:
-                return False
-            fiber, value, error = ready.popleft()
-            left = self._run(fiber, value, error, left)
-        return True
+        self._left = -1 if budget is None else budget
+        return self._advance()
 
-    def recover(self, started: Event, savepoint: Event) -> None:
+    def _advance(self) -> bool:
+        ready = self._ready
+        while ready and self._left:
+            fiber, value, error = ready.popleft()
+            self._run(fiber, value, error)
+        return not ready
+
+    def recover(self, started: Event, savepoint: Event, budget: int | None = None) -> None:
         """Begin at a savepoint with state instead of at the beginning; then feed what comes after it.
 
         Raises:
@@ -179,7 +192,7 @@ class Interpreter:
         self.patches = frozenset(resume.patches)
         self.chance.rebase(savepoint.seq)
         self._ready.append((self.root, None, None))
-        self.advance()
+        self.advance(budget)
 
     def _set_out(self, event: Event) -> None:
         self.started = Started.decode(event, self.run)
@@ -270,7 +283,7 @@ class Interpreter:
         raise self._mismatch(event, self.pending.get(event.command))
 
     def _mismatch(self, event: Event, command: Command | None) -> Exception:
-        report = determinism.mismatch(self.run, event, command, self.pending.values(), self._recent)
+        report = determinism.mismatch(self.run, event, command, self.pending.values())
         if self.outcome is not None:
             report.asked = f"the workflow has ended: {self.outcome.kind} {_shown(self.outcome.payload)}"
             if event.kind in events.CLOSING:
@@ -278,6 +291,11 @@ class Interpreter:
         elif event.kind == events.UPDATE_RECEIVED:
             report.asked = f"handles no update {event.name!r}; known: {', '.join(self.updates) or 'none'}"
         return report
+
+    @property
+    def settled(self) -> bool:
+        """Whether no fiber can run without another event."""
+        return not self._ready
 
     # ---- what an engine asks before it feeds ------------------------------------------------------------------------------
 
@@ -334,15 +352,19 @@ class Interpreter:
 
     # ---- running fibers -----------------------------------------------------------------------------------------------------
 
-    def _run(self, fiber: Fiber, value: Any, error: BaseException | None, left: int) -> int:
-        """Let one fiber run until it waits, ends, or the budget is used up; what is left of the budget."""
+    def _run(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
+        """Let one fiber run until it waits, ends, or the budget is used up."""
         generator = fiber.gen
         if generator is None:
             if fiber.cancel is not None:  # never ran, never runs
                 fiber.delivered = True
                 self._ended(fiber, None, fiber.cancel)
-                return left
-            generator = fiber.begin()
+                return
+            try:
+                generator = fiber.begin()
+            except EffectError as refused:
+                self._ended(fiber, None, refused)
+                return
             if fiber is getattr(self, "root", None):
                 self.root_frame = getattr(generator, "gi_frame", None)
         rows = ROWS
@@ -351,10 +373,10 @@ class Interpreter:
                 effect = generator.send(value) if error is None else generator.throw(error)
             except StopIteration as stop:
                 self._ended(fiber, stop.value, None)
-                return left
+                return
             except (Exception, Cancelled) as raised:  # noqa: BLE001 - border: the author's code may raise anything; it becomes the outcome
                 self._ended(fiber, None, raised)
-                return left
+                return
             error = None
             row = rows.get(type(effect)) or handler_for(type(effect))
             try:
@@ -365,11 +387,11 @@ class Interpreter:
             if value is WAIT:
                 if fiber.cancel is not None and not fiber.delivered and not fiber.done:
                     self._deliver(fiber)
-                return left
-            left -= 1
-            if left == 0:
+                return
+            self._left -= 1
+            if not self._left:
                 self._ready.appendleft((fiber, value, error))
-                return 0
+                return
 
     def _ended(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
         fiber.done, fiber.value, fiber.error, fiber.waits = True, value, error, None
@@ -454,16 +476,18 @@ class Interpreter:
         fiber.delivered = True
         self.resume(fiber, None, cancel)
 
-    def issue(self, fiber: Fiber, effect: Any, due: int | None = None) -> Command:
-        """Ask the world."""
+    def issue(self, fiber: Fiber, effect: Any, due: int | None = None) -> object:
+        """Ask the world; ``fiber.waits`` is the command."""
         number = fiber.commands
         fiber.commands = number + 1
         identity = f"{fiber.path}{number}"
-        command = Command(identity, effect, fiber, self.clock, due)
+        command = Command(identity, effect, fiber, self.clock)
+        if due is not None:
+            command.due = due
         self.pending[identity] = command
         self.issued.append(command)
         fiber.waits = command
-        return command
+        return WAIT
 
     def _forget(self, command: Command) -> None:
         """Nobody waits for this answer any more."""
@@ -533,4 +557,4 @@ _TAKE: Final[Mapping[str, Callable[[Interpreter, Event], None]]] = {
         Interpreter._take_stray,
     ),
 }
-__all__ = ["NO_DEFAULT", "Interpreter", "Outcome"]
+ROWS.update(dict.fromkeys((Step, Call), Interpreter.issue))  # nothing stands between these and being asked

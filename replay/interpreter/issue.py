@@ -57,15 +57,9 @@ WAIT: Final = object()
 Row = Callable[["Interpreter", Fiber, Any], Any]
 
 
-def _command(run: Interpreter, fiber: Fiber, effect: Effect[Any]) -> object:
-    run.issue(fiber, effect)
-    return WAIT
-
-
 def _sleep(run: Interpreter, fiber: Fiber, effect: Sleep) -> object:
     due = effect.until if effect.span is None else run.clock + effect.span
-    run.issue(fiber, effect, due)
-    return WAIT
+    return run.issue(fiber, effect, due)
 
 
 def _signal(run: Interpreter, fiber: Fiber, effect: Signal[Any]) -> Any:
@@ -80,8 +74,8 @@ def _signal(run: Interpreter, fiber: Fiber, effect: Signal[Any]) -> Any:
             raise error
         return value
     due = None if effect.span is None else run.clock + effect.span
-    command = run.issue(fiber, effect, due)
-    run.listeners.setdefault(effect.name, deque()).append(command)
+    run.issue(fiber, effect, due)
+    run.listeners.setdefault(effect.name, deque()).append(fiber.waits)  # type: ignore[arg-type]  # a command, just issued
     return WAIT
 
 
@@ -93,8 +87,7 @@ def _savepoint(run: Interpreter, fiber: Fiber, effect: Savepoint) -> object:
             advice = "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave state= out"
             raise EffectError(got, advice)
         run.spec.encode_state(effect.state)
-    run.issue(fiber, effect)
-    return WAIT
+    return run.issue(fiber, effect)
 
 
 def savepoint_payload(run: Interpreter, fiber: Fiber, effect: Savepoint) -> bytes:
@@ -142,9 +135,10 @@ def _start_child(run: Interpreter, fiber: Fiber, effect: StartChild[Any]) -> Chi
     path = f"{fiber.next_command()}/0/"
     spawned = Fiber(path, effect.call)
     next(spawned.begin())
-    command = run.issue(spawned, effect.call)
+    run.issue(spawned, effect.call)
+    command = spawned.path + "0"
     run.beside[spawned] = None
-    return ChildHandle(path[:-1], spawned, child_id(run, command.id, effect.call))
+    return ChildHandle(path[:-1], spawned, child_id(run, command, effect.call))
 
 
 def position(run: Interpreter, command: str, mark: str) -> str:
@@ -159,7 +153,7 @@ def child_id(run: Interpreter, command: str, call: Effect[Any]) -> str:
     return given or position(run, command, ".")
 
 
-def _join(run: Interpreter, fiber: Fiber, effect: Join[Any]) -> Any:
+def _join(_run: Interpreter, fiber: Fiber, effect: Join[Any]) -> Any:
     target = _fiber_of(effect.handle, "join")
     if target is fiber:
         raise EffectError("a fiber joins itself", "it would wait for ever")
@@ -265,8 +259,6 @@ _ADVICE: Final[tuple[tuple[Any, str], ...]] = (
 )
 
 ROWS: Final[dict[type[Any], Row]] = {
-    Step: _command,
-    Call: _command,
     Sleep: _sleep,
     Signal: _signal,
     Savepoint: _savepoint,
@@ -284,7 +276,7 @@ ROWS: Final[dict[type[Any], Row]] = {
     ContinueAsNew: _continue,
     Output: _output,
 }
-"""What each effect does, by its class; classes derived from them are added when they are first yielded."""
+"""What each effect does, by its class; the interpreter adds its own ``issue`` for steps and children."""
 
 
 def handler_for(kind: type[Any]) -> Row:

@@ -23,6 +23,7 @@ from replay.model.codec_payload import EMPTY, WRITERS, PayloadCodec, payload_cod
 from replay.model.codec_types import hints_of
 
 _LEARNED: Final = 64
+_SCALARS: Final = frozenset(WRITERS)
 _NEVER: Final = 2**31
 _BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -38,6 +39,8 @@ def _key(types: _Types) -> _Key:
 
 def _speller(writers: list[Callable[[Any], str]]) -> Callable[..., bytes]:
     """Make what spells arguments whose classes are known; the short ones, which are most, are straight lines."""
+    if writers == [WRITERS[int]]:
+        return lambda value: b"[%d]" % value
     if len(writers) == 1:
         (write,) = writers
         return lambda value: f"[{write(value)}]".encode()
@@ -112,23 +115,29 @@ class ArgumentsCodec:
             PayloadError: One of them does not fit its annotation.
             DefinitionError: An annotation cannot be resolved.
         """
-        if not kwargs:
-            spell = self._spelling.get(type(args[0]) if len(args) == 1 else tuple(map(type, args)))
-            if spell is not None:
-                try:
-                    return spell(*args)
-                except ValueError:  # thousands of digits, a lone surrogate
-                    pass
-        return self._encode_bound(args, kwargs)
+        if kwargs:
+            args, kwargs = self._place(args, kwargs)
+        if kwargs:
+            return self._encode_with_names(args, kwargs)
+        spell = self._spelling.get(type(args[0]) if len(args) == 1 else tuple(map(type, args)))
+        if spell is not None:
+            try:
+                return spell(*args)
+            except ValueError:  # thousands of digits, a lone surrogate
+                pass
+        args, _ = self._place(args, kwargs)
+        self._learn_spelling(args)
+        return self._encode_array(args)
 
-    def _encode_bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        positional, named = self._place(args, kwargs)
-        parts = [codec.encode(value, where) for (codec, where), value in self._with_codecs(positional)]
-        array = b"[" + b",".join(parts) + b"]"
-        if not named:
-            self._learn_spelling(positional)
-            return array
-        return b'{"args":' + array + b',"kwargs":{' + b",".join(self._encode_named(named)) + b"}}"
+    def _encode_array(self, args: tuple[Any, ...]) -> bytes:
+        return b"[" + b",".join([codec.encode(value, where) for (codec, where), value in self._with_codecs(args)]) + b"]"
+
+    def _encode_with_names(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        parts = []
+        for name in sorted(kwargs):
+            codec, where = self._named(name)
+            parts.append(self._spell_name(name) + b":" + codec.encode(kwargs[name], where))
+        return b'{"args":' + self._encode_array(args) + b',"kwargs":{' + b",".join(parts) + b"}}"
 
     def _place(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Pass by position what can be; ``inspect`` binds what is not simple, and words the errors."""
@@ -149,13 +158,6 @@ class ArgumentsCodec:
             raise TypeError(f"{self.name}() {error}") from None
         return bound.args, bound.kwargs
 
-    def _encode_named(self, values: Mapping[str, Any]) -> list[bytes]:
-        parts = []
-        for name in sorted(values):
-            codec, where = self._named(name)
-            parts.append(self._spell_name(name) + b":" + codec.encode(values[name], where))
-        return parts
-
     def _spell_name(self, name: str) -> bytes:
         try:
             return quote(name).encode()
@@ -164,7 +166,7 @@ class ArgumentsCodec:
 
     def _learn_spelling(self, args: tuple[Any, ...]) -> None:
         types = tuple(map(type, args))
-        if len(self._spelling) < _LEARNED and self._go_as_they_are(types):
+        if _SCALARS.issuperset(types) and len(self._spelling) < _LEARNED and self._go_as_they_are(types):
             self._spelling[_key(types)] = _speller([WRITERS[kind] for kind in types])
 
     # ---- reading ----
@@ -179,48 +181,53 @@ class ArgumentsCodec:
         try:
             text = data.decode()
             raw, end = scan(text, 0)
-            if type(raw) is list and end == len(text):
-                types = type(raw[0]) if len(raw) == 1 else tuple(map(type, raw))
-                if types in self._passing:
-                    return tuple(raw), {}
+            complete = end == len(text)
         except (StopIteration, ValueError, RecursionError, AttributeError):
-            pass
-        return self._decode_carefully(data)
+            raw, complete = None, False
+        if not complete:
+            raw = self._load(data)
+        if type(raw) is list:
+            if (type(raw[0]) if len(raw) == 1 else tuple(map(type, raw))) in self._passing:
+                return tuple(raw), {}
+            return self._read_array(raw), {}
+        return self._read_with_names(raw)
 
-    def _decode_carefully(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        positional, named = self._split(data)
+    def _load(self, data: bytes) -> Any:
+        try:
+            return loads(data)
+        except Misfit as misfit:
+            raise misfit.error(f"arguments of {self.name}") from None
+
+    def _read_array(self, raw: list[Any]) -> tuple[Any, ...]:
         layout = self._layout or self._lay_out()
-        args = tuple([codec.from_raw(raw, where) for (codec, where), raw in self._with_codecs(positional)])
+        args = tuple([codec.from_raw(item, where) for (codec, where), item in self._with_codecs(raw)])
+        if not layout.least <= len(args) <= layout.most:
+            self._require_fit(args, {})
+        self._learn_passing(raw)
+        return args
+
+    def _read_with_names(self, raw: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not (isinstance(raw, dict) and raw.keys() == {"args", "kwargs"}):
+            raise PayloadError(f"arguments of {self.name}", 'an array, or {"args": [...], "kwargs": {...}}', describe(raw))
+        if not (isinstance(raw["args"], list) and isinstance(raw["kwargs"], dict)):
+            raise PayloadError(f"arguments of {self.name}", 'an array under "args", an object under "kwargs"', describe(raw))
+        args = tuple([codec.from_raw(item, where) for (codec, where), item in self._with_codecs(raw["args"])])
         kwargs = {}
-        for name, raw in named.items():
+        for name, item in raw["kwargs"].items():
             codec, where = self._named(name)
-            kwargs[name] = codec.from_raw(raw, where)
-        if named or not layout.least <= len(args) <= layout.most:
-            try:
-                self.signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise PayloadError(f"arguments of {self.name}", f"{self.name}{self.signature}", str(error)) from None
-        else:
-            self._learn_passing(positional)
+            kwargs[name] = codec.from_raw(item, where)
+        self._require_fit(args, kwargs)
         return args, kwargs
 
-    def _split(self, data: bytes) -> tuple[list[Any], dict[str, Any]]:
-        where = f"arguments of {self.name}"
+    def _require_fit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            raw = loads(data)
-        except Misfit as misfit:
-            raise misfit.error(where) from None
-        if isinstance(raw, list):
-            return raw, {}
-        if isinstance(raw, dict) and raw.keys() == {"args", "kwargs"}:
-            positional, named = raw["args"], raw["kwargs"]
-            if isinstance(positional, list) and isinstance(named, dict):
-                return positional, named
-        raise PayloadError(where, 'an array, or {"args": [...], "kwargs": {...}}', describe(raw))
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise PayloadError(f"arguments of {self.name}", f"{self.name}{self.signature}", str(error)) from None
 
     def _learn_passing(self, raw: list[Any]) -> None:
         types = tuple(map(type, raw))
-        if len(self._passing) < _LEARNED and self._go_as_they_are(types):
+        if _SCALARS.issuperset(types) and len(self._passing) < _LEARNED and self._go_as_they_are(types):
             self._passing.add(_key(types))
 
     # ---- parameters ----

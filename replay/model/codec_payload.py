@@ -82,6 +82,22 @@ class PayloadCodec(Generic[T]):
         self.plain = plain
         self.exact = exact & WRITERS.keys()
 
+    def reader(self, where: str) -> Callable[[bytes], T]:
+        """``decode`` for one place; the lane of ints, which is the busiest, is cut short once more."""
+        decode = self.decode
+        if self.annotation is not int:
+            return lambda data: decode(data, where)
+
+        def read(data: bytes) -> Any:
+            try:
+                if data.isdigit() and data[0] != 48:
+                    return int(data)
+            except ValueError:  # thousands of digits
+                pass
+            return decode(data, where)
+
+        return read
+
     def __repr__(self) -> str:
         return f"<PayloadCodec of {type_name(self.annotation)}>"
 

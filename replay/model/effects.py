@@ -31,15 +31,19 @@ R_co = TypeVar("R_co", covariant=True)
 
 OnCancel = Literal["abandon", "wait"]
 OnParentClose = Literal["cancel", "abandon", "wait"]
-Answer = tuple[bool, Callable[[Any, bytes], Any]]
+Answer = tuple[bool, Callable[[bytes], Any]]
 """Whether it is a failure, and how its bytes become a value or an exception."""
+
+
+def _nothing(_payload: bytes) -> None:
+    """The answer of what has no result."""
 
 
 class Effect(Generic[R_co]):
     """A request for one durable result of type ``R_co``; yield it, or ``yield from`` it to have its type."""
 
     __slots__ = ()
-    answers: ClassVar[Mapping[str, Answer]] = {}
+    answers: Mapping[str, Answer]
     name: str
 
     def __iter__(self) -> Generator[Effect[Any], Any, R_co]:
@@ -66,11 +70,9 @@ class StepSpec(Protocol):
 
     name: str
 
-    def decode(self, payload: bytes) -> Any:
-        """The result from its bytes."""
-
-    def failure(self, payload: bytes) -> Exception:
-        """The exception from its bytes."""
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """Which events answer it, and how their bytes are read."""
 
     def invoke(self, payload: bytes, **extra: Any) -> Any:
         """Call the plain function with the decoded arguments."""
@@ -109,11 +111,12 @@ class StepOptions:
 class Step(Effect[R_co]):
     """Do something outside, at least once, and remember the answer."""
 
-    __slots__ = ("name", "options_", "payload", "spec")
+    __slots__ = ("answers", "name", "options_", "payload", "spec")
 
     def __init__(self, spec: StepSpec, payload: bytes, options: StepOptions) -> None:
         self.spec = spec
         self.name = spec.name
+        self.answers = spec.answers
         self.payload = payload
         self.options_ = options
 
@@ -135,14 +138,6 @@ class Step(Effect[R_co]):
         """CRC-32 of the encoded arguments."""
         return zlib.crc32(self.payload) if self.options_.compare_arguments else 0
 
-    def _result(self, payload: bytes) -> Any:
-        return self.spec.decode(payload)
-
-    def _failure(self, payload: bytes) -> Exception:
-        return self.spec.failure(payload)
-
-    answers: ClassVar[Mapping[str, Answer]] = {events.STEP_COMPLETED: (False, _result), events.STEP_FAILED: (True, _failure)}
-
     def __str__(self) -> str:
         return f"step {self.name}{_shown(self.payload)}"
 
@@ -160,10 +155,7 @@ class Sleep(Effect[None]):
     until: Micros | None = None
     name: str = "sleep"
 
-    def _over(self, _payload: bytes) -> None:
-        return None
-
-    answers: ClassVar[Mapping[str, Answer]] = {events.TIMER_FIRED: (False, _over)}
+    answers: ClassVar[Mapping[str, Answer]] = {events.TIMER_FIRED: (False, _nothing)}
 
     def __str__(self) -> str:
         return "sleep until a moment" if self.span is None else f"sleep {self.span / 1e6:g} s"
@@ -230,10 +222,7 @@ class Savepoint(Effect[None]):
     state: Any
     notes: bytes
 
-    def _passed(self, _payload: bytes) -> None:
-        return None
-
-    answers: ClassVar[Mapping[str, Answer]] = {events.SAVEPOINT: (False, _passed)}
+    answers: ClassVar[Mapping[str, Answer]] = {events.SAVEPOINT: (False, _nothing)}
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""
@@ -246,6 +235,10 @@ class WorkflowSpec(Protocol):
     name: str
     version: str
     patches: frozenset[str]
+
+    @property
+    def answers(self) -> Mapping[str, Answer]:
+        """Which events answer it as a child, and how their bytes are read."""
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call[Any]:
         """A call of this workflow with other arguments; one that is a call already is taken as it is."""
@@ -264,9 +257,6 @@ class WorkflowSpec(Protocol):
 
     def decode_state(self, payload: bytes) -> Any:
         """A savepoint's state from its bytes."""
-
-    def child_failure(self, payload: bytes) -> Exception:
-        """The exception that a parent sees."""
 
 
 @attrs.frozen(kw_only=True)
@@ -297,11 +287,12 @@ class RunOptions:
 class Call(Effect[R_co]):
     """A workflow with its arguments: something to start, and, yielded in another workflow, a child run."""
 
-    __slots__ = ("name", "options_", "payload", "spec")
+    __slots__ = ("answers", "name", "options_", "payload", "spec")
 
     def __init__(self, spec: WorkflowSpec, payload: bytes, options: RunOptions) -> None:
         self.spec = spec
         self.name = spec.name
+        self.answers = spec.answers
         self.payload = payload
         self.options_ = options
 
@@ -312,14 +303,6 @@ class Call(Effect[R_co]):
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""
         return zlib.crc32(self.payload)
-
-    def _result(self, payload: bytes) -> Any:
-        return self.spec.decode(payload)
-
-    def _failure(self, payload: bytes) -> Exception:
-        return self.spec.child_failure(payload)
-
-    answers: ClassVar[Mapping[str, Answer]] = {events.CHILD_COMPLETED: (False, _result), events.CHILD_FAILED: (True, _failure)}
 
     def __str__(self) -> str:
         return f"child {self.name}{_shown(self.payload)}"

@@ -63,6 +63,8 @@ class Started:
             for field in attrs.fields(Started)
             if getattr(self, field.name) not in (None, "", (), {})
         }
+        if self.patches is not None:  # to know none is a fact; to have been begun without the code is another
+            fields["patches"] = self.patches
         fields |= {"format": FORMAT, "input": from_json(self.input), "mail": encode_mail(self.mail)}
         return to_json(fields)
 
@@ -82,7 +84,8 @@ class Started:
             raise JournalDamaged(run, event.seq, problem)
         known = {field.name for field in attrs.fields(cls)}
         fields = {key: value for key, value in data.items() if key in known}
-        fields["input"] = to_json(fields["input"])
+        if "input" in fields:
+            fields["input"] = to_json(fields["input"])
         fields["mail"] = decode_mail(fields.get("mail", ()))
         if fields.get("patches") is not None:
             fields["patches"] = tuple(fields["patches"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import starmap
 from operator import itemgetter
 from typing import Any, Final
 from zlib import crc32

@@ -63,6 +63,7 @@ runs: Final = Table(
     number("recoveries"),
     text("note"),
     number("mail"),  # unconsumed messages
+    number("box", maybe=True),  # where its messages lie: under its own pk, unless it inherited them or passed them on
     number("journals"),  # journals that were under this id before
     octets("result"),  # last, so that reading the others does not walk over it
 )
@@ -142,7 +143,7 @@ blocks: Final = Table(
 messages: Final = Table(
     "replay_messages",
     metadata,
-    number("run", primary=True),
+    number("box", primary=True),
     text("id", primary=True),
     text("kind"),
     text("name"),
@@ -153,7 +154,7 @@ messages: Final = Table(
 )
 Index(
     "replay_messages_posted",
-    messages.c.run,
+    messages.c.box,
     messages.c.posted,
     sqlite_where=messages.c.posted.is_not(None),
     postgresql_where=messages.c.posted.is_not(None),

@@ -22,7 +22,8 @@ FIRST: Final = (
         parent_command TEXT NOT NULL, status TEXT NOT NULL, seq INTEGER NOT NULL, base INTEGER NOT NULL,
         applied INTEGER NOT NULL, source TEXT NOT NULL, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
         ready_at INTEGER, wake_at INTEGER, fence INTEGER NOT NULL, worker TEXT NOT NULL, recoveries INTEGER NOT NULL,
-        note TEXT NOT NULL, mail INTEGER NOT NULL, journals INTEGER NOT NULL, result BLOB NOT NULL, PRIMARY KEY (pk))""",
+        note TEXT NOT NULL, mail INTEGER NOT NULL, box INTEGER, journals INTEGER NOT NULL, result BLOB NOT NULL,
+        PRIMARY KEY (pk))""",
     "CREATE UNIQUE INDEX replay_runs_key ON replay_runs (namespace, id)",
     """CREATE INDEX replay_runs_ready ON replay_runs (namespace, queue, workflow, priority, ready_at)
         WHERE ready_at IS NOT NULL""",
@@ -44,9 +45,9 @@ FIRST: Final = (
     """CREATE TABLE replay_blocks (
         run INTEGER NOT NULL, last INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, last))""",
     """CREATE TABLE replay_messages (
-        run INTEGER NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL,
-        command TEXT NOT NULL, at INTEGER NOT NULL, posted INTEGER, PRIMARY KEY (run, id))""",
-    "CREATE INDEX replay_messages_posted ON replay_messages (run, posted) WHERE posted IS NOT NULL",
+        box INTEGER NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL,
+        command TEXT NOT NULL, at INTEGER NOT NULL, posted INTEGER, PRIMARY KEY (box, id))""",
+    "CREATE INDEX replay_messages_posted ON replay_messages (box, posted) WHERE posted IS NOT NULL",
     """CREATE TABLE replay_topics (
         namespace TEXT NOT NULL, topic TEXT NOT NULL, "offset" INTEGER NOT NULL, at INTEGER NOT NULL, payload BLOB NOT NULL,
         PRIMARY KEY (namespace, topic, "offset"))""",

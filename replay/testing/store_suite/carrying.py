@@ -145,9 +145,7 @@ class Carrying(StoreCase):
         while len(events) < 3000:
             place = len(events)
             size = place * 7 % 400 + 1
-            more = [
-                answered(seq, b"%d" % seq)._replace(kind=KINDS[seq % len(KINDS)]) for seq in range(place + 1, place + 1 + size)
-            ]
+            more = [answered(seq, b"%d" % seq)._replace(kind=KINDS[seq % len(KINDS)]) for seq in range(place + 1, place + 1 + size)]
             apply(store, turn(lease, place, events=more))
             events += more
         store.release([lease])

@@ -305,10 +305,14 @@ class Committing(StoreCase):
 
     @pytest.mark.parametrize("result", FALSY)
     def test_a_result_is_what_was_committed(self, store: Store, result: bytes) -> None:
-        """Nothing turns into nothing."""
-        finish(store, result=result)
+        """Nothing turns into nothing, nor into what was there before; a turn that has none leaves it."""
+        lease = begin(store)
+        apply(store, turn(lease, 1, result=b"before"))
+        apply(store, turn(lease, 2))
+        before = look(store).result
+        apply(store, turn(lease, 3, status="completed", result=result))
 
-        assert result == look(store).result
+        assert (b"before", result) == (before, look(store).result)
 
     # ---- what comes with the events -------------------------------------------------------------------------------------
 

@@ -51,9 +51,7 @@ class Enduring(StoreCase):
 
     # ---- another handle -------------------------------------------------------------------------------------------------
 
-    def test_a_crash_between_any_two_calls_changes_nothing(
-        self, store: Store, open_again: OpenAgain, clock: VirtualClock
-    ) -> None:
+    def test_a_crash_between_any_two_calls_changes_nothing(self, store: Store, open_again: OpenAgain, clock: VirtualClock) -> None:
         """After each call the process dies, its store never closed; the next one sees the same and goes on with its leases."""
         leases: dict[str, Lease] = {}
 
@@ -154,6 +152,7 @@ class Enduring(StoreCase):
             while not last:
                 last = done.is_set()
                 for entry in store.read(SHOP, "news", after=offset, limit=7):
+                    assert entry.offset > offset
                     seen.append(entry.payload)
                     offset, last = entry.offset, False
             return seen

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from replay.errors import InvalidRequest, JournalDamaged, StoreUnavailable
-from replay.store.contract import Filter, Posted, Store
+from replay.store.contract import Filter, Lease, Posted, Store
 from replay.testing.clock import NOON, SECOND, VirtualClock
 from replay.testing.store_suite.case import (
     SHOP,
@@ -114,6 +117,7 @@ class Reading(StoreCase):
             clock.advance(1)
         store.create([order("c1"), order("c3"), order("c2")])
         park(store, "b2")
+        clock.advance(1)
         apply(store, turn(take(store, limit=1).lease, 1))
 
         assert ["c3", "c2", "c1", "b2", "a", "d", "b"] == found(store)
@@ -323,20 +327,31 @@ class Reading(StoreCase):
 
     @pytest.mark.parametrize("change", ["create", "post", "commit", "release", "publish"])
     def test_a_change_wakes_who_waits(self, store: Store, change: str) -> None:
-        """Made by another thread, through the same store."""
-        lease = begin(store)
-        changes: dict[str, Any] = {
-            "create": lambda: store.create([order("new")]),
-            "post": lambda: store.post([signal()]),
-            "commit": lambda: store.commit([turn(lease, 1)]),
-            "release": lambda: store.release([lease]),
-            "publish": lambda: store.publish(SHOP, [("news", b"1")]),
+        """Made by another thread, through the same store; twenty times, so that it surely slept at one of them."""
+        leases = [begin(store, f"run-{number}") for number in range(20)]
+        changes: dict[str, Callable[[Lease], object]] = {
+            "create": lambda lease: store.create([order(f"new-{lease.key.id}")]),
+            "post": lambda lease: store.post([signal(run=lease.key.id)]),
+            "commit": lambda lease: store.commit([turn(lease, 1)]),
+            "release": lambda lease: store.release([lease]),
+            "publish": lambda _: store.publish(SHOP, [("news", b"1")]),
         }
-        seen = store.wait(0, 0)
+        turns = threading.Semaphore(0)
 
-        told, _ = together(lambda: store.wait(seen, 60), changes[change])
+        def wait() -> float:
+            seen, begun = store.wait(0, 0), time.monotonic()
+            for _ in leases:
+                turns.release()
+                seen = store.wait(seen, 60)
+            return time.monotonic() - begun
 
-        assert seen != told
+        def act() -> float:
+            for lease in leases:
+                turns.acquire()
+                changes[change](lease)
+            return 0
+
+        assert max(together(wait, act)) < 50
 
     def test_who_waits_in_vain_is_not_kept(self, store: Store) -> None:
         """After the time that it gave, it goes on, and what it saw stays good."""

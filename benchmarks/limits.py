@@ -1,0 +1,126 @@
+"""What this machine allows: the same work without replay, measured in the same run.
+
+Each limit is the bare loop that replay's workload cannot beat: a generator, sqlite3 alone, a thread-pool hop.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+ROW = ("step_completed", "17", "work", 1_700_000_000_000_000, b"17", 123456789)
+
+
+def best(measure: Callable[[], float], rounds: int = 3) -> float:
+    """The best of some rounds: noise only ever makes slower."""
+    return max(measure() for _ in range(rounds))
+
+
+def replay_from_memory(steps: int) -> float:
+    """Steps a second: a bare generator that is sent decoded answers after a check of their names."""
+    rows = [("work", b"%d" % number) for number in range(steps)]
+
+    def workflow() -> Generator[str, int, int]:
+        total = 0
+        for _ in range(steps):
+            total += yield "work"
+        return total
+
+    def measure() -> float:
+        began = time.perf_counter()
+        machine = workflow()
+        asked = next(machine)
+        try:
+            for name, payload in rows:
+                if name != asked:
+                    raise AssertionError
+                asked = machine.send(int(payload))
+        except StopIteration:
+            pass
+        return steps / (time.perf_counter() - began)
+
+    return best(measure)
+
+
+def open_sqlite(path: Path) -> sqlite3.Connection:
+    """A file in WAL with synchronous=FULL, as replay opens it."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS events (run INTEGER, seq INTEGER, kind TEXT, command TEXT, name TEXT, at INTEGER, "
+        "payload BLOB, seal INTEGER, PRIMARY KEY (run, seq)) WITHOUT ROWID"
+    )
+    return connection
+
+
+def replay_from_sqlite(path: Path, steps: int) -> float:
+    """Steps a second: read the rows, then as ``replay_from_memory``."""
+    connection = open_sqlite(path)
+    connection.execute("DELETE FROM events")
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO events VALUES (?,?,?,?,?,?,?,?)", [(1, seq, *ROW) for seq in range(steps)])
+    connection.execute("COMMIT")
+
+    def workflow() -> Generator[str, int, int]:
+        total = 0
+        for _ in range(steps):
+            total += yield "work"
+        return total
+
+    def measure() -> float:
+        began = time.perf_counter()
+        machine = workflow()
+        asked = next(machine)
+        rows = connection.execute("SELECT seq, kind, command, name, at, payload FROM events WHERE run=1 ORDER BY seq").fetchall()
+        try:
+            for _, _, _, name, _, payload in rows:
+                if name != asked:
+                    raise AssertionError
+                asked = machine.send(int(payload))
+        except StopIteration:
+            pass
+        return steps / (time.perf_counter() - began)
+
+    found = best(measure)
+    connection.close()
+    return found
+
+
+def sqlite_commits(path: Path, commits: int = 1_000) -> float:
+    """Commits a second of one row each, WAL and synchronous=FULL."""
+    connection = open_sqlite(path)
+    connection.execute("DELETE FROM events")
+
+    def measure() -> float:
+        connection.execute("DELETE FROM events")
+        began = time.perf_counter()
+        for seq in range(commits):
+            connection.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?)", (1, seq, *ROW))
+        return commits / (time.perf_counter() - began)
+
+    found = best(measure)
+    connection.close()
+    return found
+
+
+def sqlite_rows(path: Path, rows: int = 30_000, batch: int = 500) -> float:
+    """Rows a second in commits of 500."""
+    connection = open_sqlite(path)
+
+    def measure() -> float:
+        connection.execute("DELETE FROM events")
+        began = time.perf_counter()
+        for first in range(0, rows, batch):
+            connection.execute("BEGIN")
+            connection.executemany(
+                "INSERT INTO events VALUES (?,?,?,?,?,?,?,?)", [(1, seq, *ROW) for seq in range(first, first + batch)]
+            )
+            connection.execute("COMMIT")
+        return rows / (time.perf_counter() - began)
+
+    found = best(measure)
+    connection.close()
+    return found

@@ -1,0 +1,334 @@
+"""Verbs that look: list, status, logs."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from replay.cli import completing, options
+from replay.cli.exits import Exit
+from replay.cli.facts import command_facts, entry_facts, run_facts
+from replay.cli.options import pass_scene
+from replay.cli.scene import Scene
+from replay.cli.screen import STATUS_STYLES, facts, status_text, styled, table
+from replay.cli.text import ago, compact, data, date_and_time, local, plain, shorten, span
+from replay.errors import InvalidRequest, ReplayError
+
+if TYPE_CHECKING:
+    from replay.client import Client, Handle
+    from replay.interpreter.interpreter import Interpreter
+    from replay.store.contract import Entry, Page, Run
+
+GROUPS: Final = {
+    "open": ("pending", "running", "waiting", "paused", "stuck"),
+    "closed": ("completed", "failed", "cancelled", "terminated", "continued"),
+}
+"""Words for several statuses at once."""
+STATUSES: Final = (*GROUPS["open"], *GROUPS["closed"], *GROUPS)
+SHOWN: Final = 60
+"""Characters of a value in a table of runs."""
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LEVEL_STYLES: Final = {"warning": "yellow", "error": "red", "critical": "bold red", "note": "cyan", "debug": "dim"}
+QUIET: Final = 1.0
+"""Seconds that ``--follow`` waits for a store that tells nothing."""
+
+
+# ---- list ---------------------------------------------------------------------------------------------------------------
+
+
+@click.command("list")
+@click.option("--workflow", metavar="NAME", shell_complete=completing.workflows, help="Runs of this workflow.")
+@click.option("--status", multiple=True, type=click.Choice(STATUSES), help="Runs that are so; may be repeated.")
+@click.option("--tag", multiple=True, type=options.Pair(), help="Runs with this tag; all, when repeated.")
+@click.option("--since", type=options.Moment(), help="Created since: 2h, 7d, or ISO 8601.")
+@click.option("--until", type=options.Moment(), help="Created before.")
+@click.option("--prefix", metavar="TEXT", help="Runs whose id begins so.")
+@click.option("--parent", metavar="ID", help="Children of this run.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Runs on a page.")
+@click.option("--cursor", default="", metavar="TEXT", help="Go on where a page ended.")
+@click.option("--all", "everything", is_flag=True, help="All pages.")
+@options.shared
+@pass_scene
+def list_runs(scene: Scene, limit: int, cursor: str, everything: bool, **query: Any) -> None:  # noqa: FBT001 - click passes it by name
+    """Runs, newest first.
+
+    With --json one run a line. What is left over is told on standard error, with the cursor that asks for it.
+    """
+    with scene.client() as client:
+        now = client.store.now()
+        pages = _pages(client, _filter(query), limit, cursor, everything=everything)
+        last = None
+        found = 0
+        for page in pages:
+            last = page
+            found += len(page.runs)
+            if scene.as_json:
+                for run in page.runs:
+                    scene.line(run_facts(run))
+            elif page.runs:
+                scene.screen.draw(_runs_table(page.runs, now))
+        if not found and not scene.as_json:
+            scene.note(f"no runs in namespace {client.namespace!r} of {client.store.url}")
+        if last is not None and last.cursor and not everything:
+            scene.note(f"there are more: --cursor {last.cursor}")
+
+
+def _filter(query: dict[str, Any]) -> dict[str, Any]:
+    statuses = [status for word in query["status"] for status in GROUPS.get(word, (word,))]
+    return {
+        "workflow": query["workflow"],
+        "status": statuses or None,
+        "tags": dict(query["tag"]),
+        "created_after": query["since"],
+        "created_before": query["until"],
+        "prefix": query["prefix"],
+        "parent": query["parent"],
+    }
+
+
+def _pages(client: Client, query: dict[str, Any], limit: int, cursor: str, *, everything: bool) -> Iterator[Page]:
+    while True:
+        page = client.find(**query, limit=limit, cursor=cursor)
+        yield page
+        cursor = page.cursor
+        if not cursor or not everything:
+            return
+
+
+def _runs_table(runs: Sequence[Run], now: int) -> Any:
+    tagged = any(run.tags for run in runs)
+    columns: list[tuple[str, dict[str, Any]]] = [
+        ("id", {"overflow": "fold"}),
+        ("workflow", {"overflow": "fold"}),
+        ("status", {"no_wrap": True}),
+        ("events", {"justify": "right", "no_wrap": True}),
+        ("created", {"no_wrap": True}),
+        ("changed", {"no_wrap": True}),
+        *([("tags", {"overflow": "ellipsis", "no_wrap": True})] if tagged else []),
+        ("", {"overflow": "ellipsis", "no_wrap": True, "ratio": 1}),
+    ]
+    return table(columns, [_run_row(run, now, tagged=tagged) for run in runs])
+
+
+def _run_row(run: Run, now: int, *, tagged: bool) -> list[Any]:
+    tags = " ".join(f"{key}={value}" for key, value in sorted(run.tags.items()))
+    return [
+        plain(run.key.id),
+        plain(f"{run.workflow}@{run.version}" if run.version else run.workflow),
+        status_text(run.status),
+        f"{run.seq:,}",
+        ago(run.created_at, now),
+        ago(run.updated_at, now),
+        *([plain(tags)] if tagged else []),
+        styled(shorten(outcome_of(run, now), SHOWN), "dim"),
+    ]
+
+
+def outcome_of(run: Run, now: int) -> str:
+    """What became of a run, or what it waits for as far as the index knows, on one line."""
+    if run.note:
+        return plain(run.note.splitlines()[0])
+    if run.status == "completed":
+        return compact(data(run.result))
+    if run.result:
+        said = data(run.result)
+        if isinstance(said, dict):
+            return plain(f"{said['type']}: {said.get('message', '')}" if "type" in said else str(said.get("reason", "")))
+        return compact(said)
+    return f"wakes {ago(run.wake_at, now)}" if run.wake_at is not None else ""
+
+
+# ---- status -------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("id", shell_complete=completing.runs)
+@click.option("--wait", is_flag=True, help="Wait until it has ended; exit code 1 when it has no result.")
+@click.option("--timeout", type=options.Span(), metavar="DURATION", help="How long to wait.")
+@options.modules
+@options.shared
+@pass_scene
+def status(scene: Scene, id: str, wait: bool, timeout: float | None) -> None:  # noqa: FBT001 - click passes it by name
+    """What a run is, and what it waits for.
+
+    What it waits for is known when its workflow's code can be imported here.
+    """
+    if timeout is not None and not wait:
+        raise InvalidRequest("--timeout", "nothing is waited for", "give --wait too")
+    with scene.run(id) as handle:
+        if wait:
+            handle.client.ending(handle.key).result(timeout) if timeout is None else _wait(handle, timeout)
+        run = handle.about()
+        scene.try_load()
+        pending = pending_of(scene, handle, run)
+        if scene.as_json:
+            scene.document({**run_facts(run), "pending": pending})
+        else:
+            scene.screen.draw(about(run, handle.client.store.now()))
+            draw_pending(scene, run, pending)
+    if wait and run.status != "completed":
+        click.get_current_context().exit(Exit.NEGATIVE)
+
+
+def _wait(handle: Handle[Any], timeout: float) -> None:
+    from concurrent.futures import TimeoutError as FutureTimeout
+
+    from replay.errors import WaitTimedOut
+
+    try:
+        handle.client.ending(handle.key).result(timeout)
+    except FutureTimeout:
+        raise WaitTimedOut(handle.id, timeout, handle.status) from None
+
+
+def about(run: Run, now: int) -> Any:
+    """A run's index entry, for people."""
+    leased = f"{run.worker}, lease ends {ago(run.ready_at, now)}" if run.worker and run.ready_at is not None else run.worker
+    closed = run.status in GROUPS["closed"]
+    took = span(run.updated_at - run.created_at)
+    return facts(
+        [
+            ("run", styled(plain(run.key.id), "bold")),
+            ("workflow", plain(f"{run.workflow} {run.version}".rstrip())),
+            ("status", status_text(run.status)),
+            ("result", outcome_of(run, now) if run.status == "completed" else None),
+            ("error", styled(outcome_of(run, now), "red") if closed and run.status != "completed" and run.result else None),
+            ("stuck", styled(plain(run.note, keep="\n"), "red") if run.note else None),
+            ("events", f"{run.seq:,}"),
+            ("started", f"{date_and_time(run.created_at)}, {ago(run.created_at, now)}"),
+            ("ended" if closed else "changed", f"{date_and_time(run.updated_at)}, {'after ' + took if closed else ago(run.updated_at, now)}"),
+            ("wakes", None if run.wake_at is None or closed else f"{date_and_time(run.wake_at)}, {ago(run.wake_at, now)}"),
+            ("worker", plain(leased)),
+            ("queue", "" if run.queue == "default" else plain(run.queue)),
+            ("priority", run.priority and str(run.priority)),
+            ("parent", plain(run.parent)),
+            ("forked from", plain(run.source)),
+            ("recovered", f"{run.recoveries} times from a worker that was lost" if run.recoveries else ""),
+            ("tags", plain("  ".join(f"{key}={value}" for key, value in sorted(run.tags.items())))),
+            ("state", "\n".join(f"{plain(key)} = {shorten(compact(data(value)), 200)}" for key, value in sorted(run.state.items()))),
+        ]
+    )
+
+
+def pending_of(scene: Scene, handle: Handle[Any], run: Run) -> list[dict[str, Any]] | None:
+    """What an open run waits for; None when that cannot be told here."""
+    if run.status in GROUPS["closed"]:
+        return []
+    spec = scene.code_of(handle.client, run)
+    if spec is None:
+        return None
+    from replay.client.travel import drive
+
+    try:
+        interpreter = drive(spec, run.key.id, handle.journal())
+    except ReplayError as error:
+        scene.note(f"replay: {plain(str(error), keep=chr(10))}")
+        return None
+    return close_pending(interpreter)
+
+
+def close_pending(interpreter: Interpreter) -> list[dict[str, Any]]:
+    """What an interpreter waits for; afterwards it is spent."""
+    pending = [command_facts(interpreter, command) for command in interpreter.pending.values()]
+    interpreter.close()
+    return pending
+
+
+def draw_pending(scene: Scene, run: Run, pending: list[dict[str, Any]] | None) -> None:
+    """What a run waits for, below its other facts."""
+    if pending is None and run.workflow not in {"", None} and run.status not in GROUPS["closed"]:
+        scene.note("what it waits for is known to its code: name the module with -m")
+    if pending:
+        scene.screen.gap()
+        columns: list[tuple[str, dict[str, Any]]] = [
+            ("waits for", {"overflow": "fold"}),
+            ("command", {"no_wrap": True}),
+            ("until", {"no_wrap": True}),
+            ("line", {"overflow": "fold"}),
+        ]
+        scene.screen.draw(table(columns, [_pending_row(command) for command in pending[:20]]))
+        if len(pending) > 20:
+            scene.say(f"and {len(pending) - 20:,} more")
+
+
+def _pending_row(command: dict[str, Any]) -> list[Any]:
+    failed = f" ({command['attempts']} attempts failed)" if command["attempts"] else ""
+    due = command["due_at"]
+    until = "" if due is None else due.replace("T", " ").split(".")[0] + " UTC"
+    return [plain(shorten(command["effect"], 100)) + failed, command["command"], until, styled(place(command["line"]), "dim")]
+
+
+def place(line: str) -> str:
+    """A source line, as seen from the current folder."""
+    from pathlib import Path
+
+    path, _, number = line.rpartition(":")
+    if not path:
+        return plain(line)
+    try:
+        return plain(f"{Path(path).relative_to(Path.cwd())}:{number}")
+    except ValueError:
+        return plain(line)
+
+
+# ---- logs ---------------------------------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.argument("id", shell_complete=completing.runs)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("--level", type=click.Choice(LEVELS), default="debug", help="Leave out what matters less.")
+@options.shared
+@pass_scene
+def logs(scene: Scene, id: str, follow: bool, level: str) -> None:  # noqa: FBT001 - click passes it by name
+    """What a run logged and noted, each line once, however often it was replayed.
+
+    With --json one line an entry. Ctrl-C ends --follow.
+    """
+    with scene.run(id) as handle:
+        offsets: dict[str, int] = {}
+        seen = 0
+        while True:
+            closed = handle.about().status in GROUPS["closed"]  # asked first: what it said before its end is not missed
+            for entry in _new_entries(handle, offsets):
+                _show_entry(scene, entry, level)
+            if closed or not follow:
+                return
+            seen = handle.client.store.wait(seen, QUIET)
+
+
+def _new_entries(handle: Handle[Any], offsets: dict[str, int]) -> Iterator[Entry]:
+    """Entries of log and notes that were not read yet, by time."""
+    from replay.engine.live import LOG, NOTES
+
+    return heapq.merge(*(_entries(handle, prefix + handle.id, offsets) for prefix in (LOG, NOTES)), key=lambda entry: entry.at)
+
+
+def _entries(handle: Handle[Any], topic: str, offsets: dict[str, int]) -> Iterator[Entry]:
+    while page := handle.client.read(topic, after=offsets.get(topic, 0)):
+        for entry in page:
+            offsets[topic] = entry.offset
+            yield entry
+
+
+def _show_entry(scene: Scene, entry: Entry, level: str) -> None:
+    said = entry_facts(entry)
+    if said["level"] in LEVELS and LEVELS.index(said["level"]) < LEVELS.index(level):
+        return
+    if scene.as_json:
+        scene.line(said)
+        return
+    from rich.text import Text
+
+    fields = "  ".join(f"{key}={compact(value)}" for key, value in said["fields"].items())
+    shown = Text(f"{local(entry.at):%m-%d %H:%M:%S}.{entry.at % 1_000_000 // 1_000:03d}  ", style="dim")
+    shown.append(f"{said['level']:<8}", LEVEL_STYLES.get(said["level"], ""))
+    shown.append(plain(str(said["text"])), "default")
+    shown.append(f"  {plain(fields)}" if fields else "", "dim")
+    scene.screen.console.print(shown, soft_wrap=True)
+
+
+__all__ = ["GROUPS", "STATUS_STYLES", "about", "draw_pending", "list_runs", "logs", "outcome_of", "pending_of", "place", "status"]

@@ -1,0 +1,83 @@
+"""Values as short text for people: spans, moments, payloads; and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import unicodedata
+from typing import Any, Final
+
+from replay.errors import PayloadError
+from replay.model.about import moment
+from replay.model.codec import from_json
+from replay.model.names import SECOND
+
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+# They reorder or hide what stands beside them: an id made of them could pass for another one.
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def plain(text: str, *, keep: str = "") -> str:
+    """Text whose control and formatting characters are spelt out; those in ``keep`` stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if char in keep or unicodedata.category(char) not in _INVISIBLE else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most ``limit`` characters; what was cut off is told by an ellipsis."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+
+
+def span(micros: float) -> str:
+    """A span, in the two largest units that say something: ``5.1 ms``, ``2 h 5 min``."""
+    if abs(micros) < SECOND:
+        return f"{micros:.0f} µs" if abs(micros) < 1_000 else f"{micros / 1_000:.3g} ms"
+    seconds = micros / SECOND
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for place, (size, unit) in enumerate(_UNITS[:-1]):
+        if whole >= size:
+            smaller, name = _UNITS[place + 1]
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{whole} s"
+
+
+def iso(micros: int | None) -> str | None:
+    """A moment for programs: ISO 8601, UTC, microseconds."""
+    return None if micros is None else moment(micros).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def local(micros: int) -> datetime.datetime:
+    """A moment in the time zone of this machine (``TZ``)."""
+    return moment(micros).astimezone()
+
+
+def date_and_time(micros: int) -> str:
+    """A moment for people, with its zone."""
+    return f"{local(micros):%Y-%m-%d %H:%M:%S %Z}".rstrip()
+
+
+def ago(micros: int, now: int) -> str:
+    """How long ago a moment was, or how soon it will be."""
+    return f"{span(now - micros)} ago" if now >= micros else f"in {span(micros - now)}"
+
+
+def data(payload: bytes) -> Any:
+    """A payload as JSON; bytes that are none are shown as text."""
+    if not payload:
+        return None
+    try:
+        return from_json(payload)
+    except PayloadError:
+        return payload.decode("utf-8", "backslashreplace")
+
+
+def compact(value: Any) -> str:
+    """JSON on one line, as a person would write it."""
+    return plain(json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=repr))
