@@ -50,7 +50,7 @@ ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 # -------------------------------------------------------------------------------------------------------- benchmarks
 
 bench: $(VENV)/.dev  ## The benchmarks, measured (quote ratios of one run: machines are noisy)
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-sort=name -p no:xdist --timeout=0 $(BENCH_ARGS)
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-sort=name --benchmark-columns=median,iqr,rounds -p no:xdist --timeout=0 $(BENCH_ARGS)
 
 bench-check: $(VENV)/.dev  ## The benchmarks, each run once as a test
 	$(BIN)/python -m pytest benchmarks

@@ -49,7 +49,7 @@ def report() -> Any:
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the benchmarks are measured in earnest; as plain tests they only run."""
-    return not request.config.getoption("benchmark_disable")
+    return bool(request.config.getoption("benchmark_enable"))
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import linecache
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import attrs
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import replay
@@ -37,8 +39,6 @@ from replay import Workflow, gather, set_state, sleep, step, step_info, workflow
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "survey"
 AT_A_TIME = 8
-PAUSE = 3.0
-"""Seconds that the workflow sleeps before it asks; it could as well be a month."""
 
 # ---- 1. The workflow ------------------------------------------------------------------------------------------------------
 #
@@ -116,14 +116,14 @@ def write_report(path: str, text: str) -> int:
 
 
 @workflow(signals={"approved": Approval})
-def survey(root: str, report: str, patience: float) -> Workflow[str]:
+def survey(root: str, report: str, patience: float, pause: float) -> Workflow[str]:
     """Look at every file, eight at a time; sleep; ask a person; write the report."""
     files = yield from list_files(root)
     yield from set_state("files", len(files))
     facts = yield from gather(*(look_at(root, name, patience) for name in files), limit=AT_A_TIME)
 
     yield from set_state("phase", "sleeping")
-    yield from sleep(PAUSE)
+    yield from sleep(pause)  # it could as well be a month
 
     yield from set_state("phase", "waiting for approval")
     answer = yield from replay.signal("approved", Approval, timeout=24 * 3600, default=Approval(yes=False, by="nobody"))
@@ -143,8 +143,7 @@ def report_text(facts: Sequence[Facts], answer: Approval) -> str:
     lines = [
         "# What is in this repository",
         "",
-        f"{len(facts)} files, {sum(fact.lines for fact in facts):,} lines, {sum(fact.words for fact in facts):,} words,"
-        f" {sum(fact.bytes for fact in facts):,} bytes. Approved by {answer.by}.",
+        f"{len(facts)} files with {sum(fact.lines for fact in facts):,} lines. Approved by {answer.by}.",
         "",
         "| language | files | lines | words | bytes | markers |",
         "|---|---:|---:|---:|---:|---:|",
@@ -221,7 +220,7 @@ class Life:
         ended: When it ended.
         killed: Whether it was killed.
         length: Length of the journal at its end.
-        in_flight: Steps that it had begun and that had no answer in the journal at its end.
+        lost: Steps that were in flight at its end.
     """
 
     number: int
@@ -231,14 +230,14 @@ class Life:
     ended: float = 0.0
     killed: bool = False
     length: int = 0
-    in_flight: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
 
 
 class Play:
     """The stage: a folder, a store in it, and the workers that lived."""
 
-    def __init__(self, root: Path, folder: Path) -> None:
-        self.root, self.folder = root, folder
+    def __init__(self, root: Path, folder: Path, stage: Console) -> None:
+        self.root, self.folder, self.stage = root, folder, stage
         self.store = f"sqlite:///{folder}/replay.db"
         self.report = folder / "report.md"
         self.witness = folder / "executions.jsonl"
@@ -264,13 +263,16 @@ class Play:
         """Wait for something to happen in the store, as long as the worker lives."""
         life = self.lives[-1]
         patience = time.monotonic() + 60
-        while not holds():
-            if life.process.poll() is not None or time.monotonic() > patience:
-                log = (self.folder / f"worker-{life.number}.log").read_text(encoding="utf-8", errors="replace")
-                raise SystemExit(f"the demo waited in vain for {what}; worker {life.number} said:\n{log[-2_000:]}")
-            time.sleep(0.005)
+        with self.stage.status(f"waiting for {what}"):
+            while not holds():
+                if life.process.poll() is not None or time.monotonic() > patience:
+                    log = (self.folder / f"worker-{life.number}.log").read_text(encoding="utf-8", errors="replace")
+                    raise SystemExit(f"the demo waited in vain for {what}; worker {life.number} said:\n{log[-2_000:]}")
+                if self.run.status == "failed":
+                    self.run.result()  # which raises, and says why
+                time.sleep(0.005)
 
-    def end(self, life: Life, *, kill: bool) -> Life:
+    def end(self, life: Life, *, kill: bool) -> None:
         """SIGKILL cannot be caught: no `finally`, no goodbye. SIGTERM can: the worker finishes what it does and leaves."""
         if kill:
             life.process.kill()
@@ -278,10 +280,11 @@ class Play:
             life.process.terminate()
         life.process.wait(30)
         life.ended, life.killed = time.time(), kill
-        journal = self.journal()
-        life.length = len(journal)
-        life.in_flight = frozenset(command for command, pid in self.executions() if pid == life.process.pid) - answered(journal)
-        return life
+        life.length, life.lost = len(self.journal()), self.in_flight(life)
+
+    def in_flight(self, life: Life) -> frozenset[str]:
+        """Steps that a worker has begun and that have no answer in the journal."""
+        return frozenset(command for command, pid in self.executions() if pid == life.process.pid) - answered(self.journal())
 
     def journal(self) -> list[replay.Event]:
         """The run's journal, as it is now; none before the run was started."""
@@ -302,34 +305,36 @@ def answered(journal: Sequence[replay.Event]) -> frozenset[str]:
     return frozenset(event.command for event in journal if event.kind == "step_completed")
 
 
-def perform(play: Play, stage: Console, patience: float) -> None:
+def perform(play: Play, patience: float, pause: float) -> None:
     """Three lives of a worker, one run."""
 
     def say(text: str) -> None:
-        stage.print(text, highlight=False)
+        play.stage.print(text, highlight=False)
 
     say(f"[bold]A workflow over the files of {play.root}[/], its store is {play.folder}/replay.db\n")
     life = play.raise_worker()
-    play.client.start(survey(str(play.root), str(play.report), patience), id=RUN)
+    play.run = play.client.start(survey(str(play.root), str(play.report), patience, pause), id=RUN)
     say(f"[green]▶ worker 1[/] (process {life.process.pid}) takes the run and looks at files, {AT_A_TIME} at a time")
 
     play.until("the list of files", lambda: "files" in play.run.state())
     files = play.run.state()["files"]
     play.until("half of the files", lambda: play.run.about().seq >= files // 2)
+    play.until("steps that have begun", lambda: len(play.in_flight(life)) > AT_A_TIME // 2)
     play.end(life, kill=True)
-    say(
-        f"[red]✗ kill -9[/] in the middle of it: {len(answered(play.journal()))} of {files} + 2 steps have their answer in the journal,"
-    )
-    say(f"  {len(life.in_flight)} were in flight; nobody will ever know how far those got")
+    say("[red]✗ kill -9[/] in the middle of it")
+    kept = len(answered(play.journal()))
+    say(f"  the journal has the answers of {kept} steps; {len(life.lost)} were in flight, and nobody knows how far they got")
     stood = play.run.at(life.length)
-    say(f"  the run stands at {Path(stood.line).name}, and its variables are known: files = {_short(stood.variables['files'])}\n")
+    file, _, line = stood.line.rpartition(":")
+    say(f"  the run stands at {Path(file).name}:{line}, with the variables that it had: files = {_short(stood.variables['files'])}")
+    say(f"  [dim]{escape(linecache.getline(file, int(line)).strip())}[/]\n")
 
     life = play.raise_worker()
-    say(f"[green]▶ worker 2[/] (process {life.process.pid}) is given the journal: {len(play.journal())} answers for a fresh generator")
+    say(f"[green]▶ worker 2[/] (process {life.process.pid}) calls the generator again and feeds it the {len(life.known)} answers")
     play.until("the pause", lambda: play.phase() == "sleeping")
-    say(f"  every file is read; now the workflow sleeps {PAUSE:g} s. A timer is a row in the store, not a thread, so …")
+    say(f"  every file is read; now the workflow sleeps {pause:g} s. A timer is a row in the store, not a thread, so …")
     play.end(life, kill=True)
-    say(f"[red]✗ kill -9[/] in its sleep: {len(life.in_flight)} steps were in flight\n")
+    say(f"[red]✗ kill -9[/] in its sleep: {len(life.lost)} steps were in flight\n")
 
     life = play.raise_worker()
     say(f"[green]▶ worker 3[/] (process {life.process.pid}) is woken by the timer that worker 2 had set")
@@ -353,18 +358,19 @@ def timeline(play: Play) -> Table:
     journal, zero = play.journal(), play.lives[0].began
     times = Counter(command for command, _ in play.executions())
     table = Table(title="What happened", title_justify="left", box=None, pad_edge=False)
-    for column, justify in (("second", "right"), ("events", "right"), ("", "left"), ("executed again", "right")):
+    for column, justify in (("second", "right"), ("events", "right"), ("what", "left"), ("run again", "left")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # a literal, twice
     before = 0
     for life in play.lives:
         table.add_row(f"{life.began - zero:.2f}", "", f"[green]▶ worker {life.number} starts[/]", "")
         for group in _alike(journal[before : life.length]):
             first, last = group[0], group[-1]
-            label = f"{first.kind} {first.name}" + (f" × {len(group)}" if len(group) > 1 else "")
-            span = f"#{first.seq}" + (f"–{last.seq}" if len(group) > 1 else "")
+            label = f"{first.kind} {first.name}" + (f", {len(group)} times" if len(group) > 1 else "")
+            span = f"#{first.seq}" + (f"-{last.seq}" if len(group) > 1 else "")
             again = sum(times[event.command] - 1 for event in group if event.command in times)
-            table.add_row(f"{last.at / 1e6 - zero:.2f}", span, f"  {label}", str(again) if first.kind == "step_completed" else "")
-        end = f"[red]✗ worker {life.number} is killed[/], {len(life.in_flight)} steps in flight"
+            shown = f"{again} (in flight)" if again else "0"
+            table.add_row(f"{last.at / 1e6 - zero:.2f}", span, f"  {label}", shown if first.kind == "step_completed" else "")
+        end = f"[red]✗ worker {life.number} is killed[/], {len(life.lost)} steps in flight"
         table.add_row(f"{life.ended - zero:.2f}", "", end if life.killed else f"[green]■ worker {life.number} leaves[/]", "")
         before = life.length
     return table
@@ -384,7 +390,7 @@ def audit(play: Play) -> list[tuple[bool, str]]:
     """What was promised, and whether it was kept."""
     journal, executions = play.journal(), play.executions()
     steps = answered(journal)
-    lost = [command for life in play.lives for command in life.in_flight]
+    lost = [command for life in play.lives for command in life.lost]
     mine = {life.number: Counter(command for command, pid in executions if pid == life.process.pid) for life in play.lives}
     again = [command for life in play.lives for command in mine[life.number] if command in life.known]
     twice = [command for counts in mine.values() for command, times in counts.items() if times > 1]
@@ -392,7 +398,7 @@ def audit(play: Play) -> list[tuple[bool, str]]:
     report = play.run.replay()
     text = play.report.read_text(encoding="utf-8") if play.report.exists() else ""
     return [
-        (len(killed) == 2 and bool(killed[0].in_flight), "the worker was killed twice, the first time in the middle of its work"),
+        (len(killed) == 2 and bool(killed[0].lost), "the worker was killed twice, the first time in the middle of its work"),
         (not again and not twice, f"{len(steps)} steps, {len(again) + len(twice)} committed steps executed again"),
         (
             len(executions) == len(steps) + len(lost),
@@ -411,6 +417,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="whose files are read (default: this repository)")
     parser.add_argument("--folder", type=Path, help="a new folder to write to (default: .replay/demo, emptied)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long reading the files shall take at least")
+    parser.add_argument("--pause", type=float, default=3.0, help="how long the workflow sleeps before it asks")
     parser.add_argument("--worker", metavar="STORE", help="be a worker (the demo starts its workers so)")
     given = parser.parse_args()
     if given.worker:
@@ -422,10 +429,10 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     stage = Console(soft_wrap=True)
-    play = Play(given.root.resolve(), folder.resolve())
+    play = Play(given.root.resolve(), folder.resolve(), stage)
     patience = given.seconds * AT_A_TIME / max(1, len(names_in(str(given.root))))
     try:
-        perform(play, stage, patience)
+        perform(play, patience, given.pause)
     finally:
         for life in play.lives:
             life.process.kill()

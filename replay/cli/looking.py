@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import heapq
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,9 +12,10 @@ import click
 from replay.cli import completing, options
 from replay.cli.exits import Exit
 from replay.cli.facts import command_facts, entry_facts, run_facts
+from replay.cli.layout import Cells, laid_out
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
-from replay.cli.screen import STATUS_STYLES, facts, status_text, styled, table
+from replay.cli.screen import STATUS_STYLES, facts, status_text, styled
 from replay.cli.text import ago, compact, data, date_and_time, local, plain, shorten, span
 from replay.errors import InvalidRequest, ReplayError
 
@@ -28,8 +30,8 @@ GROUPS: Final = {
 }
 """Words for several statuses at once."""
 STATUSES: Final = (*GROUPS["open"], *GROUPS["closed"], *GROUPS)
-SHOWN: Final = 60
-"""Characters of a value in a table of runs."""
+LEFT_OUT: Final = ("events", "changed", "tags", "created", "workflow", "outcome")
+"""Columns that go when there is too little room, first those that matter least."""
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LEVEL_STYLES: Final = {"warning": "yellow", "error": "red", "critical": "bold red", "note": "cyan", "debug": "dim"}
 QUIET: Final = 1.0
@@ -69,7 +71,7 @@ def list_runs(scene: Scene, limit: int, cursor: str, everything: bool, **query: 
                 for run in page.runs:
                     scene.line(run_facts(run))
             elif page.runs:
-                scene.screen.draw(_runs_table(page.runs, now))
+                scene.screen.draw(_runs_table(page.runs, now, scene.screen.width))
         if not found and not scene.as_json:
             scene.note(f"no runs in namespace {client.namespace!r} of {client.store.url}")
         if last is not None and last.cursor and not everything:
@@ -98,33 +100,19 @@ def _pages(client: Client, query: dict[str, Any], limit: int, cursor: str, *, ev
             return
 
 
-def _runs_table(runs: Sequence[Run], now: int) -> Any:
-    tagged = any(run.tags for run in runs)
-    columns: list[tuple[str, dict[str, Any]]] = [
-        ("id", {"overflow": "fold"}),
-        ("workflow", {"overflow": "fold"}),
-        ("status", {"no_wrap": True}),
-        ("events", {"justify": "right", "no_wrap": True}),
-        ("created", {"no_wrap": True}),
-        ("changed", {"no_wrap": True}),
-        *([("tags", {"overflow": "ellipsis", "no_wrap": True})] if tagged else []),
-        ("", {"overflow": "ellipsis", "no_wrap": True, "ratio": 1}),
+def _runs_table(runs: Sequence[Run], now: int, width: int) -> Any:
+    tags = [" ".join(f"{key}={value}" for key, value in sorted(run.tags.items())) for run in runs]
+    columns = [
+        Cells("id", [plain(run.key.id) for run in runs], most=max(24, width // 2)),
+        Cells("workflow", [plain(f"{run.workflow}@{run.version}" if run.version else run.workflow) for run in runs], most=32),
+        Cells("status", [run.status for run in runs], styles=[STATUS_STYLES.get(run.status, "") for run in runs]),
+        Cells("events", [f"{run.seq:,}" for run in runs], "right"),
+        Cells("created", [ago(run.created_at, now) for run in runs], "right"),
+        Cells("changed", [ago(run.updated_at, now) for run in runs], "right"),
+        Cells("tags", [plain(text) for text in tags], most=40),
+        Cells("outcome", [outcome_of(run, now) for run in runs], styles="dim", elastic=True),
     ]
-    return table(columns, [_run_row(run, now, tagged=tagged) for run in runs])
-
-
-def _run_row(run: Run, now: int, *, tagged: bool) -> list[Any]:
-    tags = " ".join(f"{key}={value}" for key, value in sorted(run.tags.items()))
-    return [
-        plain(run.key.id),
-        plain(f"{run.workflow}@{run.version}" if run.version else run.workflow),
-        status_text(run.status),
-        f"{run.seq:,}",
-        ago(run.created_at, now),
-        ago(run.updated_at, now),
-        *([plain(tags)] if tagged else []),
-        styled(shorten(outcome_of(run, now), SHOWN), "dim"),
-    ]
+    return laid_out(columns, width, LEFT_OUT)[0]
 
 
 def outcome_of(run: Run, now: int) -> str:
@@ -203,7 +191,7 @@ def about(run: Run, now: int) -> Any:
             ("wakes", None if run.wake_at is None or closed else f"{date_and_time(run.wake_at)}, {ago(run.wake_at, now)}"),
             ("worker", plain(leased)),
             ("queue", "" if run.queue == "default" else plain(run.queue)),
-            ("priority", run.priority and str(run.priority)),
+            ("priority", str(run.priority or "")),
             ("parent", plain(run.parent)),
             ("forked from", plain(run.source)),
             ("recovered", f"{run.recoveries} times from a worker that was lost" if run.recoveries else ""),
@@ -243,22 +231,25 @@ def draw_pending(scene: Scene, run: Run, pending: list[dict[str, Any]] | None) -
         scene.note("what it waits for is known to its code: name the module with -m")
     if pending:
         scene.screen.gap()
-        columns: list[tuple[str, dict[str, Any]]] = [
-            ("waits for", {"overflow": "fold"}),
-            ("command", {"no_wrap": True}),
-            ("until", {"no_wrap": True}),
-            ("line", {"overflow": "fold"}),
+        columns = [
+            Cells("waits for", [_pending_text(command) for command in pending[:20]], elastic=True),
+            Cells("command", [command["command"] for command in pending[:20]]),
+            Cells("until", [_until(command) for command in pending[:20]]),
+            Cells("line", [place(command["line"]) for command in pending[:20]], styles="dim"),
         ]
-        scene.screen.draw(table(columns, [_pending_row(command) for command in pending[:20]]))
+        scene.screen.draw(laid_out(columns, scene.screen.width, ("command",))[0])
         if len(pending) > 20:
             scene.say(f"and {len(pending) - 20:,} more")
 
 
-def _pending_row(command: dict[str, Any]) -> list[Any]:
+def _pending_text(command: dict[str, Any]) -> str:
     failed = f" ({command['attempts']} attempts failed)" if command["attempts"] else ""
+    return plain(command["effect"]) + failed
+
+
+def _until(command: dict[str, Any]) -> str:
     due = command["due_at"]
-    until = "" if due is None else due.replace("T", " ").split(".")[0] + " UTC"
-    return [plain(shorten(command["effect"], 100)) + failed, command["command"], until, styled(place(command["line"]), "dim")]
+    return "" if due is None else f"{datetime.datetime.fromisoformat(due).astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
 def place(line: str) -> str:

@@ -141,8 +141,8 @@ def _show_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 
 
 @click.group(
+    "replay",
     cls=Root,
-    invoke_without_command=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit codes: {_CODES}. "
     "Settings: options, then REPLAY_STORE, REPLAY_NAMESPACE, REPLAY_MODULES and others, then [tool.replay] in pyproject.toml.",

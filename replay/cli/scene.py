@@ -123,9 +123,9 @@ class Scene:
         module, colon, attribute = reference.rpartition(":")
         if colon:
             self.make_importable()
-            found = getattr(import_module(_dotted(module)), attribute, None)
+            found = getattr(import_module(dotted(module)), attribute, None)
             if found is None:
-                raise UnknownName("workflow", reference, tuple(_workflows_in(_dotted(module))))
+                raise UnknownName("workflow", reference, tuple(_workflows_in(dotted(module))))
             if not isinstance(found, WorkflowFunction):
                 raise InvalidRequest("workflow", f"{reference} is {found!r}", "put @workflow above the function")
             return found
@@ -204,8 +204,12 @@ def _broken(name: str, error: BaseException) -> InvalidRequest:
     return InvalidRequest(f"module {name!r}", problem, "make it importable; --debug shows the traceback")
 
 
-def _dotted(module: str) -> str:
-    """A module's name; a path to a file below the current folder is taken too."""
+def dotted(module: str) -> str:
+    """A module's name; a path to a file below the current folder is taken too.
+
+    Raises:
+        InvalidRequest: The file lies elsewhere.
+    """
     if not module.endswith(".py"):
         return module
     path = Path(module)

@@ -70,7 +70,7 @@ def table(columns: Sequence[tuple[str, dict[str, Any]]], rows: Iterable[Sequence
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading, settings in columns:
         made.add_column(heading, **settings)
     for row in rows:
@@ -78,7 +78,7 @@ def table(columns: Sequence[tuple[str, dict[str, Any]]], rows: Iterable[Sequence
     return made
 
 
-def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
+def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> Table:
     """Names and values, one pair a line; pairs without a value are left out."""
     from rich.table import Table
 
@@ -86,7 +86,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
     made.add_column(style=DULL, no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in pairs:
-        if value not in (None, "", (), [], {}):
+        if value:
             made.add_row(name, value)
     return made
 
@@ -96,6 +96,15 @@ def styled(text: str, style: str) -> Any:
     from rich.text import Text
 
     return Text(text, style)
+
+
+def cut_to(text: str, width: int, style: str = "") -> Any:
+    """A text cut to so many columns of the terminal; only as much of it is looked at."""
+    from rich.text import Text
+
+    made = Text(text[: width + 1], style, no_wrap=True)
+    made.truncate(width, overflow="ellipsis")
+    return made
 
 
 def status_text(status: str) -> Any:

@@ -104,6 +104,8 @@ class Engine(Client):
             workflows=offered,
             observers=Observers([*heard, *observers]),
         )
+        self._process = os.getpid()
+        self._gate = threading.Lock()
         self._armed = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
@@ -137,30 +139,41 @@ class Engine(Client):
         return found if found is not None else super().spec_for(workflow, version)
 
     def _put(self, item: Any) -> None:
-        if self._ended.is_set():
-            raise InvalidRequest("engine", "it is closed", "open another one")
-        self.worker.inbox.put(item)
+        if os.getpid() != self._process:
+            raise InvalidRequest("engine", "it was opened in another process, its threads are not here", "open one here")
+        with self._gate:
+            if self._ended.is_set():
+                raise InvalidRequest("engine", "it is closed", "open another one")
+            self.worker.inbox.put(item)
 
     # ---- its threads --------------------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
-        worker = self.worker
         try:
-            release_orphans(self.store, self.namespace)
+            if self.worker.foresees():  # a fresh store has no orphans, and looking for them is no small thing
+                release_orphans(self.store, self.namespace)
         except StoreError as error:
             logger.warning("could not look for runs of dead workers: %s", error)
-        while not worker.stopped:
-            try:
-                patience = worker.patience()
-                if patience > 0:
-                    self._armed.set()
-                worker.pump(patience)
-            except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
-                logger.exception("the engine's round failed; its runs are read again")
-                worker.forget_all()
-                time.sleep(0.1)
-        self._ended.set()
-        self._armed.set()
+        try:
+            while not self.worker.stopped:
+                self._round()
+        finally:
+            with self._gate:
+                self._ended.set()
+            self._armed.set()
+            self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
+
+    def _round(self) -> None:
+        worker = self.worker
+        try:
+            patience = worker.patience()
+            if patience > 0:
+                self._armed.set()
+            worker.pump(patience)
+        except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
+            logger.exception("the engine's round failed; its runs are read again")
+            worker.forget_all()
+            time.sleep(0.1)
 
     def _wake(self) -> None:
         """Tell the engine when something may have changed in the store; armed anew each time the engine has nothing to do."""
@@ -181,18 +194,22 @@ class Engine(Client):
     def drain(self, grace: float | None = None) -> None:
         """Take no more runs, let steps come to their end for some seconds, and give everything back."""
         patience = self.grace if grace is None else grace
-        if not self._ended.is_set():
-            self.worker.inbox.put(Stop(self.store.now() + round(patience * SECOND)))
+        if not self._ended.is_set() and os.getpid() == self._process:
+            self.worker.leave_at = self.store.now() + round(patience * SECOND)
+            self.worker.inbox.put(Stop(self.worker.leave_at))
             self._ended.wait(patience + 30)
 
     def close(self) -> None:
-        """Drain, and let go of the store when it was opened here."""
+        """Drain, and let go of the store when it was opened here; in a forked process it does nothing."""
+        if os.getpid() != self._process:
+            return
         self.drain()
         self._thread.join(5)
         self._armed.set()
-        self._waker.join(self.worker.settings.poll + 5)
         self.executor.close()
         super().close()
+        if self._owned:  # a store that closes wakes who waits in it; else the waker ends with its next look
+            self._waker.join(5)
 
 
 def _offered(workflows: Iterable[WorkflowFunction[..., Any]]) -> dict[tuple[str, str], WorkflowSpec]:

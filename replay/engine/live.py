@@ -167,19 +167,23 @@ class Live:
         return budget
 
     def _forget_said(self) -> None:
-        """Outputs of events up to ``applied`` were said long ago, and what they issued may have been answered since."""
-        self.interp.issued.clear()
+        """Outputs of events up to ``applied`` were said long ago, and what they issued may have been answered since.
+
+        Only a child that was asked for and abandoned in the same breath is nowhere else to be found.
+        """
+        abandoned = self.fed > self.said and [command for command in self.interp.issued if command.abandoned]
+        self.interp.issued = abandoned or []
         if self.fed <= self.said:
             self.interp.outputs.clear()
 
     def _arrive(self) -> None:
         """All old events are fed: what is pending now is what the run wants."""
         interp = self.interp
-        interp.issued, interp.withdrawn = [], []
+        abandoned, interp.issued, interp.withdrawn = interp.issued, [], []
         self.cancelling = interp.root.cancel is not None
         if interp.started.deadline is not None and not self.cancelling:
             self._remind(interp.started.deadline, "")
-        self._want(list(interp.pending.values()))
+        self._want([*interp.pending.values(), *abandoned])
         self.outputs += interp.outputs
         interp.outputs = []
         if interp.outcome is not None:  # the closing event itself was lost with its worker
@@ -344,7 +348,7 @@ class Live:
             self._withdraw()
         if interp.issued:
             issued, interp.issued = interp.issued, []
-            self._want([command for command in issued if command.id in interp.pending])
+            self._want([command for command in issued if command.id in interp.pending or command.abandoned])
         if interp.outcome is not None:
             self._close()
 

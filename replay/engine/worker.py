@@ -71,6 +71,8 @@ workflow_logger: Final = logging.getLogger("replay.workflow")
 """Where ``log`` effects go."""
 BREATH: Final = 1_000
 """Microseconds between two claims at the least."""
+IDLE_BREATH: Final = 5_000
+"""The same when the store says that something changed; most often it was this worker itself, a moment ago."""
 BUSY_BREATH: Final = 10_000
 """The same while runs are under way here, whose own commits would wake the claimer again and again."""
 STUCK_PAUSE: Final = 30 * SECOND
@@ -162,7 +164,9 @@ def ending(run: Run | None) -> tuple[str, bytes]:
 
 
 class Worker:
-    """One worker over one store; every method but ``inbox.put`` belongs to one thread.
+    """One worker over one store; every method but ``inbox.put`` belongs to one thread, and so does all that it holds.
+
+    ``leave_at`` alone may be set by another thread: when to stop asking a store that does not answer, microseconds.
 
     Args:
         store: Where the runs are.
@@ -212,6 +216,7 @@ class Worker:
         self.renew_at = 0
         self.latest = 0
         self.stopping: Stop | None = None
+        self.leave_at: int | None = None
         self.stopped = False
         self.failures = 0
 
@@ -272,7 +277,7 @@ class Worker:
             if isinstance(item, Done):
                 self._done(item)
             elif isinstance(item, Wake):
-                self.claim_at = min(self.claim_at, self.claimed_at + (BUSY_BREATH if self.live else 0))
+                self.claim_at = min(self.claim_at, self.claimed_at + (BUSY_BREATH if self.live else IDLE_BREATH))
             elif isinstance(item, WaitRequest):
                 self._await(item)
             elif isinstance(item, Stop):
@@ -281,6 +286,8 @@ class Worker:
             self._start(starts)
         if posts:
             self._post(posts)
+        if strangers := [item.key for item in items if isinstance(item, WaitRequest) and item.key not in self.live]:
+            self._look_at(strangers)
         return bool(items)
 
     def _clock_went_back(self, now: int) -> None:
@@ -296,8 +303,6 @@ class Worker:
         futures.append(request.future)
         if len(futures) & (len(futures) - 1) == 0:
             self.waiters[request.key] = [future for future in futures if not future.done()]
-        if request.key not in self.live:
-            self.claim_at = min(self.claim_at, self.claimed_at + BREATH)
 
     def _end_wait(self, key: RunKey, told: tuple[str, bytes]) -> None:
         """Tell those who wait for a run how it ended."""
@@ -362,14 +367,7 @@ class Worker:
 
     def _claim(self, now: int) -> bool:
         room = max(0, self.settings.concurrency - len(self.live))
-        claim = Claim(
-            worker=self.name,
-            namespace=self.settings.namespace,
-            queues=self.settings.queues,
-            workflows=self._names(),
-            limit=min(room, CLAIM_LIMIT),
-            ttl=self.ttl,
-        )
+        claim = self._asking(min(room, CLAIM_LIMIT))
         self.claimed_at = now
         self.claim_at = now + round(self.settings.poll * SECOND)
         if now >= self.look_at:
@@ -393,6 +391,21 @@ class Worker:
                 self._touch(live)
         return bool(claims.runs)
 
+    def _asking(self, limit: int) -> Claim:
+        settings = self.settings
+        return Claim(
+            worker=self.name,
+            namespace=settings.namespace,
+            queues=settings.queues,
+            workflows=self._names(),
+            limit=limit,
+            ttl=self.ttl,
+        )
+
+    def foresees(self) -> bool:
+        """Whether the store holds a run that this worker will be able to take later, such as one that another holds now."""
+        return self.store.claim(self._asking(0)).next_at is not None
+
     def _look_after(self, now: int) -> None:
         """Answer those who wait for runs that are driven elsewhere: where they are many, some at a time, all once a poll."""
         keys = [key for key in self.waiters if key not in self.live]
@@ -402,12 +415,18 @@ class Worker:
         if turns > 1:
             self.look_at = now + max(BUSY_BREATH, round(self.settings.poll * SECOND) // turns)
             self.claim_at = min(self.claim_at, self.look_at)
+        self._look_at(keys[:LOOKED_AFTER])
+
+    def _look_at(self, keys: Sequence[RunKey]) -> None:
+        """Answer those who wait for these runs, which are not driven here, if they have ended."""
         try:
-            runs = self.store.get(keys[:LOOKED_AFTER])
+            runs = self.store.get(keys)
         except StoreError as error:
             self._unavailable("get", error)
             return
-        for key, run in zip(keys, runs, strict=False):
+        for key, run in zip(keys, runs, strict=True):
+            if key not in self.waiters:
+                continue
             if run is None or run.status not in OPEN or run.status == "stuck":
                 self._end_wait(key, ending(run))
             elif waiting := [future for future in self.waiters.pop(key) if not future.done()]:
@@ -531,7 +550,7 @@ class Worker:
             except StoreUnavailable as error:
                 unsure = True
                 self._unavailable("commit", error)
-                if self.stopping is not None and self.store.now() >= self.stopping.until:
+                if self.leave_at is not None and self.store.now() >= self.leave_at:
                     return [Committed.FENCED for _ in batch]
                 self.sleep(min(1.0, 0.01 * 2 ** min(self.failures, 7)))
             except Exception as error:  # noqa: BLE001 - border: whose commit it is shows when each is sent alone
@@ -644,6 +663,18 @@ class Worker:
         self._send([commit])
         self._end_wait(live.key, ("stuck", to_json({"type": qualified(type(error)), "message": note})))
 
+    def refuse_all(self, error: Exception) -> None:
+        """It has ended: tell everyone who still waits."""
+        futures = [future for waiting in self.waiters.values() for future in waiting]
+        self.waiters.clear()
+        while not self.inbox.empty():
+            item = self.inbox.get_nowait()
+            if isinstance(item, StartRequest | PostRequest | WaitRequest):
+                futures.append(item.future)
+        for future in futures:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
     def forget_all(self) -> None:
         """Drop every run, unharmed, after an error that nobody expected, and read them again."""
         leases = [live.lease for live in self.live.values()]
@@ -653,7 +684,10 @@ class Worker:
             self.store.release(leases)
         except Exception as error:  # noqa: BLE001 - border: what cannot be given back ends by itself
             self._unavailable("release", error)
-        self.claim_at = self.store.now() + BUSY_BREATH
+        now = self.store.now()
+        self.claim_at = now + BUSY_BREATH
+        if self.leave_at is not None and now >= self.leave_at:
+            self.stopped = True
 
     # ---- acting ---------------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,10 @@ def mismatch(run: str, event: Event, command: Command | None, pending: Iterable[
 
 def line_of(fiber: Fiber) -> str:
     """``file:line`` of the innermost yield of the author's code, or empty."""
+    while not isinstance(fiber.branch, Generator):  # a branch of one effect has no code of its own: its combinator's line counts
+        if fiber.scope is None:
+            return ""
+        fiber = fiber.scope.owner
     frame = innermost(fiber.gen)
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

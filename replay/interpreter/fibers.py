@@ -33,6 +33,7 @@ class Command:
         failed_at: When that was recorded.
         intent: Whether an ``at_most_once`` step was begun.
         cancelled: Whether a cancellation waits for its end.
+        abandoned: Whether it is a child that goes on by itself, its parent having ended.
     """
 
     # No slots: what most commands never need has its value in the class, which makes building one twice as quick.
@@ -42,6 +43,7 @@ class Command:
     failed_at = 0
     intent = False
     cancelled = False
+    abandoned = False
 
     def __init__(self, id: str, effect: Effect[Any], fiber: Fiber, issued_at: int) -> None:
         self.id = id
@@ -144,7 +146,7 @@ def require_branch(branch: Any, combinator: str) -> None:
         raise EffectError(got, "give it step calls, other effects, or generators that yield effects")
     if getattr(branch, "__name__", "") == "<genexpr>":
         got = f"{combinator} was given a generator expression, which would ask for one effect after the other"
-        raise EffectError(got, f"write {combinator}(*[… for …])")
+        raise EffectError(got, f"write {'race' if combinator == 'race' else 'gather'}(*[… for …])")
 
 
 class Loom(Protocol):

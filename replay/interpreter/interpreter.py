@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import attrs
 
-from replay.errors import Cancelled, JournalDamaged, NonDeterminismError, UnknownName
+from replay.errors import Cancelled, EffectError, JournalDamaged, NonDeterminismError, UnknownName
 from replay.interpreter import determinism
 from replay.interpreter.ambient import Chance
 from replay.interpreter.fibers import Command, Fiber, Scope, waits_to_end
@@ -52,7 +52,7 @@ class Interpreter:
         seq: Number of the last event that was fed.
         clock: The workflow's clock, microseconds UTC.
         pending: Commands that wait for an answer, in order of issue.
-        issued: Commands issued since the engine last took them.
+        issued: Commands issued by the last event, and since.
         withdrawn: Commands withdrawn since the engine last took them.
         outputs: Outputs since the engine last took them, as (id, output).
         outcome: How it ended, or None.
@@ -109,7 +109,7 @@ class Interpreter:
     def feed_all(self, journal: Iterable[Event], budget: int | None = None) -> None:
         """Feed events one after the other, as far as the budget allows (``seq`` tells how far); raises what ``feed`` raises."""
         self._left = -1 if budget is None else budget
-        pending, ready = self.pending, self._ready
+        pending, ready, issued = self.pending, self._ready, self.issued
         one, two, three = self._recent
         try:
             for event in journal:
@@ -117,6 +117,8 @@ class Interpreter:
                 if seq != self.seq + 1:
                     raise JournalDamaged(self.run, seq, f"after #{self.seq} comes #{self.seq + 1}")
                 self.seq = seq
+                if issued:
+                    issued.clear()
                 if at > self.clock:  # noqa: PLR1730 - hot: a call of max() costs as much as the rest of this paragraph
                     self.clock = at
                 command = pending.get(identity)
@@ -259,8 +261,8 @@ class Interpreter:
             raise self._mismatch(event, None)
         fiber = Fiber(f"u{self.updated}/", _updating(handler, to_json(request["value"])), _Reply(self, handler, request["id"]))
         self.updated += 1
-        self.beside[fiber] = None
         self.weave(fiber)
+        self.run_beside(fiber)
 
     def _take_cancel(self, event: Event) -> None:
         reason = from_json(event.payload).get("reason", "cancelled") if event.payload else "cancelled"
@@ -381,7 +383,7 @@ class Interpreter:
             row = rows.get(type(effect)) or handler_for(type(effect))
             try:
                 value = row(self, fiber, effect)
-            except Exception as refused:  # noqa: BLE001 - border: what an effect refuses is raised at its line
+            except (Exception, Cancelled) as refused:  # noqa: BLE001 - border: what an effect refuses is raised at its line
                 value, error = None, refused
                 continue
             if value is WAIT:
@@ -421,12 +423,22 @@ class Interpreter:
         if self._closing is None:
             self._closing = outcome
         for fiber in list(self.beside):
-            policy = _policy(fiber)
-            if policy == "abandon":
-                self._abandon(fiber)
-            elif policy != "wait":
-                self.cancel_fiber(fiber, "the run has ended")
+            self._part(fiber)
         self._finish()
+
+    def run_beside(self, fiber: Fiber) -> None:
+        """Keep a fiber that no scope waits for; one that is made while the run ends shares its end."""
+        self.beside[fiber] = None
+        if self._closing is not None:
+            self._part(fiber)
+
+    def _part(self, fiber: Fiber) -> None:
+        """The root has ended and this fiber has not: children go by their policy, all else is cancelled."""
+        policy = _policy(fiber)
+        if policy == "abandon":
+            self._abandon(fiber)
+        elif policy != "wait":
+            self.cancel_fiber(fiber, "the run has ended")
 
     def _finish(self) -> None:
         if not self.beside:
@@ -436,8 +448,11 @@ class Interpreter:
         """Let a child go on by itself: nobody waits for it any more."""
         command = fiber.waits
         if isinstance(command, Command):
+            command.abandoned = True
             self.pending.pop(command.id, None)
-        fiber.done = True
+        fiber.done, fiber.waits, fiber.error = True, None, Cancelled("the run has ended")
+        for joiner in fiber.joiners:
+            self.resume(joiner, None, fiber.error)
         self.beside.pop(fiber, None)
 
     # ---- what scopes and effects ask of the loom ------------------------------------------------------------------------------
@@ -532,9 +547,10 @@ def _updating(handler: OnUpdate, payload: bytes) -> Generator[Any, Any, Any]:
 
 
 def _policy(fiber: Fiber) -> str:
+    """What becomes of a fiber when the root has ended: only a fiber that is a child and nothing else has a say in it."""
     waits = fiber.waits
-    if isinstance(waits, Command) and isinstance(waits.effect, Call):
-        return waits.effect.options_.on_parent_close
+    if waits.__class__ is Command and waits.effect is fiber.branch and isinstance(fiber.branch, Call):
+        return fiber.branch.options_.on_parent_close
     return "cancel"
 
 

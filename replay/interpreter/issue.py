@@ -125,8 +125,8 @@ def _spawn(run: Interpreter, fiber: Fiber, effect: Spawn[Any]) -> Spawned[Any]:
     require_branch(effect.branch, "spawn")
     path = f"{fiber.next_command()}/0/"
     spawned = Fiber(path, effect.branch)
-    run.beside[spawned] = None
     run.weave(spawned)
+    run.run_beside(spawned)
     return Spawned(path[:-1], spawned)
 
 
@@ -137,7 +137,7 @@ def _start_child(run: Interpreter, fiber: Fiber, effect: StartChild[Any]) -> Chi
     next(spawned.begin())
     run.issue(spawned, effect.call)
     command = spawned.path + "0"
-    run.beside[spawned] = None
+    run.run_beside(spawned)
     return ChildHandle(path[:-1], spawned, child_id(run, command, effect.call))
 
 

@@ -186,24 +186,30 @@ class SQLiteStore:
         runs = [whole(row) for row in taken]
         leases = [Lease(run.key, run.fence, run.worker, until) for run in runs]
         try:
-            read = [self._claimed(row, run, lease) for row, run, lease in zip(taken, runs, leases, strict=True)]
+            return Claims(self._read(taken, runs, leases), mail, next_at)
         except ReplayError:
             with contextlib.suppress(ReplayError):
                 self.release(leases)  # better now than when they end
             raise
-        return Claims([claimed for claimed in read if claimed], mail, next_at)
 
-    def _claimed(self, row: Row, run: Run, lease: Lease) -> Claimed | None:
-        pk, box, mail, *_ = row
-        try:
-            with self._connections.reading() as raw:
-                journal = recovery(raw, pk, run)
+    def _read(self, rows: Sequence[Row], runs: Sequence[Run], leases: Sequence[Lease]) -> list[Claimed]:
+        """Journals and mail of runs that were taken; those that are damaged are set aside."""
+        claimed: list[Claimed] = []
+        damaged: list[tuple[Lease, str]] = []
+        with self._connections.reading() as raw:
+            for (pk, box, mail, *_), run, lease in zip(rows, runs, leases, strict=True):
+                try:
+                    journal = recovery(raw, pk, run)
+                except JournalDamaged as error:
+                    damaged.append((lease, str(error)))
+                    continue
                 waiting = messages_of(run.key, raw.execute(MAIL, (box,))) if mail else []
-        except JournalDamaged as error:
+                claimed.append(Claimed(run, lease, journal, waiting))
+        if damaged:
             with self._writing() as writing:
-                writing.stick(lease, str(error))
-            return None
-        return Claimed(run, lease, journal, waiting)
+                for lease, note in damaged:
+                    writing.stick(lease, note)
+        return claimed
 
     def renew(self, leases: Sequence[Lease], *, ttl: int) -> list[bool]:
         """See ``Store.renew``."""
@@ -214,6 +220,7 @@ class SQLiteStore:
     def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
         with self._writing() as writing:
+            writing.foresee([lease.key for lease in leases])
             for lease in leases:
                 writing.release(lease)
 
@@ -224,6 +231,7 @@ class SQLiteStore:
         for commit in batch:
             require_sound(commit)
         with self._writing() as writing:
+            writing.foresee([commit.lease.key for commit in batch])
             return [writing.commit(commit) for commit in batch]
 
     def transact(self, work: Callable[[Any], Commit]) -> Committed:
@@ -248,6 +256,7 @@ class SQLiteStore:
     def post(self, messages: Sequence[Message]) -> list[Posted]:
         """See ``Store.post``."""
         with self._writing() as writing:
+            writing.foresee([message.key for message in messages])
             return [writing.post(message) for message in messages]
 
     # ---- reading --------------------------------------------------------------------------------------------------------
@@ -256,7 +265,7 @@ class SQLiteStore:
         """See ``Store.journal``."""
         with self._connections.reading() as raw:
             row = raw.execute(LENGTH, key).fetchone()
-            return events_of(raw, row[0], key, after, min(limit, row[1] - after)) if row else []
+            return events_of(raw, row[0], key, after, min(limit, row[1] - after), row[1]) if row else []
 
     def get(self, keys: Sequence[RunKey]) -> list[Run | None]:
         """See ``Store.get``."""
@@ -347,15 +356,15 @@ def applied(fate: Committed) -> None:
 def recovery(raw: Raw, pk: int, run: Run) -> list[Event]:
     """The first event, then the newest savepoint with state and what follows it; all events when there is none."""
     if run.base <= 1:
-        return events_of(raw, pk, run.key, 0, run.seq)
+        return events_of(raw, pk, run.key, 0, run.seq, run.seq)
     return [
-        *events_of(raw, pk, run.key, 0, 1),
-        *events_of(raw, pk, run.key, run.base - 1, run.seq - run.base + 1),
+        *events_of(raw, pk, run.key, 0, 1, run.seq),
+        *events_of(raw, pk, run.key, run.base - 1, run.seq - run.base + 1, run.seq),
     ]
 
 
-def events_of(raw: Raw, pk: int, key: RunKey, after: int, count: int) -> list[Event]:
-    """The ``count`` events of a journal after a seq.
+def events_of(raw: Raw, pk: int, key: RunKey, after: int, count: int, length: int) -> list[Event]:
+    """The ``count`` events after a seq, of a journal that has ``length`` of them.
 
     Raises:
         JournalDamaged: A checksum does not fit, one is missing, or the file is broken where they are.
@@ -363,13 +372,16 @@ def events_of(raw: Raw, pk: int, key: RunKey, after: int, count: int) -> list[Ev
     if count <= 0:
         return []
     try:
-        rows = rows_of(raw, (pk, after, after + count))
+        last = after + count
+        rows = rows_of(raw, (pk, after, last + (last == length)))  # one more than there should be, if it is the end
         packed = len(rows) < count
         blocks = raw.execute(BLOCKS, (pk, after, after + count + SIZE)).fetchall() if packed else []
     except sqlite3.DatabaseError as error:
         if code_of(error) != sqlite3.SQLITE_CORRUPT:
             raise
         raise JournalDamaged(key.id, after + 1, f"SQLite says: {error}") from error
+    if rows and rows[-1][0] > last:
+        raise JournalDamaged(key.id, rows[-1][0], f"the index says that the journal has {length} events")
     return assembled(key, rows, blocks, after, count)
 
 

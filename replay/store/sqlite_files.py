@@ -204,8 +204,9 @@ class Connections:
             raise StoreUnavailable(self.address.url, f"cannot make folder {path.parent}: {error.strerror}", WRITABLE) from error
         if path.is_dir():
             raise StoreUnavailable(self.address.url, f"{path} is a folder", "name a file in it")
+        effective = os.access in os.supports_effective_ids
         for place in (path.parent, path):
-            if place.exists() and not os.access(place, os.W_OK):
+            if place.exists() and not os.access(place, os.W_OK, effective_ids=effective):
                 raise StoreUnavailable(self.address.url, f"{place} is read-only", WRITABLE)
 
     def _connect(self, mode: str) -> Raw:
@@ -271,10 +272,7 @@ class Connections:
         self._lock.acquire()
         try:
             raw = self._writer or self._reopen()
-            if raw.in_transaction:
-                problem = "a transaction of this thread is open already"
-                raise InvalidRequest("transaction", problem, "let it end, or return what is to be committed from it")
-            self._still_there()
+            self._still_there(raw)
             raw.execute("BEGIN IMMEDIATE")
         except BaseException as error:
             self._lock.release()
@@ -305,8 +303,11 @@ class Connections:
         self.bell.ring()  # nobody listened meanwhile
         return raw
 
-    def _still_there(self) -> None:
+    def _still_there(self, raw: Raw) -> None:
         """Refuse to write into a file that has lost its name: what it takes would be gone with the process."""
+        if raw.in_transaction:
+            problem = "a transaction of this thread is open already"
+            raise InvalidRequest("transaction", problem, "let it end, or return what is to be committed from it")
         try:
             found: tuple[int, int] | None = self._identity()
         except OSError:
@@ -452,7 +453,7 @@ class Connections:
         """Say in the house's words what SQLite says."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - border: it is translated or raised again
+        except Exception as error:
             self._tell(error)
             raise
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -80,11 +80,20 @@ RUN_BY_PK: Final = f"{RUN} WHERE pk = ?"
 LOOK: Final = """
     SELECT pk, coalesce(box, pk), fence, worker, status, seq, base, applied, ready_at, wake_at, mail, journals FROM replay_runs
     WHERE namespace = ? AND id = ?"""
+FORESEE: Final = """
+    SELECT json_group_array(json_array(
+        r.id, pk, coalesce(box, pk), fence, worker, status, seq, base, applied, ready_at, wake_at, mail, journals))
+    FROM json_each(?2) AS q CROSS JOIN replay_runs AS r ON r.namespace = ?1 AND r.id = q.value"""
+"""``LOOK`` for many, answered as one text: a row a run would let go of the interpreter's lock as often as there are runs, and a
+busy thread elsewhere may keep it for five milliseconds each time."""
 BEGIN: Final = f"""
     INSERT INTO replay_runs ({quoted(NEW_COLUMNS)}) VALUES ({placeholders(NEW_COLUMNS)})
     ON CONFLICT (namespace, id) DO NOTHING"""  # noqa: S608
 APPEND: Final = f"""
     INSERT INTO replay_events (run, {quoted(EVENT_COLUMNS)}) VALUES (?, {placeholders(EVENT_COLUMNS)})"""  # noqa: S608
+TOGETHER: Final = 32
+"""Events that are appended by one statement, for the same reason."""
+APPEND_MANY: Final = APPEND + f", (?, {placeholders(EVENT_COLUMNS)})" * (TOGETHER - 1)
 READ: Final = f"""
     SELECT {quoted(EVENT_COLUMNS)} FROM replay_events WHERE run = ? AND seq > ? AND seq <= ? ORDER BY seq"""  # noqa: S608
 PACK: Final = "INSERT INTO replay_blocks (run, last, data) VALUES (?, ?, ?)"
@@ -125,6 +134,10 @@ BURIALS: Final = (
     "DELETE FROM replay_state WHERE run = ?",
     "DELETE FROM replay_runs WHERE pk = ?",
 )
+
+
+FEW: Final = 4
+"""Runs that are looked at one by one."""
 
 
 class Look(NamedTuple):
@@ -179,6 +192,15 @@ class Writing:
         self._held: list[Row] = []
         self._changed: list[Row] = []
         self._coming: set[RunKey] = set()
+        self._foreseen: dict[RunKey, Look] = {}
+
+    def foresee(self, keys: Sequence[RunKey]) -> None:
+        """Look at many runs at once; each is forgotten when it was looked at, as what looks may change it."""
+        if len(keys) < FEW:
+            return
+        for namespace, group in groupby(sorted(keys), key=itemgetter(0)):
+            found = self.raw.execute(FORESEE, (namespace, json_list(key.id for key in group))).fetchone()[0]
+            self._foreseen.update((RunKey(namespace, row[0]), Look._make(row[1:])) for row in json.loads(found))
 
     def flush(self) -> None:
         """Write down what was collected."""
@@ -186,8 +208,11 @@ class Writing:
             self.raw.executemany(HOLD, self._held)
         if self._changed:
             self.raw.executemany(CHANGE, self._changed)
-        if self._events:
-            self.raw.executemany(APPEND, self._events)
+        whole_chunks = len(self._events) // TOGETHER * TOGETHER
+        for begin in range(0, whole_chunks, TOGETHER):
+            self.raw.execute(APPEND_MANY, tuple(chain.from_iterable(self._events[begin : begin + TOGETHER])))
+        if self._events[whole_chunks:]:
+            self.raw.executemany(APPEND, self._events[whole_chunks:])
         self._events, self._held, self._changed = [], [], []
         self._coming.clear()
 
@@ -195,6 +220,8 @@ class Writing:
         """What is known of a run."""
         if key in self._coming:
             self.flush()
+        if foreseen := self._foreseen.pop(key, None):
+            return foreseen
         row = self.raw.execute(LOOK, key).fetchone()
         return Look._make(row) if row else None
 
