@@ -1,7 +1,8 @@
 """Many child runs, some at a time, some of which fail: `python examples/batch.py`.
 
-A workflow's call, yielded in another workflow, is a child run: it has an id, a journal and a result of its own, and any worker may drive
-it. `gather` runs branches side by side, `limit` of them at a time; with `return_errors=True` a failure takes its place among the results.
+A workflow's call, yielded in another workflow, is a child run: it has an id, a journal and a result of its own, and any worker may
+drive it. `gather` runs branches side by side, `limit` of them at a time; with `return_errors=True` a failure takes its place among the
+results.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def render(page: int) -> int:
 @step
 def check(page: int, size: int) -> None:
     if page % 7 == 0:
-        raise ValueError(f"page {page} is blank")
+        raise ValueError(f"page {page} is blank in all its {size} bytes")
 
 
 @workflow

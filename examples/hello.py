@@ -14,14 +14,13 @@ def greet(name: str) -> str:
 
 
 @workflow
-def hello(names: list[str]) -> Workflow[str]:
+def hello(first: str, second: str) -> Workflow[str]:
     """A workflow decides what happens next; it gets every answer through `yield from`."""
-    greetings: list[str] = []
-    for name in names:
-        greetings.append((yield from greet(name)))
-    return " ".join(greetings)
+    one = yield from greet(first)
+    two = yield from greet(second)
+    return f"{one} {two}"
 
 
 if __name__ == "__main__":
     # The journal is in .replay/replay.db. A run is known by its id: the same call again is the same run, not another one.
-    print(replay.run(hello(["Ada", "Grace"]), id="hello-1"))
+    print(replay.run(hello("Ada", "Grace"), id="hello-1"))

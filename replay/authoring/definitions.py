@@ -239,7 +239,7 @@ class WorkflowFunction(Generic[P, R]):
     def child_failure(self, payload: bytes) -> Exception:
         """The exception that a parent sees."""
         failure = Failure.decode(payload)
-        run, status = (failure.args or ["", "failed"])[:2]
+        run, status = failure.args[:2] if failure.args and len(failure.args) > 1 else ("", "failed")
         return ChildFailed(run, self.name, failure.type, failure.message, status)
 
     def __repr__(self) -> str:

@@ -51,6 +51,17 @@ Level = Literal["debug", "info", "warning", "error"]
 
 CALLBACK: Final = "callback:"
 """What the name of the signal that answers a callback begins with."""
+LONGEST: Final = 200 * 365 * 86_400
+"""The longest span, in seconds: every language counts microseconds up to there without loss."""
+LAST_MOMENT: Final = 2**53
+"""The last moment of a timer, in microseconds since 1970 (year 2255); see ``LONGEST``."""
+
+
+def _span(what: str, seconds: float) -> Micros:
+    """A span in microseconds; ``what`` names it in the error."""
+    if not 0 <= seconds <= LONGEST:
+        raise EffectError(f"{what} of {seconds!r} s", "give it 0 seconds or more, and at most 200 years")
+    return micros(seconds)
 
 
 def sleep(
@@ -71,18 +82,19 @@ def sleep(
         until: An aware moment instead of a span; one that has passed fires at once.
 
     Raises:
-        EffectError: Both a span and a moment, a negative span, or a naive moment.
+        EffectError: Both a span and a moment, a negative or boundless span, or a naive moment.
     """
     span = seconds + 60 * minutes + 3600 * hours + 86400 * days
     if until is None:
-        if not 0 <= span < float("inf"):
-            raise EffectError(f"sleep of {span!r} s", "give it 0 seconds or more")
-        return Sleep(span=micros(span))
+        return Sleep(span=_span("sleep", span))
     if span:
         raise EffectError("sleep with a span and until=", "give it one of them")
     if until.tzinfo is None:
         raise EffectError(f"sleep until {until.isoformat()}, which names no time zone", "give it an aware datetime")
-    return Sleep(until=Micros((until - EPOCH) // datetime.timedelta(microseconds=1)))
+    moment = Micros((until - EPOCH) // datetime.timedelta(microseconds=1))
+    if moment > LAST_MOMENT:
+        raise EffectError(f"sleep until {until.isoformat()}", "give it a moment before the year 2255")
+    return Sleep(until=moment)
 
 
 @overload
@@ -102,7 +114,7 @@ def signal(name: str, type: Any = Any, *, timeout: float | None = None, default:
 
     Raises:
         TimedOut: (at the yield) The time is over and there is no default.
-        EffectError: A default without a timeout.
+        EffectError: A default without a timeout, or a span that is none.
     """
     if default is not NO_DEFAULT and timeout is None:
         raise EffectError(f"signal {name!r} has a default and no timeout", "say after how many seconds it is used")
@@ -111,7 +123,7 @@ def signal(name: str, type: Any = Any, *, timeout: float | None = None, default:
     return Signal(
         name=name,
         decode=lambda payload: codec.decode(payload, where),
-        span=None if timeout is None else micros(timeout),
+        span=None if timeout is None else _span(f"signal {name!r} with a timeout", timeout),
         default=default,
         expected=type_name(type),
     )
@@ -205,9 +217,7 @@ def timeout(branch: Branch[T], seconds: float) -> Effect[T]:
     Raises:
         TimedOut: (at the yield) It did not; it was cancelled and has cleaned up.
     """
-    if not 0 <= seconds < float("inf"):
-        raise EffectError(f"timeout of {seconds!r} s", "give it 0 seconds or more")
-    return Timeout(branch, micros(seconds))
+    return Timeout(branch, _span("timeout", seconds))
 
 
 def shield(branch: Branch[T]) -> Effect[T]:
@@ -230,17 +240,17 @@ def cancel(handle: Spawned[Any], reason: str = "cancelled") -> Effect[None]:
     return CancelFiber(handle, reason)
 
 
-def start_child(call: Call[T], *, id: str = "", on_parent_close: OnParentClose = "cancel") -> Effect[ChildHandle[T]]:
+def start_child(call: Call[T], *, id: str = "", on_parent_close: OnParentClose | None = None) -> Effect[ChildHandle[T]]:
     """Start a child run and go on; ``join`` its handle for the result.
 
     Args:
         call: A call of a workflow.
         id: The child's id; by default its parent's and its command's.
-        on_parent_close: ``cancel`` it, ``abandon`` it (it goes on by itself), or ``wait`` for it.
+        on_parent_close: ``cancel`` it, ``abandon`` it (it goes on by itself), or ``wait`` for it; by default what the call says.
     """
     if not isinstance(call, Call):
         raise EffectError("start_child was given no call of a workflow", "write start_child(order(cart))")
-    return StartChild(call.options(id=id or call.options_.id, on_parent_close=on_parent_close))
+    return StartChild(call.options(id=id or None, on_parent_close=on_parent_close))
 
 
 # ---- outputs ------------------------------------------------------------------------------------------------------------
@@ -367,7 +377,11 @@ class Callback(Generic[T]):
         return value
 
 
-def callback(type: type[T] | Any = Any, *, timeout: float | None = None) -> Generator[Effect[Any], Any, Callback[T]]:
+@overload
+def callback(type: type[T], *, timeout: float | None = None) -> Generator[Effect[Any], Any, Callback[T]]: ...
+@overload
+def callback(type: Any = ..., *, timeout: float | None = None) -> Generator[Effect[Any], Any, Callback[Any]]: ...
+def callback(type: Any = Any, *, timeout: float | None = None) -> Generator[Effect[Any], Any, Callback[Any]]:
     """Make a token; hand it out, then ``yield from`` what this answers.
 
     Args:
@@ -384,5 +398,5 @@ def callback(type: type[T] | Any = Any, *, timeout: float | None = None) -> Gene
     return Callback(
         f"{about.run_id}#{name}",
         lambda payload: codec.decode(payload, f"answer of callback {name}"),
-        None if timeout is None else micros(timeout),
+        None if timeout is None else _span("callback with a timeout", timeout),
     )

@@ -8,11 +8,17 @@ Rule 4: what comes from a journal is data: it is never read as markup, and contr
 
 from __future__ import annotations
 
+import io
+import sys
+
 
 def main() -> None:
     """The program ``replay``."""
     from replay.cli.root import root
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot spell is no reason to fail
     root(prog_name="replay")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from replay.authoring.definitions import WorkflowFunction
 from replay.errors import InvalidRequest, PayloadError
-from replay.model.codec import from_json, hints_of, payload_codec, to_json
+from replay.model.codec import PayloadCodec, from_json, hints_of, payload_codec, to_json
 from replay.model.effects import Call
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -34,6 +34,8 @@ def read_call(
         InvalidRequest: They do not fit the signature.
         PayloadError: One does not fit its annotation.
     """
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
     if whole is None:
         args, kwargs = read_arguments(workflow.fn, workflow.arguments.signature, texts, named)
     elif texts or named:
@@ -62,17 +64,16 @@ def read_arguments(
     return args, kwargs
 
 
-def read_as(text: str, annotation: Any, name: str) -> Any:
-    """One word as a value of an annotation.
+def _read(text: str, annotation: Any, name: str) -> Any:
+    return read_with(payload_codec(annotation), text, f"argument {name!r}")
+
+
+def read_with(codec: PayloadCodec[Any], text: str, where: str) -> Any:
+    """One word as what a codec reads.
 
     Raises:
-        PayloadError: It is neither as JSON nor as text.
+        PayloadError: It fits neither as JSON nor as text.
     """
-    return _read(text, annotation, name)
-
-
-def _read(text: str, annotation: Any, name: str) -> Any:
-    codec, where = payload_codec(annotation), f"argument {name!r}"
     try:
         raw = from_json(text.encode("utf-8", "surrogatepass"))
     except PayloadError:

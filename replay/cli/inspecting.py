@@ -168,7 +168,7 @@ def _show_moment(scene: Scene, handle: Handle[Any], at: str) -> None:
         )
         return
     screen = scene.screen
-    said = shorten(plain(answer_of(event)), 200)
+    said = shorten(answer_of(event), 200)
     screen.draw(
         facts(
             [

@@ -15,7 +15,7 @@ from replay.cli.screen import cut_to, styled, table
 
 GAP: Final = 2
 """Columns of the terminal between two cells."""
-ELASTIC_LEAST: Final = 20
+ELASTIC_LEAST: Final = 24
 """What the elastic column gets before others are left out."""
 
 

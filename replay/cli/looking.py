@@ -16,7 +16,7 @@ from replay.cli.layout import Cells, laid_out
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
 from replay.cli.screen import STATUS_STYLES, facts, status_text, styled
-from replay.cli.text import ago, compact, data, date_and_time, local, plain, shorten, span
+from replay.cli.text import ago, compact, data, date_and_time, local, plain, preview, shorten, span
 from replay.errors import InvalidRequest, ReplayError
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ GROUPS: Final = {
 STATUSES: Final = (*GROUPS["open"], *GROUPS["closed"], *GROUPS)
 LEFT_OUT: Final = ("events", "changed", "tags", "created", "workflow", "outcome")
 """Columns that go when there is too little room, first those that matter least."""
+WHOLE: Final = 1_000
+"""Runs on a page, when all pages are asked for."""
+LONG: Final = 400
+"""Characters of a value that are shown."""
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LEVEL_STYLES: Final = {"warning": "yellow", "error": "red", "critical": "bold red", "note": "cyan", "debug": "dim"}
 QUIET: Final = 1.0
@@ -44,9 +48,9 @@ QUIET: Final = 1.0
 @click.command("list")
 @click.option("--workflow", metavar="NAME", shell_complete=completing.workflows, help="Runs of this workflow.")
 @click.option("--status", multiple=True, type=click.Choice(STATUSES), help="Runs that are so; may be repeated.")
-@click.option("--tag", multiple=True, type=options.Pair(), help="Runs with this tag; all, when repeated.")
-@click.option("--since", type=options.Moment(), help="Created since: 2h, 7d, or ISO 8601.")
-@click.option("--until", type=options.Moment(), help="Created before.")
+@click.option("--tag", multiple=True, type=options.pair, metavar="KEY=VALUE", help="Runs with this tag; all, when repeated.")
+@click.option("--since", type=options.time, help="Created since: 2h, 7d, or ISO 8601.")
+@click.option("--until", type=options.time, help="Created before.")
 @click.option("--prefix", metavar="TEXT", help="Runs whose id begins so.")
 @click.option("--parent", metavar="ID", help="Children of this run.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Runs on a page.")
@@ -54,14 +58,14 @@ QUIET: Final = 1.0
 @click.option("--all", "everything", is_flag=True, help="All pages.")
 @options.shared
 @pass_scene
-def list_runs(scene: Scene, limit: int, cursor: str, everything: bool, **query: Any) -> None:  # noqa: FBT001 - click passes it by name
+def list_runs(scene: Scene, /, limit: int, cursor: str, everything: bool, **query: Any) -> None:  # noqa: FBT001 - click passes it by name
     """Runs, newest first.
 
     With --json one run a line. What is left over is told on standard error, with the cursor that asks for it.
     """
     with scene.client() as client:
         now = client.store.now()
-        pages = _pages(client, _filter(query), limit, cursor, everything=everything)
+        pages = _pages(client, _filter(query), max(limit, WHOLE) if everything else limit, cursor, everything=everything)
         last = None
         found = 0
         for page in pages:
@@ -120,12 +124,12 @@ def outcome_of(run: Run, now: int) -> str:
     if run.note:
         return plain(run.note.splitlines()[0])
     if run.status == "completed":
-        return compact(data(run.result))
+        return preview(run.result)
     if run.result:
         said = data(run.result)
         if isinstance(said, dict):
             return plain(f"{said['type']}: {said.get('message', '')}" if "type" in said else str(said.get("reason", "")))
-        return compact(said)
+        return preview(run.result)
     return f"wakes {ago(run.wake_at, now)}" if run.wake_at is not None else ""
 
 
@@ -135,7 +139,7 @@ def outcome_of(run: Run, now: int) -> str:
 @click.command()
 @click.argument("id", shell_complete=completing.runs)
 @click.option("--wait", is_flag=True, help="Wait until it has ended; exit code 1 when it has no result.")
-@click.option("--timeout", type=options.Span(), metavar="DURATION", help="How long to wait.")
+@click.option("--timeout", type=options.duration, help="How long to wait.")
 @options.modules
 @options.shared
 @pass_scene
@@ -174,29 +178,32 @@ def _wait(handle: Handle[Any], timeout: float) -> None:
 
 def about(run: Run, now: int) -> Any:
     """A run's index entry, for people."""
-    leased = f"{run.worker}, lease ends {ago(run.ready_at, now)}" if run.worker and run.ready_at is not None else run.worker
-    closed = run.status in GROUPS["closed"]
-    took = span(run.updated_at - run.created_at)
+    closed, completed = run.status in GROUPS["closed"], run.status == "completed"
+    outcome = shorten(outcome_of(run, now), LONG)
+    changed = f"after {span(run.updated_at - run.created_at)}" if closed else ago(run.updated_at, now)
+    lease = "" if run.ready_at is None else f", lease ends {ago(run.ready_at, now)}"
+    wakes = None if closed else run.wake_at
+    state = [f"{plain(key)} = {shorten(compact(data(value)), LONG)}" for key, value in sorted(run.state.items())]
     return facts(
         [
             ("run", styled(plain(run.key.id), "bold")),
             ("workflow", plain(f"{run.workflow} {run.version}".rstrip())),
             ("status", status_text(run.status)),
-            ("result", outcome_of(run, now) if run.status == "completed" else None),
-            ("error", styled(outcome_of(run, now), "red") if closed and run.status != "completed" and run.result else None),
-            ("stuck", styled(plain(run.note, keep="\n"), "red") if run.note else None),
+            ("result", outcome if completed else ""),
+            ("error", styled(outcome if closed and not completed else "", "red")),
+            ("stuck", styled(plain(run.note, keep="\n"), "red")),
             ("events", f"{run.seq:,}"),
             ("started", f"{date_and_time(run.created_at)}, {ago(run.created_at, now)}"),
-            ("ended" if closed else "changed", f"{date_and_time(run.updated_at)}, {'after ' + took if closed else ago(run.updated_at, now)}"),
-            ("wakes", None if run.wake_at is None or closed else f"{date_and_time(run.wake_at)}, {ago(run.wake_at, now)}"),
-            ("worker", plain(leased)),
+            ("ended" if closed else "changed", f"{date_and_time(run.updated_at)}, {changed}"),
+            ("wakes", "" if wakes is None else f"{date_and_time(wakes)}, {ago(wakes, now)}"),
+            ("worker", f"{plain(run.worker)}{lease}" if run.worker else ""),
             ("queue", "" if run.queue == "default" else plain(run.queue)),
             ("priority", str(run.priority or "")),
             ("parent", plain(run.parent)),
             ("forked from", plain(run.source)),
             ("recovered", f"{run.recoveries} times from a worker that was lost" if run.recoveries else ""),
             ("tags", plain("  ".join(f"{key}={value}" for key, value in sorted(run.tags.items())))),
-            ("state", "\n".join(f"{plain(key)} = {shorten(compact(data(value)), 200)}" for key, value in sorted(run.state.items()))),
+            ("state", "\n".join(state)),
         ]
     )
 

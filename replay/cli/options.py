@@ -68,9 +68,7 @@ def output(command: C) -> C:
 _JSON: Final = click.option(
     "--json", is_flag=True, expose_value=False, callback=_switch("as_json"), help="Answer in JSON, for programs."
 )
-_DEBUG: Final = click.option(
-    "--debug", is_flag=True, expose_value=False, callback=_switch("debug"), help="Show tracebacks of errors."
-)
+_DEBUG: Final = click.option("--debug", is_flag=True, expose_value=False, callback=_switch("debug"), help="Show tracebacks of errors.")
 _SHARED: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--store", metavar="URL", expose_value=False, callback=_keep("store"), help="URL of the store."),
     click.option("--namespace", metavar="NAME", expose_value=False, callback=_keep("namespace"), help="Whose runs."),
@@ -79,75 +77,60 @@ _SHARED: Final[tuple[Callable[[Any], Any], ...]] = (
 )
 
 
-class Span(click.ParamType):
-    """A span of time, in seconds: ``90``, ``1.5s``, ``200ms``, ``5m``, ``2h``, ``3d``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """From its text."""
-        if isinstance(value, int | float):
-            return float(value)
-        found = _SPAN.fullmatch(value.strip())
-        if found is None:
-            self.fail(f"{value!r} is no duration; write 90, 1.5s, 200ms, 5m, 2h or 3d", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
+# ---- kinds of values; click names an option's value after the function --------------------------------------------------
 
 
-class Moment(click.ParamType):
-    """A moment, in microseconds UTC: a duration ago (``2h``) or ISO 8601 (``2026-01-31``, ``2026-01-31T12:00Z``)."""
+def duration(text: str) -> float:
+    """Seconds: ``90``, ``1.5s``, ``200ms``, ``5m``, ``2h``, ``3d``."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no duration; write 90, 1.5s, 200ms, 5m, 2h or 3d")
+    return float(found[1]) * _SECONDS[found[2]]
 
-    name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """From its text."""
-        found = _SPAN.fullmatch(value.strip())
+def time(text: str) -> int:
+    """A moment, in microseconds UTC: some time ago (``2h``) or ISO 8601 (``2026-01-31``, ``2026-01-31T12:00Z``)."""
+    found = _SPAN.fullmatch(text.strip())
+    try:
         if found is not None and found[2] is not None:
             ago = datetime.timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
             then = datetime.datetime.now(datetime.UTC) - ago
         else:
-            try:
-                then = datetime.datetime.fromisoformat(value).astimezone()
-            except (ValueError, OverflowError):
-                self.fail(f"{value!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00", param, ctx)
-        return (then - EPOCH) // datetime.timedelta(microseconds=1)
+            then = datetime.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no time; write 2h for two hours ago, or 2026-01-31T12:00") from None
+    return (then - EPOCH) // datetime.timedelta(microseconds=1)
 
 
-class Pair(click.ParamType):
+def pair(text: str) -> tuple[str, str]:
     """``key=value``."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """From its text."""
-        key, equals, rest = value.partition("=")
-        if not equals or not key:
-            self.fail(f"{value!r} is no key=value", param, ctx)
-        return key, rest
+    key, equals, rest = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text!r} is no key=value")
+    return key, rest
 
 
-class Edit(click.ParamType):
+def edit(text: str) -> tuple[int, Any]:
     """``N=JSON``: a new answer for event N."""
+    number, equals, value = text.partition("=")
+    number = number.strip().removeprefix("#")
+    if not equals or not number.isdecimal():
+        raise click.BadParameter(f"{text!r} is no edit; write the number of an event and its new answer: 3='\"ok\"'")
+    try:
+        return int(number), from_json(value.encode("utf-8", "surrogatepass"))
+    except PayloadError as error:
+        raise click.BadParameter(f"{value!r} is no JSON: {error.got}; write a text as '\"text\"'") from None
 
-    name = "n=json"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, Any]:
-        """From its text."""
-        number, equals, text = value.partition("=")
-        if not equals or not number.strip().lstrip("#").isdecimal():
-            self.fail(f"{value!r} is no edit; write the number of an event and its new answer: 3='\"ok\"'", param, ctx)
-        try:
-            return int(number.strip().lstrip("#")), from_json(text.encode())
-        except PayloadError as error:
-            self.fail(f"{text!r} is no JSON: {error.got}; quote a text as '\"text\"'", param, ctx)
+def read_text(text: str) -> str:
+    """A word, or what standard input holds for ``-``."""
+    return sys.stdin.read().strip() if text == STDIN else text
 
 
 def read_value(text: str | None) -> Any:
-    """A value as JSON, or as text when it is none; ``-`` reads standard input, nothing is None."""
+    """A value as JSON, or as text when it is none; nothing is None."""
     if text is None:
         return None
-    if text == STDIN:
-        text = sys.stdin.read().strip()
     try:
         return from_json(text.encode("utf-8", "surrogatepass"))
     except PayloadError:

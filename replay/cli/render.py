@@ -35,7 +35,7 @@ def timeline(journal: Sequence[Event], asked_at: Mapping[int, int], *, width: in
     everything = rows(journal, asked_at)
     head = limit - limit // 2
     shown = everything if len(everything) <= limit else everything[:head] + everything[-(limit // 2) :]
-    axis = Axis(shown, min(NARROW["chart"], max(8, width // 5)))
+    axis = Axis(shown, min(NARROW["chart"], max(8, width // 6)))
     is_cut = len(shown) < len(everything)
     drawn, kept = laid_out(_columns(shown, axis), width, LEFT_OUT, cut=head if is_cut else None)
     notes = []

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from replay.cli import options
-from replay.cli.exits import MEANINGS, tell
+from replay.cli.exits import MEANINGS, Exit, tell
 from replay.cli.scene import Scene
 
 
@@ -50,7 +50,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Travel": {
         "time-travel": Verb("travelling", "time_travel", "Make a new run that shares a run's past."),
-        "diff": Verb("travelling", "diff", "Compare two runs, event by event."),
+        "diff": Verb("comparing", "diff", "Compare two runs, event by event."),
         "replay": Verb("replaying", "replay", "Drive recorded journals through today's code."),
         "export": Verb("moving", "export", "Write a run's journal to a file."),
         "import": Verb("moving", "import_", "Take runs in from a file."),
@@ -84,9 +84,7 @@ class Root(click.Group):
         found: click.Command = getattr(importlib.import_module(f"replay.cli.{verb.family}"), verb.attribute)
         return found
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """A verb by its name; one that is not known is told with those that are close."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None and not ctx.resilient_parsing:
@@ -110,6 +108,8 @@ class Root(click.Group):
         scene = ctx.ensure_object(Scene)
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(Exit.INTERRUPTED)
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - border: the end of the program; nothing is above it to hear

@@ -6,6 +6,7 @@ Rule 1: a run that was begun is not lost: Ctrl-C, SIGTERM and a timeout park it,
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,14 +17,17 @@ from replay.cli.exits import Exit
 from replay.cli.facts import run_facts
 from replay.cli.options import C, pass_scene
 from replay.cli.scene import Scene, dotted
-from replay.cli.text import compact, data, plain
-from replay.errors import RunFailed
+from replay.cli.text import compact, count, data, plain, shorten
+from replay.errors import ReplayError, RunFailed
 
 if TYPE_CHECKING:
     from replay.client import Client, Engine, Handle
+    from replay.interpreter.fibers import Command
     from replay.model.effects import Call
     from replay.store.contract import Run
 
+READABLE: Final = 5_000
+"""Events of a journal that is read to tell what a run waits for."""
 NAMES: Final = ("id", "delay", "deadline", "queue", "priority")
 
 
@@ -37,14 +41,14 @@ def beginning(command: C) -> C:
 _BEGINNING: Final[tuple[Any, ...]] = (
     click.argument("workflow", shell_complete=completing.workflows),
     click.argument("arguments", nargs=-1, metavar="[ARG]..."),
-    click.option("--arg", "named", multiple=True, type=options.Pair(), help="An argument by name, as JSON or text."),
+    click.option("--arg", "named", multiple=True, type=options.pair, metavar="KEY=VALUE", help="An argument by name, as JSON or text."),
     click.option("--input", "whole", metavar="JSON", help="All arguments: a JSON list, or an object of names."),
     click.option("--id", metavar="TEXT", help="The run's id; starting it again with the same input is the same run."),
-    click.option("--tag", "tags", multiple=True, type=options.Pair(), help="A tag to find it by; may be repeated."),
+    click.option("--tag", "tags", multiple=True, type=options.pair, metavar="KEY=VALUE", help="A tag to find it by; may be repeated."),
     click.option("--queue", metavar="NAME", help="Whose workers drive it."),
     click.option("--priority", type=int, help="Higher first."),
-    click.option("--delay", type=options.Span(), metavar="DURATION", help="How long before it may begin."),
-    click.option("--deadline", type=options.Span(), metavar="DURATION", help="How long it may take in all."),
+    click.option("--delay", type=options.duration, help="How long before it may begin."),
+    click.option("--deadline", type=options.duration, help="How long it may take in all."),
     options.modules,
     options.shared,
 )
@@ -66,7 +70,7 @@ def _start(client: Client, call: Call[Any], given: dict[str, Any]) -> Handle[Any
 @click.command()
 @beginning
 @pass_scene
-def start(scene: Scene, **given: Any) -> None:
+def start(scene: Scene, /, **given: Any) -> None:
     """Start a run; workers drive it.
 
     WORKFLOW is `module:name`, `file.py:name`, or the name (`name@version`) of one in the configured modules. An ARG is JSON
@@ -86,11 +90,11 @@ def start(scene: Scene, **given: Any) -> None:
 
 @click.command()
 @beginning
-@click.option("--timeout", type=options.Span(), metavar="DURATION", help="How long to wait; then it is parked.")
+@click.option("--timeout", type=options.duration, help="How long to wait; then it is parked.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell each event as it becomes durable.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell nothing but the result.")
 @pass_scene
-def run(scene: Scene, timeout: float | None, verbose: bool, quiet: bool, **given: Any) -> None:  # noqa: FBT001 - click passes it by name
+def run(scene: Scene, /, timeout: float | None, verbose: bool, quiet: bool, **given: Any) -> None:  # noqa: FBT001 - click passes it by name
     """Start a run, drive it here, and print its result.
 
     WORKFLOW is `module:name`, `file.py:name`, or the name (`name@version`) of one in the configured modules. An ARG is JSON
@@ -107,7 +111,7 @@ def run(scene: Scene, timeout: float | None, verbose: bool, quiet: bool, **given
             handle = _start(engine, call, given)
             if not quiet and given["id"] is None:
                 scene.note(f"run {handle.id}")
-            rung = bell.wait_for(engine.ending(handle.key), timeout, lambda: _waiting_text(engine, handle), show=not quiet)
+            rung = bell.wait_for(engine.ending(handle.key), timeout, _describing(engine, handle), show=not quiet)
             about = handle.about()
         finally:
             bell.leave(engine)
@@ -117,13 +121,34 @@ def run(scene: Scene, timeout: float | None, verbose: bool, quiet: bool, **given
     show_end(scene, about)
 
 
-def _waiting_text(engine: Engine, handle: Handle[Any]) -> str:
-    """What the run is at, for the line that turns while one waits."""
-    live = engine.worker.live.get(handle.key)
-    if live is None:
-        return f"{plain(handle.id)} is parked"
-    waits = [str(command.effect) for command in list(live.interp.pending.values())[:3]]
-    return f"{plain(handle.id)}  {live.committed:,} events  {plain(', '.join(waits))[:80]}"
+def _describing(engine: Engine, handle: Handle[Any]) -> Callable[[], str]:
+    """What tells, while one waits, what the run waits for: as long as it is in memory by a look there, else by its journal."""
+    from replay.client.travel import drive
+
+    said = ""
+    seen = -1
+
+    def describe() -> str:
+        nonlocal said, seen
+        try:
+            live = engine.worker.live.get(handle.key)
+            if live is not None:
+                said = _shown(live.committed, list(live.interp.pending.values()))
+            elif (about := handle.about()).seq != seen and about.seq <= READABLE:
+                seen = about.seq
+                interpreter = drive(handle.spec(), handle.id, handle.journal())
+                said = _shown(seen, list(interpreter.pending.values()))
+                interpreter.close()
+        except (ReplayError, RuntimeError):  # it moves while one looks; the next look is near
+            pass
+        return f"{plain(handle.id)}  {said}"
+
+    return describe
+
+
+def _shown(events: int, pending: Sequence[Command]) -> str:
+    waits = ", ".join(str(command.effect) for command in pending[:3])
+    return f"{count(events, 'event')}  {shorten(plain(waits), 80)}"
 
 
 def show_end(scene: Scene, about: Run) -> None:
@@ -150,7 +175,8 @@ def _again(scene: Scene, workflow: str) -> str:
     settings = scene.settings
     module = workflow.rpartition(":")[0]
     words = ["replay", "worker"]
-    for name in [dotted(module)] if module else settings.modules:
+    named = settings.modules if settings.sources.get("modules") == "option" else ()
+    for name in [dotted(module)] if module else named:
         words += ["-m", name]
     if settings.sources.get("store") == "option":
         words += ["--store", settings.store]

@@ -190,7 +190,7 @@ def import_module(name: str) -> Any:
             advice = "call from the project's folder, or install it"
             raise InvalidRequest(f"module {name!r}", f"there is no module {error.name!r}", advice) from error
         raise _broken(name, error) from error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - border: a user's module may raise anything when it is imported
+    except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
 
 

@@ -122,7 +122,7 @@ def progress(label: str, total: int | None, *, quiet: bool = False) -> Iterator[
         quiet: Whether nothing is to be shown anyway.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from replay.cli.exits import Exit
-from replay.cli.text import iso, plain, span
+from replay.cli.text import count, iso, plain, span
 from replay.engine.observers import Observer
 from replay.model.events import CLOSING, Event
 from replay.store.contract import Committed, Lease, Run, RunKey
@@ -83,9 +83,7 @@ class Bell:
             if ring is awaited:
                 return None
 
-    def wait_for(
-        self, future: Future[Any], timeout: float | None, describe: Callable[[], str], *, show: bool
-    ) -> Exit | None:
+    def wait_for(self, future: Future[Any], timeout: float | None, describe: Callable[[], str], *, show: bool) -> Exit | None:
         """Wait for a future; None when it is done, else why not: a signal, or the time is over."""
         future.add_done_callback(self._rings.put)
         until = None if timeout is None else time.monotonic() + timeout
@@ -184,7 +182,7 @@ class Clerk(Observer):
             return
         self.closed += 1
         took = (time.monotonic_ns() - self._began.pop(key, time.monotonic_ns())) / 1e9
-        said = f"{last.name}  {last.seq:,} events  {span(took * 1e6)}"
+        said = f"{last.name}  {count(last.seq, 'event')}  {span(took * 1e6)}"
         self._tell(last.kind, key, {"workflow": last.name, "events": last.seq, "seconds": round(took, 6)}, said)
 
     def refused(self, key: RunKey, fate: Committed) -> None:

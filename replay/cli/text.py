@@ -12,6 +12,8 @@ from replay.model.about import moment
 from replay.model.codec import from_json
 from replay.model.names import SECOND
 
+PREVIEW: Final = 2_000
+"""Bytes of a payload that are looked at to show it on one line."""
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 # They reorder or hide what stands beside them: an id made of them could pass for another one.
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -68,6 +70,11 @@ def ago(micros: int, now: int) -> str:
     return f"{span(now - micros)} ago" if now >= micros else f"in {span(micros - now)}"
 
 
+def count(number: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def data(payload: bytes) -> Any:
     """A payload as JSON; bytes that are none are shown as text."""
     if not payload:
@@ -76,6 +83,13 @@ def data(payload: bytes) -> Any:
         return from_json(payload)
     except PayloadError:
         return payload.decode("utf-8", "backslashreplace")
+
+
+def preview(payload: bytes) -> str:
+    """The beginning of a payload on one line; of a huge one, no more is read than is shown."""
+    if len(payload) <= PREVIEW:
+        return compact(data(payload))
+    return plain(payload[:PREVIEW].decode("utf-8", "ignore")) + "…"
 
 
 def compact(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.cli.text import compact, data
+from replay.cli.text import PREVIEW, compact, data, plain, preview, shorten
 from replay.model import events
 from replay.model.events import Event
 
@@ -61,19 +61,22 @@ class Row:
         delta: Microseconds since the one before.
         began: When its bar begins, microseconds UTC; its own moment for what has no length.
         is_work: Whether something was done meanwhile, or only waited for.
-        answer: Its payload as one line.
     """
 
     event: Event
     delta: int
     began: int
     is_work: bool
-    answer: str
 
     @property
     def look(self) -> Look:
         """How it is shown."""
         return LOOKS.get(self.event.kind, _UNKNOWN)
+
+    @property
+    def answer(self) -> str:
+        """Its payload as one line."""
+        return answer_of(self.event)
 
 
 def rows(journal: Sequence[Event], asked_at: Mapping[int, int]) -> list[Row]:
@@ -88,7 +91,7 @@ def rows(journal: Sequence[Event], asked_at: Mapping[int, int]) -> list[Row]:
     for event in journal:
         is_work = event.duration > 0
         began = event.at - event.duration if is_work else min(asked_at.get(event.seq, event.at), event.at)
-        found.append(Row(event, event.at - before, began, is_work, answer_of(event)))
+        found.append(Row(event, event.at - before, began, is_work))
         before = event.at
     return found
 
@@ -97,12 +100,12 @@ def rows(journal: Sequence[Event], asked_at: Mapping[int, int]) -> list[Row]:
 
 
 def answer_of(event: Event) -> str:
-    """What an event says, as one line."""
-    said = data(event.payload)
+    """What an event says, as one line of bounded length."""
     say = _SAYINGS.get(event.kind)
-    if say is None or not isinstance(said, dict):
-        return "" if said is None and event.kind in _SILENT else compact(said)
-    return say(said)
+    if say is None:
+        return "" if event.payload in _NOTHING and event.kind in _SILENT else preview(event.payload)
+    said = data(event.payload)
+    return shorten(plain(say(said)), PREVIEW) if isinstance(said, dict) else preview(event.payload)
 
 
 def _failure(said: dict[str, Any]) -> str:
@@ -126,6 +129,7 @@ def _savepoint(said: dict[str, Any]) -> str:
     return "; ".join(part for part in (state, *notes) if part)
 
 
+_NOTHING: Final = (b"", b"null")
 _SILENT: Final = frozenset({events.TIMER_FIRED, events.STEP_INTENT, events.COMPLETED})
 _SAYINGS: Final[Mapping[str, Callable[[dict[str, Any]], str]]] = {
     events.STARTED: _started,

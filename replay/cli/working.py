@@ -15,6 +15,7 @@ from replay.cli import options
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
 from replay.cli.settings import words
+from replay.cli.text import count
 from replay.errors import InvalidRequest
 from replay.model.names import SECOND
 
@@ -23,14 +24,14 @@ from replay.model.names import SECOND
 @click.option("--queues", multiple=True, metavar="NAMES", help="Queues it serves, separated by commas; may be repeated.")
 @click.option("--concurrency", type=click.IntRange(1), help="Runs it holds at most.  [default: 1000]")
 @click.option("--threads", type=click.IntRange(1), help="Plain steps it runs at once.  [default: 32]")
-@click.option("--ttl", type=options.Span(), default=15.0, metavar="DURATION", help="Length of a lease.  [default: 15s]")
-@click.option("--grace", type=options.Span(), default=10.0, metavar="DURATION", help="What steps get to end.  [default: 10s]")
+@click.option("--ttl", type=options.duration, default="15s", show_default=True, help="Length of a lease.")
+@click.option("--grace", type=options.duration, default="10s", show_default=True, help="What steps get to end.")
 @click.option("--once", is_flag=True, help="End when no run is ready.")
 @click.option("-q", "--quiet", is_flag=True, help="No line for each run.")
 @options.modules
 @options.shared
 @pass_scene
-def worker(scene: Scene, queues: Sequence[str], once: bool, quiet: bool, **settings: Any) -> None:  # noqa: FBT001 - click passes it by name
+def worker(scene: Scene, /, queues: Sequence[str], once: bool, quiet: bool, **settings: Any) -> None:  # noqa: FBT001 - click passes it by name
     """Drive runs until told to stop.
 
     One line for each run that is taken or ends; with --json, JSON lines. SIGTERM and Ctrl-C drain it, a second one does not
@@ -49,14 +50,15 @@ def worker(scene: Scene, queues: Sequence[str], once: bool, quiet: bool, **setti
         chosen["queues"] = tuple(word for text in queues for word in words(text))
     clerk = Clerk(scene, quiet=quiet)
     if not quiet:
-        names = sorted({name for name, _ in WORKFLOWS})
-        scene.note(f"worker on {scene.settings.store}, queues {', '.join(chosen.get('queues', scene.settings.queues))}: {', '.join(names)}")
+        names = ", ".join(sorted({name for name, _ in WORKFLOWS}))
+        served = ", ".join(chosen.get("queues", scene.settings.queues))
+        scene.note(f"worker on {scene.settings.store}, queues {served}: {names}")
     if once:
         _serve_until_idle(scene, clerk, chosen)
     else:
         _serve(scene, clerk, chosen)
     if not quiet:
-        scene.note(f"stopped: {clerk.taken:,} claims, {clerk.closed:,} runs ended")
+        scene.note(f"stopped: {count(clerk.taken, 'claim')}, {count(clerk.closed, 'run')} ended")
 
 
 def _serve(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:

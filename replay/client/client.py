@@ -19,7 +19,6 @@ from replay.hooks import open_store
 from replay.model.codec import from_json, payload_codec, to_json
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.journal import Started
-from replay.model.names import SECOND
 from replay.store.contract import CLOSED, Clock, Created, Entry, Filter, Message, NewRun, Page, Posted, Run, RunKey, Store
 
 R = TypeVar("R")
@@ -110,12 +109,10 @@ class Client:
             InvalidRequest: It was given no call of a workflow, or an argument does not fit.
             PayloadTooLarge: The input is larger than allowed.
         """
-        given: dict[str, Any] = {"tags": tags, "queue": queue, "priority": priority}
-        given["delay"] = None if delay is None else round(delay * SECOND)
-        given["deadline"] = None if deadline is None else round(deadline * SECOND)
-        changes = {key: value for key, value in given.items() if value is not None}
         require_call(call)
-        return self.start_many([Start(call.options(**changes) if changes else call, id or "")])[0]
+        if (delay, deadline, tags, queue, priority) != (None,) * 5:
+            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, priority=priority)
+        return self.start_many([Start(call, id or "")])[0]
 
     def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
         """Start many runs at once, in as few commits as the store can.

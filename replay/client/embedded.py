@@ -150,11 +150,6 @@ class Engine(Client):
 
     def _drive(self) -> None:
         try:
-            if self.worker.foresees():  # a fresh store has no orphans, and looking for them is no small thing
-                release_orphans(self.store, self.namespace)
-        except StoreError as error:
-            logger.warning("could not look for runs of dead workers: %s", error)
-        try:
             while not self.worker.stopped:
                 self._round()
         finally:
@@ -178,6 +173,7 @@ class Engine(Client):
     def _wake(self) -> None:
         """Tell the engine when something may have changed in the store; armed anew each time the engine has nothing to do."""
         seen = 0
+        self._adopt()
         while not self._ended.is_set():
             self._armed.wait()
             self._armed.clear()
@@ -190,6 +186,14 @@ class Engine(Client):
                 continue
             if seen != before:
                 self.worker.inbox.put(Wake())
+
+    def _adopt(self) -> None:
+        """Give back what dead workers of this machine hold; here, as looking for it may take a while."""
+        try:
+            if self.worker.foresees():  # a fresh store has no orphans
+                release_orphans(self.store, self.namespace)
+        except StoreError as error:
+            logger.warning("could not look for runs of dead workers: %s", error)
 
     def drain(self, grace: float | None = None) -> None:
         """Take no more runs, let steps come to their end for some seconds, and give everything back."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from replay.client import travel
 from replay.client.names import require_name
 from replay.engine.live import NOTES, REPLY
-from replay.errors import InvalidRequest, RunClosed, RunFailed, UnknownName, UnknownRun, UpdateRefused, WaitTimedOut
+from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, UnknownName, UnknownRun, UpdateRefused, WaitTimedOut
 from replay.model.codec import from_json, to_json
 from replay.model.effects import WorkflowSpec
 from replay.model.events import CLOSING, Event
@@ -329,11 +329,17 @@ class Handle(Generic[R]):
             InvalidRequest: An edit that does not fit.
             NonDeterminismError: The code does not fit the shared past.
             PayloadError: A new answer is not of the answered effect's type.
+            RunExists: The id is taken by another run.
         """
         spec = workflow or self.spec()
         target = RunKey(self.key.namespace, id or f"{self.key.id}-fork-{self.client.fresh_id()[:8]}")
         made = travel.fork(spec, self.key, self.journal(), target, at, edit or {})
-        self.client.create([made], [spec])
+        (there,) = self.client.create([made], [spec])
+        if not there.new:
+            past = self.client.store.journal(target, limit=len(made.events))
+            if there.run.source != made.source or past != list(made.events):
+                existing = f"{there.run.workflow}, forked from {there.run.source}" if there.run.source else there.run.workflow
+                raise RunExists(target.id, existing, f"{made.workflow}, forked from {made.source}")
         return Handle(self.client, target, spec)
 
 

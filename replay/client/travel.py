@@ -18,9 +18,10 @@ from replay.engine.remote import StepRun
 from replay.errors import InvalidRequest, NonDeterminismError, UnknownName
 from replay.interpreter.determinism import innermost
 from replay.interpreter.interpreter import Interpreter
+from replay.interpreter.issue import savepoint_payload
 from replay.model import events
 from replay.model.codec import from_json, to_json
-from replay.model.effects import Call, Step, WorkflowSpec
+from replay.model.effects import Call, Savepoint, Step, WorkflowSpec
 from replay.model.events import CLOSING, Event
 from replay.model.journal import Resume, Started
 from replay.store.contract import NewRun, RunKey
@@ -117,13 +118,24 @@ def drive(spec: WorkflowSpec, run: str, journal: Sequence[Event]) -> Interpreter
     return interpreter
 
 
-def replay_journal(spec: WorkflowSpec, run: str, journal: Sequence[Event]) -> ReplayReport:
-    """Drive a journal through code, and report; nothing is acted on."""
+def replay_journal(spec: WorkflowSpec, run: str, journal: Sequence[Event], *, base: int = 0) -> ReplayReport:
+    """Drive a journal through code, and report; nothing is acted on.
+
+    Args:
+        spec: The code.
+        run: The run's id.
+        journal: All its events.
+        base: Seq of the savepoint with state to begin at, as recovery would; 0 for the beginning.
+    """
     began = time.perf_counter()
     interpreter = Interpreter(spec, run)
     difference = None
     try:
-        interpreter.feed_all(journal)
+        if base > 1:
+            interpreter.recover(journal[0], journal[base - 1])
+            interpreter.feed_all(journal[base:])
+        else:
+            interpreter.feed_all(journal)
     except NonDeterminismError as found:
         difference = found
     outcome = interpreter.outcome
@@ -232,6 +244,8 @@ def fork(
         shared = event._replace(payload=begin.encode()) if event.seq == 1 else event
         if event.seq in edit:
             shared = event._replace(payload=_edited(interpreter, event, edit[event.seq]))
+        elif event.kind == events.SAVEPOINT and edit and event.seq > min(edit):
+            shared = _taken_again(interpreter, event)
         interpreter.feed(shared)
         past.append(shared)
         for _, output in interpreter.outputs:
@@ -253,6 +267,15 @@ def fork(
         applied=min(edit) - 1 if edit else until,
         source=f"{source.id}#{until}",
     )
+
+
+def _taken_again(interpreter: Interpreter, event: Event) -> Event:
+    """A savepoint behind an edit: its state and notes are those of the edited past, or recovery would undo the edit."""
+    command = interpreter.pending.get(event.command)
+    if command is None or not isinstance(command.effect, Savepoint):
+        return event
+    payload = savepoint_payload(interpreter, command.fiber, command.effect)
+    return event._replace(payload=payload, check=command.effect.check())
 
 
 def _edited(interpreter: Interpreter, event: Event, answer: Any) -> bytes:

@@ -78,6 +78,7 @@ class Live:
         paused: Whether new commands are left alone.
         parking: Whether it has rested long enough and its next commit gives the lease back.
         intents: Commands of ``at_most_once`` steps whose beginning was noted in this life.
+        met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
         max_payload: The largest result that its journal may hold, in bytes.
@@ -126,6 +127,7 @@ class Live:
         self.consumed: list[str] = []
         self.posts: list[Message] = []
         self.children: list[NewRun] = []
+        self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
         self.deliver(mail)
@@ -373,6 +375,7 @@ class Live:
         """Something new that a paused run leaves alone: a child, a step elsewhere, a step here."""
         if isinstance(effect, Call):
             self.children.append(self._child(command, effect))
+            self.met.append(effect.spec)
         elif isinstance(effect, Step) and self._is_remote(effect):
             self.children.append(self._step_run(command, effect))
         elif isinstance(effect, Step):

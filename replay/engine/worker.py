@@ -16,7 +16,7 @@ import queue
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
@@ -79,6 +79,8 @@ STUCK_PAUSE: Final = 30 * SECOND
 """Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile."""
 CLAIM_LIMIT: Final = 200
 """Runs taken in one claim at most."""
+STUCK: Final = "Stuck"
+"""What those who wait for a stuck run are told instead of an exception's type; the note says what was raised."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 WAITING: Final = object()
@@ -159,7 +161,7 @@ def ending(run: Run | None) -> tuple[str, bytes]:
     if run is None:
         return "unknown", b""
     if run.status == "stuck":
-        return "stuck", to_json({"type": "Stuck", "message": run.note})
+        return "stuck", to_json({"type": STUCK, "message": run.note})
     return run.status, run.result
 
 
@@ -313,7 +315,7 @@ class Worker:
     def _start(self, requests: Sequence[StartRequest]) -> None:
         """Create what was asked for in one call of the store, leased to this worker as far as it has room."""
         for request in requests:
-            self.extra.update({(spec.name, spec.version): spec for spec in request.specs})
+            self._learn(request.specs)
         wanted = [run for request in requests for run in request.runs]
         room = self.settings.concurrency - len(self.live) if self.stopping is None else 0
         mine = [self._serves(run) for run in wanted]
@@ -336,6 +338,11 @@ class Worker:
             request.future.set_result(answers)
         if any(answer.new and answer.lease is None for answer in made.values()):
             self.claim_at = 0
+
+    def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
+        """Workflows that were met and cannot be found by name, such as those defined in a function."""
+        if self.offered is None:
+            self.extra.update({(spec.name, spec.version): spec for spec in specs})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
@@ -600,6 +607,8 @@ class Worker:
             return
         if commit.posts or commit.children:
             self.claim_at = min(self.claim_at, now)
+        self._learn(live.met)
+        live.met.clear()
         self._greet(live, commit.children)
         self._act(live, now)
 
@@ -661,7 +670,7 @@ class Worker:
         )
         self._drop(live)
         self._send([commit])
-        self._end_wait(live.key, ("stuck", to_json({"type": qualified(type(error)), "message": note})))
+        self._end_wait(live.key, ("stuck", to_json({"type": STUCK, "message": note})))
 
     def refuse_all(self, error: Exception) -> None:
         """It has ended: tell everyone who still waits."""

@@ -34,7 +34,7 @@ def mismatch(run: str, event: Event, command: Command | None, pending: Iterable[
     asked, line = "nothing is waited for", ""
     if command is not None:
         asked, line = f"{command.effect} as command {command.id}", line_of(command.fiber)
-        if event.name == command.effect.name and event.check:
+        if event.name == command.effect.name and event.check not in {0, command.effect.check()}:
             asked += ", with other arguments"
     else:
         waiting = list(pending)

@@ -13,10 +13,13 @@ answer first and ``Cancelled`` at its next wait, so that nothing the world told 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from replay.errors import Cancelled, EffectError, TimedOut, describe
 from replay.model.effects import Branch, Effect, Gather, Race, Sleep, Step, Timeout
+
+CLOSINGS: Final = 2_000
+"""How often a generator is closed that yields while it is closed, all that it is inside of included."""
 
 
 class Command:
@@ -131,6 +134,24 @@ class Fiber:
 
 def _single(effect: Effect[Any]) -> Generator[Effect[Any], Any, Any]:
     return (yield effect)
+
+
+def close_generator(generator: Generator[Any, Any, Any]) -> None:
+    """Close a generator whose run is not over; what its ``finally`` blocks yield or raise is refused.
+
+    The innermost ``yield from`` is closed first, again and again where it yields: closing the outer one would leave an inner one
+    behind that Python complains about when it is dropped, and show its refusal to the outer one as an error.
+    """
+    for _ in range(CLOSINGS):
+        innermost: Any = generator
+        while getattr(inner := getattr(innermost, "gi_yieldfrom", None), "gi_frame", None) is not None:
+            innermost = inner
+        try:
+            innermost.close()
+        except (Exception, Cancelled, GeneratorExit):  # noqa: BLE001 - border: the author's finally blocks may do anything
+            continue
+        if innermost is generator:
+            return
 
 
 def require_branch(branch: Any, combinator: str) -> None:

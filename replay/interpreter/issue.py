@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from replay.authoring.effects import Callback
 from replay.errors import EffectError, describe
 from replay.interpreter.fibers import (
     Fiber,
@@ -18,6 +19,7 @@ from replay.interpreter.fibers import (
     Scope,
     ShieldScope,
     TimeoutScope,
+    close_generator,
     require_branch,
 )
 from replay.model import events
@@ -230,20 +232,14 @@ def _continue(run: Interpreter, fiber: Fiber, effect: ContinueAsNew) -> object:
     payload = b'{"input":' + call.payload + b',"workflow":' + to_json(call.name) + b"}"
     fiber.done = True
     if fiber.gen is not None:
-        _close(fiber.gen)
+        close_generator(fiber.gen)
     run.close_run(Outcome(events.CONTINUED, payload, call))
     return WAIT
 
 
-def _close(generator: Generator[Any, Any, Any]) -> None:
-    """Close the generator of a run that continues elsewhere; what its ``finally`` blocks yield or raise is refused."""
-    try:
-        generator.close()
-    except Exception:  # noqa: BLE001, S110 - border: the author's finally blocks; nothing of them is journaled
-        pass
-
-
 def _no_effect(_run: Interpreter, _fiber: Fiber, got: Any) -> Any:
+    if isinstance(got, Coroutine):
+        got.close()  # or Python would warn that it was never awaited, which the error says better
     otherwise = "yield what a @step, a @workflow or a function of replay returns"
     advice = next((advice for kind, advice in _ADVICE if isinstance(got, kind)), otherwise)
     raise EffectError(f"a workflow yielded {describe(got)}, which is no effect", advice)
@@ -255,7 +251,8 @@ _ADVICE: Final[tuple[tuple[Any, str], ...]] = (
     (list | tuple, "write `yield from gather(a, b, …)` for several effects"),
     (type(None), "a bare `yield` waits for nothing; leave it out, or yield `sleep(0)`"),
     (Spawned, "write `yield from join(handle)`"),
-    (type(lambda: None), "call it: a @step or @workflow is called to make an effect"),
+    (Callable, "call it: a @step or @workflow is called to make an effect"),
+    (Callback, "write `yield from` in front of what callback() answered"),
 )
 
 ROWS: Final[dict[type[Any], Row]] = {

@@ -21,7 +21,7 @@ import attrs
 
 from replay.errors import PayloadError, TimedOut
 from replay.model import events
-from replay.model.names import Micros, Queue
+from replay.model.names import Micros, Queue, micros
 
 if TYPE_CHECKING:
     from replay.model.retry import Retry
@@ -56,6 +56,9 @@ class Effect(Generic[R_co]):
 
     def __str__(self) -> str:
         return f"{type(self).__name__.lower()} {getattr(self, 'name', '')}".rstrip()
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
 
 Branch = Effect[R] | Generator[Effect[Any], Any, R]
@@ -131,7 +134,7 @@ class Step(Effect[R_co]):
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
         given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
-        changed = {key: value for key, value in given.items() if value is not None}
+        changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed))
 
     def check(self) -> int:
@@ -296,9 +299,31 @@ class Call(Effect[R_co]):
         self.payload = payload
         self.options_ = options
 
-    def options(self, **changes: Any) -> Self:
-        """The same call, started otherwise; the fields are those of ``RunOptions``."""
-        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changes))
+    def options(
+        self,
+        *,
+        id: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: float | None = None,
+        deadline: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        retry: Retry | None = None,
+        on_parent_close: OnParentClose | None = None,
+    ) -> Self:
+        """The same call, started otherwise, as ``RunOptions`` says, but for spans in seconds; what is left out stays as it is."""
+        given = {
+            "id": id,
+            "queue": queue,
+            "priority": priority,
+            "delay": None if delay is None else micros(delay),
+            "deadline": None if deadline is None else micros(deadline),
+            "tags": tags,
+            "retry": retry,
+            "on_parent_close": on_parent_close,
+        }
+        changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed))
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""

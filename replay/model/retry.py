@@ -5,6 +5,7 @@ The chance that jitter needs is an argument, so the same call gives the same del
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -14,6 +15,10 @@ def _positive(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
     if not value >= 0:
         message = f"Retry.{field.name} must be 0 or more, got {value!r}"
         raise ValueError(message)
+
+
+def _kinds(given: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    return tuple(given)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,8 +40,8 @@ class Retry:
     factor: float = attrs.field(default=2.0, validator=_positive)
     max_delay: float = attrs.field(default=60.0, validator=_positive)
     jitter: float = attrs.field(default=0.1, validator=_positive)
-    retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=tuple)
-    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=tuple)
+    retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_kinds)
+    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds)
 
     def __attrs_post_init__(self) -> None:
         if self.max_attempts < 1:

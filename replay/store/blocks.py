@@ -75,19 +75,18 @@ def unpack(block: bytes, run: str, last: int) -> list[Event]:
     Raises:
         JournalDamaged: They are not those that were packed.
     """
-    if crc32(block[:-4]) == int.from_bytes(block[-4:], "little") and block[0] == FORMAT:
-        return parse(block)[0]
-    if len(block) > HEADER.size and block[0] > FORMAT:
-        problem = f"its block has format {block[0]}, this code reads up to {FORMAT}: upgrade replay-engine"
+    whole = len(block) > HEADER.size and crc32(block[:-4]) == int.from_bytes(block[-4:], "little")
+    if whole and block[0] != FORMAT:
+        problem = f"its block has format {block[0]}, this code reads {FORMAT}: upgrade replay-engine"
         raise JournalDamaged(run, last, problem)
     try:
         events, seals = parse(block)
+        changed = [] if whole else [event for event, sealed in zip(events, seals, strict=True) if seal(event) != sealed]
     except (ValueError, IndexError, OverflowError, MemoryError, struct.error):
         raise JournalDamaged(run, last, "the block that it is in cannot be read") from None
-    for event, sealed in zip(events, seals, strict=False):
-        if seal(event) != sealed:
-            raise JournalDamaged(run, event.seq, "its checksum does not fit")
-    return events  # what was changed is for people only, or a gap that the reader will find
+    if changed:
+        raise JournalDamaged(run, changed[0].seq, "its checksum does not fit")
+    return events  # what was changed, if anything, is for people only
 
 
 def parse(block: bytes) -> tuple[list[Event], Sequence[int]]:

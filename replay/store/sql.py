@@ -112,8 +112,11 @@ def assembled(key: RunKey, rows: Sequence[Row], blocks: Iterable[tuple[int, byte
     Raises:
         JournalDamaged: A checksum does not fit, or an event is missing, also at the end.
     """
-    events = unsealed(rows, key.id)
-    packed = [event for last, data in blocks for event in unpack(data, key.id, last)]
+    try:
+        events = unsealed(rows, key.id)
+        packed = [event for last, data in blocks for event in unpack(data, key.id, last)]
+    except TypeError as error:
+        raise JournalDamaged(key.id, after + 1, "a field of it, or of an event after it, is of another type") from error
     if packed:
         place = next((place for place, event in enumerate(events) if event.seq > packed[0].seq), len(events))
         skipped = max(0, after + 1 - packed[0].seq)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, exists, literal, select, tuple_, union_all
 from sqlalchemy.engine import Dialect
 
 from replay.store.contract import Filter
@@ -60,7 +60,7 @@ def narrowed(query: Filter, statuses: Sequence[str] | None, created_at: ColumnEl
     if query.created_before is not None:
         conditions.append(created_at < query.created_before)
     if query.prefix:
-        conditions += [runs.c.id >= query.prefix, func.substr(runs.c.id, 1, len(query.prefix)) == query.prefix]
+        conditions.append(runs.c.id >= query.prefix)  # ids compare by code points: collation BINARY, or "C" elsewhere
         end = following(query.prefix)
         conditions += [runs.c.id < end] if end else []
     if query.parent:

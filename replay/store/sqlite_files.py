@@ -464,6 +464,9 @@ class Connections:
                 raise StoreUnavailable(self.address.url, "it is closed", "open it again") from error
             if code_of(error) in ADVICE:
                 raise StoreUnavailable(self.address.url, str(error), ADVICE[code_of(error)]) from error
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"SQLite says something that is no text: {error.object!r}"
+            raise StoreUnavailable(self.address.url, reason, RESTORE) from error
         if isinstance(error, UnicodeEncodeError | OverflowError):
             raise InvalidRequest("a value", f"no database can hold it: {error}", "use valid Unicode and 64-bit numbers") from error
 

@@ -10,14 +10,62 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from replay.testing.clock import VirtualClock
+    from replay.testing.crashes import CrashReport, crash_everywhere
+    from replay.testing.journals import Recorded, replay_file, replay_folder
+    from replay.testing.problems import CheckFailed, NoAnswer, RunsOn, SimulationFailed, StillWaiting, UnyieldedEffect
+    from replay.testing.simulation import Decision, Scenario, Simulation, SimulationReport, simulate
+    from replay.testing.stage import StepCall, Takes
     from replay.testing.store_contract import StoreContract, TransactionContract
+    from replay.testing.world import World
 
-__all__ = ["StoreContract", "TransactionContract", "VirtualClock"]
+__all__ = [
+    "CheckFailed",
+    "CrashReport",
+    "Decision",
+    "NoAnswer",
+    "Recorded",
+    "RunsOn",
+    "Scenario",
+    "Simulation",
+    "SimulationFailed",
+    "SimulationReport",
+    "StepCall",
+    "StillWaiting",
+    "StoreContract",
+    "Takes",
+    "TransactionContract",
+    "UnyieldedEffect",
+    "VirtualClock",
+    "World",
+    "crash_everywhere",
+    "replay_file",
+    "replay_folder",
+    "simulate",
+]
 
 HOMES: Final = {
+    "CheckFailed": "replay.testing.problems",
+    "CrashReport": "replay.testing.crashes",
+    "Decision": "replay.testing.simulation",
+    "NoAnswer": "replay.testing.problems",
+    "Recorded": "replay.testing.journals",
+    "RunsOn": "replay.testing.problems",
+    "Scenario": "replay.testing.simulation",
+    "Simulation": "replay.testing.simulation",
+    "SimulationFailed": "replay.testing.problems",
+    "SimulationReport": "replay.testing.simulation",
+    "StepCall": "replay.testing.stage",
+    "StillWaiting": "replay.testing.problems",
     "StoreContract": "replay.testing.store_contract",
+    "Takes": "replay.testing.stage",
     "TransactionContract": "replay.testing.store_contract",
+    "UnyieldedEffect": "replay.testing.problems",
     "VirtualClock": "replay.testing.clock",
+    "World": "replay.testing.world",
+    "crash_everywhere": "replay.testing.crashes",
+    "replay_file": "replay.testing.journals",
+    "replay_folder": "replay.testing.journals",
+    "simulate": "replay.testing.simulation",
 }
 """Where each name lives."""
 

@@ -30,10 +30,11 @@ class VirtualClock:
         """The time, microseconds UTC."""
         return self._now
 
-    def advance(self, seconds: float) -> int:
-        """Let seconds pass, or take them back when negative; the time from then on."""
+    def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> int:
+        """Let time pass, or take it back when negative; the time from then on."""
+        span = seconds + 60 * minutes + 3600 * hours + 86400 * days
         with self._lock:
-            self._now += round(seconds * SECOND)
+            self._now += round(span * SECOND)
             return self._now
 
     def set(self, moment: int) -> None:

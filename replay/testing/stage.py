@@ -313,7 +313,7 @@ class Rehearsal(Attempt):
         if recorded is not None:
             payload, error = recorded
             if error is not None:
-                raise error
+                raise error.with_traceback(None)
             return payload
         if not self.stubbed:
             return super().call(**extra)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pytest
 
@@ -186,4 +186,4 @@ class Gate:
 
 def between(url: str, clock: VirtualClock | None = None) -> Any:
     """A handle on the medium that a URL names, with someone in between; typed loosely, as it stands for any store."""
-    return Between(cast("Store", open_store(url, clock=clock)))
+    return Between(open_store(url, clock=clock))

@@ -9,6 +9,7 @@ import pytest
 from replay import Cancelled, ChildFailed, Workflow, cancel, gather, join, sleep, spawn, start_child, workflow
 from replay.errors import EffectError
 from replay.interpreter.issue import child_id
+from replay.model.codec import to_json
 from replay.model.effects import OnParentClose
 from tests.interpreter.world import START, World, cleaning, double, standing, unlisted
 
@@ -87,11 +88,10 @@ def test_a_cancelled_child_raises_child_failed_with_that_status() -> None:
     assert "cancelled" == world.error.status
 
 
-@pytest.mark.parametrize("args", [None, [], ["x"]])
-def test_a_failure_without_id_and_status_is_still_a_failure(args: list[str] | None) -> None:
+@pytest.mark.parametrize("args", [{}, {"args": []}, {"args": ["x"]}])
+def test_a_failure_without_id_and_status_is_still_a_failure(args: dict[str, list[str]]) -> None:
     """Whoever wrote it left out what is only for people."""
-    world = World(parent(3))
-    world.feed("child_failed", "0", "child", b'{"type":"E"}' if args is None else b'{"args":%s,"type":"E"}' % str(args).replace("'", '"').encode())
+    world = World(parent(3)).feed("child_failed", "0", "child", to_json({"type": "E", **args}))
 
     assert isinstance(world.error, ChildFailed)
     assert "failed" == world.error.status

@@ -219,7 +219,7 @@ def test_a_timeout_around_a_shield_waits_for_its_end() -> None:
     assert isinstance(world.answer("0/0/0/0/0", 1).error, TimedOut)
 
 
-@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e10])
 def test_a_timeout_without_a_sensible_span_is_refused(seconds: float) -> None:
     """Where it is written."""
     with pytest.raises(EffectError, match="timeout of"):

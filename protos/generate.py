@@ -1,0 +1,48 @@
+"""Generate the Python side of the wire from `protos/`: `python protos/generate.py`, or `make protos`.
+
+protoc writes imports as if `replay.v1` were a Python package of its own; it would collide with this library, so they are turned to
+where the code lives. Nothing else is touched, and the result is the same for everybody who has the pinned grpcio-tools.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from grpc_tools import protoc
+
+ROOT = Path(__file__).resolve().parent
+TARGET = ROOT.parent / "replay" / "service" / "generated"
+HOME = "replay.service.generated"
+
+
+def main() -> int:
+    """Generate, move, and turn the imports; protoc's exit code."""
+    TARGET.mkdir(parents=True, exist_ok=True)
+    sources = sorted(str(path) for path in (ROOT / "replay" / "v1").glob("*.proto"))
+    include = str(Path(protoc.__file__).parent / "_proto")
+    code: int = protoc.main(
+        [
+            "protoc",
+            f"-I{ROOT}",
+            f"-I{include}",
+            f"--python_out={TARGET}",
+            f"--pyi_out={TARGET}",
+            f"--grpc_python_out={TARGET}",
+            *sources,
+        ]
+    )
+    nested = TARGET / "replay" / "v1"
+    for made in sorted(nested.iterdir()) if code == 0 else ():
+        text = made.read_text(encoding="utf-8").replace("from replay.v1 import", f"from {HOME} import")
+        (TARGET / made.name).write_text(text, encoding="utf-8")
+        made.unlink()
+    if code == 0:
+        nested.rmdir()
+        nested.parent.rmdir()
+        (TARGET / "__init__.py").write_text('"""Generated from protos/ by `make protos`; never edited."""\n', encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Verbs that move runs between stores and files: export, import."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from replay.cli import completing, options
+from replay.cli.facts import run_facts
+from replay.cli.options import STDIN, pass_scene
+from replay.cli.scene import Scene
+from replay.cli.screen import progress
+from replay.cli.text import count, plain
+
+
+@click.command()
+@click.argument("id", shell_complete=completing.runs)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else standard output.")
+@options.shared
+@pass_scene
+def export(scene: Scene, id: str, output: Path | None) -> None:
+    """Write a run's journal as JSON lines: for `import`, `replay`, `diff`, or to keep.
+
+    A file is written whole or not at all.
+    """
+    from replay.client.transfer import export_run
+
+    with scene.run(id) as handle:
+        total = handle.about().seq + 1
+        with _writing(output) as file, progress("exporting", total, quiet=output is None) as advance:
+            for line in export_run(handle):
+                file.write(f"{line}\n")
+                advance(1)
+    if output is not None:
+        if scene.as_json:
+            scene.document({"id": id, "file": str(output), "events": total - 1})
+        else:
+            scene.note(f"{plain(id)}: {count(total - 1, 'event')} in {output}")
+
+
+@contextlib.contextmanager
+def _writing(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that takes its name when it is complete."""
+    if output is None:
+        yield sys.stdout
+        return
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE...")
+@options.shared
+@pass_scene
+def import_(scene: Scene, files: Sequence[str]) -> None:
+    """Take runs in from files that `export` wrote; one that was open goes on here.
+
+    To import the same again changes nothing. `-` reads standard input.
+    """
+    from replay.client.transfer import import_run
+
+    with scene.client() as client, progress("importing", len(files), quiet=scene.as_json) as advance:
+        for name in files:
+            with contextlib.ExitStack() as stack:
+                lines = sys.stdin if name == STDIN else stack.enter_context(_open(name))
+                handle = import_run(client, lines)
+            advance(1)
+            run = handle.about()
+            if scene.as_json:
+                scene.line(run_facts(run))
+            else:
+                scene.say(f"{plain(handle.id)}  {run.status}  {count(run.seq, 'event')}")
+
+
+def _open(name: str) -> TextIO:
+    return Path(name).open(encoding="utf-8", errors="surrogateescape")

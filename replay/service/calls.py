@@ -1,0 +1,293 @@
+"""The client's calls on the wire: start, tell, look, fork. Nothing here needs the workflow's code.
+
+Whoever drives a run checks what only code can check: whether a signal has the right type, whether an update is refused, whether a
+fork's edits fit.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import grpc
+
+from replay.client import travel
+from replay.engine.live import REPLY, digest, new_run
+from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, StoreUnavailable, UnknownRun, UpdateRefused
+from replay.model.codec import from_json, to_json
+from replay.model.events import CLOSING, SAVEPOINT, Event
+from replay.model.failure import Failure
+from replay.model.journal import Resume, Started
+from replay.service import translate as to
+from replay.service.generated import client_pb2 as cb
+from replay.service.generated import client_pb2_grpc
+from replay.store.contract import CLOSED, Message, NewRun, Posted, Run, RunKey, Store
+
+if TYPE_CHECKING:
+    from replay.service.server import Gate
+
+PAGE: Final = 500
+"""Events in one message of a streamed journal."""
+LOOK: Final = 0.5
+"""Seconds between two looks of a call that waits, when the store says nothing."""
+CONTROLS: Final = frozenset({"cancel", "terminate", "pause", "resume"})
+
+
+class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # generated code has no types
+    """What a client asks, call by call."""
+
+    def __init__(self, store: Store, gate: Gate) -> None:
+        self.store = store
+        self.gate = gate
+
+    # ---- starting and telling -------------------------------------------------------------------------------------------
+
+    def StartRun(self, request: cb.StartRunRequest, context: grpc.ServicerContext) -> cb.StartRunResponse:  # noqa: N802 - gRPC's spelling
+        """Start a run, idempotently."""
+        self.gate.admit(context, "start", request.key.namespace)
+        return self.gate.run(context, lambda: self._start(request))
+
+    def _start(self, request: cb.StartRunRequest) -> cb.StartRunResponse:
+        now = self.store.now()
+        key = RunKey(request.key.namespace or "default", request.key.id or uuid.uuid4().hex)
+        if not request.workflow:
+            raise InvalidRequest("workflow", "it is empty", "name the workflow to start")
+        begin = Started(
+            workflow=request.workflow,
+            version=request.version,
+            input=to_json(from_json(request.input or b"[]")),
+            seed=key.id,
+            namespace=key.namespace,
+            patches=tuple(request.patches) if request.knows_patches else None,
+            deadline=now + request.deadline if request.HasField("deadline") else None,
+            tags=dict(request.tags),
+        )
+        ready_at = now + request.delay if request.delay else 0
+        queue = request.queue or "default"
+        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, ready_at=ready_at)
+        (created,) = self.store.create([made])
+        if not created.new and created.run.digest != made.digest:
+            raise RunExists(key.id, f"{created.run.workflow} {created.run.digest}", f"{made.workflow} {made.digest}")
+        return cb.StartRunResponse(run=to.run_out(created.run), new=created.new)
+
+    def SignalWithStart(self, request: cb.SignalWithStartRequest, context: grpc.ServicerContext) -> cb.StartRunResponse:  # noqa: N802
+        """Start a run unless it exists, and leave it a message."""
+        self.gate.admit(context, "start", request.start.key.namespace)
+
+        def work() -> cb.StartRunResponse:
+            started = self._start(request.start)
+            key = to.key_in(started.run.key)
+            self._tell(key, "signal", request.signal.name, request.signal.payload, request.signal.message_id)
+            return started
+
+        return self.gate.run(context, work)
+
+    def SignalRun(self, request: cb.SignalRunRequest, context: grpc.ServicerContext) -> cb.SignalRunResponse:  # noqa: N802
+        """Leave a message for a run."""
+        self.gate.admit(context, "start", request.key.namespace)
+        told = self.gate.run(
+            context, lambda: self._tell(to.key_in(request.key), "signal", request.name, request.payload, request.message_id)
+        )
+        return cb.SignalRunResponse(message_id=told)
+
+    def _tell(self, key: RunKey, kind: str, name: str, payload: bytes, identity: str) -> str:
+        message = Message(identity or uuid.uuid4().hex, key, kind, name, to_json(from_json(payload or b"null")))
+        (fate,) = self.store.post([message])
+        if fate is Posted.UNKNOWN:
+            raise UnknownRun(key.id, key.namespace)
+        if fate is Posted.CLOSED:
+            raise RunClosed(key.id, self._run(key).status)
+        return message.id
+
+    def UpdateRun(self, request: cb.UpdateRunRequest, context: grpc.ServicerContext) -> cb.UpdateRunResponse:  # noqa: N802
+        """Send an update and wait for the workflow's reply, as long as the caller waits."""
+        self.gate.admit(context, "start", request.key.namespace)
+
+        def work() -> cb.UpdateRunResponse:
+            key = to.key_in(request.key)
+            message = self._tell(key, "update", request.name, request.payload, request.message_id)
+            seen = 0
+            while context.is_active() and not self.gate.closing.is_set():
+                closed = self._run(key).status in CLOSED
+                for entry in self.store.read(key.namespace, REPLY + message, limit=1):
+                    return cb.UpdateRunResponse(reply=_reply(key.id, request.name, entry.payload))
+                if closed:
+                    raise RunClosed(key.id, self._run(key).status)
+                seen = self.store.wait(seen, LOOK)
+            raise StoreUnavailable(self.store.url, "the server is closing", "ask again with the same message id")
+
+        return self.gate.run(context, work)
+
+    def ControlRun(self, request: cb.ControlRunRequest, context: grpc.ServicerContext) -> cb.ControlRunResponse:  # noqa: N802
+        """Cancel, terminate, pause or resume a run."""
+        self.gate.admit(context, "start", request.key.namespace)
+
+        def work() -> None:
+            if request.verb not in CONTROLS:
+                raise InvalidRequest("verb", f"{request.verb!r} is none", f"use one of {', '.join(sorted(CONTROLS))}")
+            payload = to_json({"reason": request.reason or request.verb})
+            self._tell(to.key_in(request.key), request.verb, request.verb, payload, "")
+
+        self.gate.run(context, work)
+        return cb.ControlRunResponse()
+
+    def PublishTopic(self, request: cb.PublishTopicRequest, context: grpc.ServicerContext) -> cb.PublishTopicResponse:  # noqa: N802
+        """Append to topics."""
+        self.gate.admit(context, "start", request.namespace)
+
+        def work() -> None:
+            for entry in request.entries:
+                if entry.topic.startswith("~"):
+                    raise InvalidRequest("topic", f"{entry.topic!r} is replay's own", "choose a name without a leading tilde")
+            self.store.publish(request.namespace, [(entry.topic, entry.payload) for entry in request.entries])
+
+        self.gate.run(context, work)
+        return cb.PublishTopicResponse()
+
+    # ---- looking ----------------------------------------------------------------------------------------------------------
+
+    def _run(self, key: RunKey) -> Run:
+        (run,) = self.store.get([key])
+        if run is None:
+            raise UnknownRun(key.id, key.namespace)
+        return run
+
+    def GetRun(self, request: cb.GetRunRequest, context: grpc.ServicerContext) -> cb.GetRunResponse:  # noqa: N802
+        """A run's index entry."""
+        self.gate.admit(context, "read", request.key.namespace)
+        return cb.GetRunResponse(run=to.run_out(self.gate.run(context, lambda: self._run(to.key_in(request.key)))))
+
+    def ListRuns(self, request: cb.ListRunsRequest, context: grpc.ServicerContext) -> cb.ListRunsResponse:  # noqa: N802
+        """Runs that match, in pages."""
+        self.gate.admit(context, "read", request.filter.namespace)
+        limit = min(request.limit or 100, 1_000)
+        page = self.gate.run(context, lambda: self.store.find(to.filter_in(request.filter), limit=limit, cursor=request.cursor))
+        return cb.ListRunsResponse(runs=map(to.run_out, page.runs), cursor=page.cursor)
+
+    def ReadJournal(self, request: cb.ReadJournalRequest, context: grpc.ServicerContext) -> Iterator[cb.ReadJournalResponse]:  # noqa: N802
+        """The journal, and what comes until the run ends when it is followed."""
+        self.gate.admit(context, "read", request.key.namespace)
+        key, after, seen = to.key_in(request.key), request.after, 0
+        self.gate.run(context, lambda: self._run(key))
+        while context.is_active() and not self.gate.closing.is_set():
+            page = self.gate.run(context, lambda after=after: self.store.journal(key, after=after, limit=PAGE))  # type: ignore[misc]
+            if page:
+                yield cb.ReadJournalResponse(events=map(to.event_out, page))
+                after = page[-1].seq
+                if page[-1].kind in CLOSING:
+                    return
+            elif not request.follow:
+                return
+            elif self.gate.run(context, lambda: self._run(key)).status in CLOSED:
+                request.follow = False  # one more look, for what came between
+            else:
+                seen = self.store.wait(seen, LOOK)
+
+    def WatchRun(self, request: cb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[cb.WatchRunResponse]:  # noqa: N802
+        """The index entry now, and whenever it has changed, until the run ends."""
+        self.gate.admit(context, "read", request.key.namespace)
+        key, last, seen = to.key_in(request.key), None, 0
+        while context.is_active() and not self.gate.closing.is_set():
+            run = self.gate.run(context, lambda: self._run(key))
+            if run != last:
+                yield cb.WatchRunResponse(run=to.run_out(run))
+                last = run
+            if run.status in CLOSED:
+                return
+            seen = self.store.wait(seen, LOOK)
+
+    def ReadTopic(self, request: cb.ReadTopicRequest, context: grpc.ServicerContext) -> Iterator[cb.ReadTopicResponse]:  # noqa: N802
+        """Entries of a topic, and what comes when it is followed."""
+        self.gate.admit(context, "read", request.namespace)
+        after, seen = request.after, 0
+        while context.is_active() and not self.gate.closing.is_set():
+            page = self.gate.run(context, lambda after=after: self.store.read(request.namespace, request.topic, after=after))  # type: ignore[misc]
+            if page:
+                yield cb.ReadTopicResponse(entries=map(to.entry_out, page))
+                after = page[-1].offset
+            elif not request.follow:
+                return
+            else:
+                seen = self.store.wait(seen, LOOK)
+
+    def ListSavepoints(self, request: cb.ListSavepointsRequest, context: grpc.ServicerContext) -> cb.ListSavepointsResponse:  # noqa: N802
+        """The savepoints of a run, oldest first."""
+        self.gate.admit(context, "read", request.key.namespace)
+        points = travel.savepoints(self.gate.run(context, lambda: self._journal(to.key_in(request.key))))
+        return cb.ListSavepointsResponse(
+            savepoints=[
+                cb.Savepoint(name=point.name, seq=point.seq, at=point.at, notes=to_json(dict(point.notes)), has_state=point.has_state)
+                for point in points
+            ]
+        )
+
+    def _journal(self, key: RunKey) -> list[Event]:
+        found: list[Event] = []
+        while page := self.store.journal(key, after=len(found), limit=10_000):
+            found += page
+        if not found:
+            self._run(key)
+        return found
+
+    # ---- forking ----------------------------------------------------------------------------------------------------------
+
+    def ForkRun(self, request: cb.ForkRunRequest, context: grpc.ServicerContext) -> cb.ForkRunResponse:  # noqa: N802
+        """A new run that shares another's past; the source is never touched."""
+        self.gate.admit(context, "start", request.source.namespace)
+
+        def work() -> Run:
+            source = to.key_in(request.source)
+            target = RunKey(source.namespace, request.target_id or f"{source.id}-fork-{uuid.uuid4().hex[:8]}")
+            made = fork_raw(self._run(source), self._journal(source), target, request.at, dict(request.edits))
+            (created,) = self.store.create([made])
+            if not created.new:
+                raise RunExists(target.id, created.run.workflow, f"a fork of {source.id}")
+            return created.run
+
+        return cb.ForkRunResponse(run=to.run_out(self.gate.run(context, work)))
+
+
+def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dict[int, bytes]) -> NewRun:
+    """A fork without the workflow's code: bytes are replaced as they are, and whoever drives the run finds out whether they fit.
+
+    Raises:
+        UnknownName: There is no such savepoint or event.
+        InvalidRequest: An edit lies behind the fork, or edits what is no answer.
+    """
+    open_part = len(journal) - sum(1 for event in journal[-1:] if event.kind in CLOSING)
+    until = min(travel.place(journal, int(at) if at.isdigit() else at), open_part) if at else max(edits, default=open_part)
+    for number in edits:
+        travel.require_event(journal, number)
+        if not 1 < number <= until:
+            raise InvalidRequest("edits", f"event #{number} is not among #2 to #{until}", "fork later, or edit earlier")
+    begin = Started.decode(journal[0], run.key.id)
+    begin = attrs.evolve(begin, parent="", parent_command="", deadline=None, seed=begin.seed or run.key.id)
+    past = [journal[0]._replace(payload=begin.encode())]
+    past += [
+        event._replace(payload=to_json(from_json(edits[event.seq]))) if event.seq in edits else event for event in journal[1:until]
+    ]
+    bases = [event.seq for event in past if event.kind == SAVEPOINT and Resume.decode(event.payload) is not None]
+    return NewRun(
+        key=target,
+        workflow=run.workflow,
+        version=run.version,
+        queue=run.queue,
+        digest=digest(run.workflow, begin.input),
+        events=past,
+        tags=begin.tags,
+        base=bases[-1] if bases else 0,
+        applied=min(edits) - 1 if edits else until,
+        source=f"{run.key.id}#{until}",
+    )
+
+
+def _reply(run: str, update: str, payload: bytes) -> bytes:
+    said = from_json(payload)
+    if "refused" in said:
+        raise UpdateRefused(run, update, said["refused"])
+    if "error" in said:
+        failure = Failure.decode(to_json(said["error"]))
+        raise RunFailed(run, f"update {update} failed", failure.type, failure.message, failure.traceback)
+    return to_json(said["ok"])

@@ -1,0 +1,141 @@
+"""Workflows that the tests of the command line drive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from replay import (
+    Retry,
+    Workflow,
+    annotate,
+    gather,
+    log,
+    on_update,
+    savepoint,
+    set_state,
+    set_tags,
+    signal,
+    sleep,
+    step,
+    step_info,
+    workflow,
+)
+
+EDITED = False
+"""Whether today's code is another than the one that wrote the journals."""
+
+
+class Declined(Exception):
+    """The bank says no."""
+
+
+@attrs.frozen
+class Cart:
+    """What is bought."""
+
+    card: str
+    cents: int
+
+
+@attrs.frozen
+class Receipt:
+    """What was paid."""
+
+    number: str
+    cents: int
+
+
+@step(name="cli-charge", retry=Retry(max_attempts=2, initial=0.001))
+def charge(card: str, cents: int) -> Receipt:
+    """Take the money; the card `flaky` works the second time, `poor` never."""
+    if card == "poor" or (card == "flaky" and step_info().attempt == 1):
+        raise Declined(f"no answer for {card}")
+    return Receipt("r-1", cents)
+
+
+@step(name="cli-ship")
+async def ship(sku: str) -> str:
+    """Send it."""
+    return f"shipped {sku}"
+
+
+@workflow(name="cli-parcel")
+def parcel(sku: str) -> Workflow[str]:
+    """A child."""
+    yield from sleep(0.001)
+    return sku
+
+
+@workflow(name="cli-order", signals={"approved": bool})
+def order(cart: Cart) -> Workflow[str]:
+    """Charge, wait for an approval, ship."""
+    receipt = yield from charge(cart.card, cart.cents)
+    yield from log("charged", receipt=receipt.number)
+    yield from set_state("progress", "charged")
+    yield from set_tags(paid="yes")
+    if EDITED:
+        yield from ship("a gift")
+    yield from savepoint("charged", goal="ship it")
+    approved = yield from signal("approved", bool, timeout=3600, default=False)
+    if not approved:
+        return "refused"
+    shipped = yield from gather(ship("pen"), ship("ink"))
+    yield from parcel("box")
+    yield from annotate("sent", goods=list(shipped))
+    return f"{receipt.number} for {receipt.cents}"
+
+
+@order.query
+def paid(receipt: Receipt, currency: str = "EUR") -> str:
+    """How much was paid."""
+    return f"{receipt.cents} {currency}"
+
+
+@order.query
+def whole_receipt(receipt: Receipt) -> Receipt:
+    """All of it."""
+    return receipt
+
+
+@workflow(name="cli-sum")
+def total(*numbers: int, label: str = "") -> Workflow[str]:
+    """No step at all."""
+    yield from sleep(0)
+    return f"{label}{sum(numbers)}"
+
+
+@workflow(name="cli-echo")
+def echo(text: str = "", value: Any = None) -> Workflow[Any]:
+    """Give back what came."""
+    yield from sleep(0)
+    return text or value
+
+
+@workflow(name="cli-mailbox")
+def mailbox() -> Workflow[list[Any]]:
+    """Collect messages until one says stop."""
+    got: list[Any] = []
+
+    def add(value: int) -> int:
+        return value + len(got)
+
+    yield from on_update("add", add)
+    while True:
+        message = yield from signal("message")
+        if message == "stop":
+            return got
+        got.append(message)
+
+
+@workflow(name="cli-counter")
+def counter(until: int, state: int = 0) -> Workflow[int]:
+    """A loop that can be recovered from its last turn."""
+    while state < until:
+        state += 1
+        yield from savepoint("turn", state=state)
+        if EDITED and state == 1:
+            yield from ship("only in turn one")
+    yield from signal("go")
+    return state

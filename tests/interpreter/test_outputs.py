@@ -1,0 +1,149 @@
+"""Outputs: what a run tells the world, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from replay import (
+    PayloadError,
+    Workflow,
+    annotate,
+    gather,
+    log,
+    publish,
+    send_signal,
+    set_state,
+    set_tags,
+    spawn,
+    workflow,
+)
+from replay.interpreter.issue import position
+from tests.interpreter.world import World, double, unlisted
+
+
+def test_outputs_are_said_by_the_event_that_led_to_them() -> None:
+    """Answered at once, numbered per fiber, and taking no command number."""
+
+    @workflow
+    def talkative() -> Workflow[None]:
+        yield from publish("news", {"n": 1})
+        yield from double(1)
+        yield from send_signal("other", "ping", [2])
+        yield from set_state("at", None)
+        yield from double(2)
+
+    world = World(talkative())
+    assert [("o0", "publish", "news", "", {"n": 1})] == world.said
+
+    world.answer("0", 2)
+    assert [("o1", "send_signal", "other", "ping", [2]), ("o2", "set_state", "at", "", None)] == world.said
+    assert ["1 step double(2)"] == world.pending
+
+    world.answer("1", 4)
+    assert [] == world.said
+
+
+def test_each_kind_of_output_has_its_own_shape() -> None:
+    """Target, label and value."""
+
+    @workflow
+    def all_of_them() -> Workflow[list[Any]]:
+        return [
+            (yield from send_signal("run-2", "ping")),
+            (yield from publish("topic", 0)),
+            (yield from set_state("key", "")),
+            (yield from set_tags(size="L", color=3)),  # type: ignore[arg-type]
+            (yield from annotate("a note", who="me")),
+            (yield from log("a line", level="warning", n=1)),
+        ]
+
+    world = World(all_of_them())
+
+    assert [None] * 6 == world.result
+    assert [
+        ("o0", "send_signal", "run-2", "ping", None),
+        ("o1", "publish", "topic", "", 0),
+        ("o2", "set_state", "key", "", ""),
+        ("o3", "set_tags", "", "", {"color": "3", "size": "L"}),
+        ("o4", "annotate", "", "a note", {"who": "me"}),
+        ("o5", "log", "warning", "a line", {"n": 1}),
+    ] == world.said
+
+
+def test_outputs_of_a_branch_are_numbered_in_that_branch() -> None:
+    """A change in one branch does not renumber another's messages."""
+
+    def branch(name: str) -> Workflow[None]:
+        yield from publish("news", f"{name} begins")
+        yield from double(1)
+        yield from publish("news", f"{name} ends")
+
+    @workflow
+    def both() -> Workflow[None]:
+        yield from gather(branch("a"), branch("b"))
+        yield from publish("news", "over")
+
+    world = World(both())
+    assert [("0/0/o0", "a begins"), ("0/1/o0", "b begins")] == [(each[0], each[4]) for each in world.said]
+
+    world.answer("0/1/0", 2)
+    assert [("0/1/o1", "b ends")] == [(each[0], each[4]) for each in world.said]
+
+    world.answer("0/0/0", 2)
+    assert [("0/0/o1", "a ends"), ("o0", "over")] == [(each[0], each[4]) for each in world.said]
+
+
+def test_outputs_come_in_the_order_in_which_fibers_run() -> None:
+    """One queue decides everything."""
+
+    def branch(name: str) -> Workflow[None]:
+        yield from publish("news", name)
+
+    @workflow
+    def crowd() -> Workflow[None]:
+        yield from spawn(branch("a"))
+        yield from publish("news", "root")
+        yield from gather(branch("b"), branch("c"))
+
+    assert ["root", "a", "b", "c"] == [each[4] for each in World(crowd()).said]
+
+
+def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
+    """Before it is yielded."""
+    for make in (
+        lambda: publish("t", object()),
+        lambda: send_signal("r", "n", {1, 2}),
+        lambda: set_state("k", double),
+        lambda: annotate("t", x=1j),
+        lambda: log("t", x=b""),
+    ):
+        with pytest.raises(PayloadError):
+            make()
+
+
+def test_a_messages_id_is_made_of_run_and_place() -> None:
+    """Sending twice is sending once; a later journal of the same run is another sender."""
+
+    @workflow
+    def sending() -> Workflow[None]:
+        yield from send_signal("other", "ping")
+        yield from double(1)
+
+    assert "r:o0" == position(World(sending(), run="r").machine, "o0", ":")
+    assert "r~3:o0" == position(World(sending(), run="r", chain=3).machine, "o0", ":")
+
+
+def test_replaying_says_the_same_again() -> None:
+    """The engine knows what has been said; the interpreter does not."""
+
+    @workflow
+    def talkative() -> Workflow[None]:
+        for n in range(3):
+            yield from publish("news", n)
+            yield from double(n)
+
+    world = World(talkative()).answer("0", 0).answer("1", 2)
+
+    assert ["o0", "o1", "o2"] == [identity for identity, _ in world.again().outputs]
