@@ -10,7 +10,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
@@ -19,6 +19,7 @@ from replay.errors import (
     InvalidRequest,
     JournalDamaged,
     LeaseLost,
+    ReplayError,
     SchemaMismatch,
     StoreError,
     StoreUnavailable,
@@ -58,6 +59,23 @@ from replay.store.contract import (
     wakes,
 )
 
+if TYPE_CHECKING:
+    from replay.store.blocks import SIZE as BLOCK_SIZE
+    from replay.store.blocks import pack
+    from replay.store.sql import (
+        EVENT_COLUMNS,
+        MESSAGE_COLUMNS,
+        RUN_COLUMNS,
+        assembled,
+        bytes_of,
+        run_of,
+        sealed,
+        tags_of,
+        unsealed,
+        words_of,
+    )
+    from replay.store.sql_find import found
+
 PROJECT: Final = "replay"
 """Name of the hooks' project and of the entry-point group."""
 PACKAGES: Final[Mapping[str, str]] = {
@@ -68,6 +86,23 @@ PACKAGES: Final[Mapping[str, str]] = {
     "grpcs": "replay-engine[grpc]",
 }
 """Which distribution serves a scheme that is not installed."""
+
+SQL_KIT: Final[Mapping[str, tuple[str, str]]] = {
+    "BLOCK_SIZE": ("replay.store.blocks", "SIZE"),
+    "EVENT_COLUMNS": ("replay.store.sql", "EVENT_COLUMNS"),
+    "MESSAGE_COLUMNS": ("replay.store.sql", "MESSAGE_COLUMNS"),
+    "RUN_COLUMNS": ("replay.store.sql", "RUN_COLUMNS"),
+    "assembled": ("replay.store.sql", "assembled"),
+    "bytes_of": ("replay.store.sql", "bytes_of"),
+    "found": ("replay.store.sql_find", "found"),
+    "pack": ("replay.store.blocks", "pack"),
+    "run_of": ("replay.store.sql", "run_of"),
+    "sealed": ("replay.store.sql", "sealed"),
+    "tags_of": ("replay.store.sql", "tags_of"),
+    "unsealed": ("replay.store.sql", "unsealed"),
+    "words_of": ("replay.store.sql", "words_of"),
+}
+"""What SQL stores share, and where it lives; it loads when it is named, as most plugins need none of it."""
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
@@ -141,13 +176,25 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     return factory(url, clock=clock)
 
 
+def __getattr__(name: str) -> Any:
+    """Load a part of what SQL stores share."""
+    if name not in SQL_KIT:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, part = SQL_KIT[name]
+    return getattr(importlib.import_module(module), part)
+
+
 __all__ = [
+    "BLOCK_SIZE",
     "CLOSED",
     "CLOSING",
     "CONTROL",
+    "EVENT_COLUMNS",
     "KINDS",
+    "MESSAGE_COLUMNS",
     "MESSAGE_KINDS",
     "OPEN",
+    "RUN_COLUMNS",
     "Capability",
     "Claim",
     "Claimed",
@@ -168,6 +215,7 @@ __all__ = [
     "Observer",
     "Page",
     "Posted",
+    "ReplayError",
     "Run",
     "RunKey",
     "SchemaMismatch",
@@ -177,16 +225,25 @@ __all__ = [
     "StoreUnavailable",
     "TransactionalStore",
     "UnknownScheme",
+    "assembled",
+    "bytes_of",
+    "found",
     "gapless",
     "hookimpl",
     "hookspec",
     "open_store",
+    "pack",
     "page_after",
     "page_cursor",
     "plugins",
     "require_numbered",
     "require_sound",
+    "run_of",
     "seal",
+    "sealed",
     "stores",
+    "tags_of",
+    "unsealed",
     "wakes",
+    "words_of",
 ]

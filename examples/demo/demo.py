@@ -411,6 +411,12 @@ def audit(play: Play) -> list[tuple[bool, str]]:
     ]
 
 
+def shown(url: str) -> str:
+    """A store's address as one would type it here."""
+    path = Path(url.removeprefix("sqlite:///"))
+    return f"sqlite:///{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else url
+
+
 def main() -> int:
     """Play, show, judge."""
     parser = argparse.ArgumentParser(description="A workflow whose worker is killed twice")
@@ -440,6 +446,7 @@ def main() -> int:
     checks = audit(play)
     for held, sentence in checks:
         stage.print(f"[green]✓[/] {sentence}" if held else f"[bold red]✗ NOT TRUE:[/] {sentence}", highlight=False)
+    stage.print(f"\nLook around: .venv/bin/replay --store {shown(play.store)} inspect {RUN}", highlight=False)
     play.client.close()
     return 0 if all(held for held, _ in checks) else 1
 

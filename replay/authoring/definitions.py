@@ -13,14 +13,15 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
 
 from replay.errors import ChildFailed, DefinitionError, StepFailed, StepInterrupted, TimedOut, describe
 from replay.model import events
 from replay.model.codec import ArgumentsCodec, PayloadCodec, hints_of, payload_codec
-from replay.model.effects import NO_DEFAULT, Answer, Call, Effect, OnCancel, RunOptions, Step, StepOptions
+from replay.model.effects import NO_DEFAULT, Answer, Call, Effect, Step
 from replay.model.failure import Failure, qualified
 from replay.model.names import Queue
+from replay.model.options import OnCancel, RunOptions, StepOptions, require_retry
 from replay.model.retry import ONCE, Retry
 
 P = ParamSpec("P")
@@ -91,7 +92,12 @@ class StepFunction(Generic[P, R]):
     def invoke(self, payload: bytes, **extra: Any) -> Any:
         """Call the plain function with decoded arguments."""
         args, kwargs = self.arguments.decode(payload)
-        return self.fn(*args, **kwargs, **extra)
+        if extra:  # by name, for what is handed in may stand anywhere among the parameters
+            given = {**self.arguments.signature.bind(*args, **kwargs).arguments, **extra}
+            whole = inspect.signature(self.fn)
+            bound = inspect.BoundArguments(whole, {name: given[name] for name in whole.parameters if name in given})
+            args, kwargs = bound.args, bound.kwargs
+        return self.fn(*args, **kwargs)
 
     def encode_result(self, value: Any) -> bytes:
         """The result's bytes.
@@ -106,9 +112,13 @@ class StepFunction(Generic[P, R]):
         failure = Failure.decode(payload)
         if failure.type == qualified(StepInterrupted):
             return StepInterrupted(self.name)
-        return failure.revive((*self.defaults.raises, TimedOut)) or StepFailed(
-            self.name, failure.type, failure.message, failure.attempts, failure.traceback
-        )
+        known = failure.revive((*self.defaults.raises, TimedOut))
+        if known is not None:
+            return known
+        failed = StepFailed(self.name, failure.type, failure.message, failure.attempts, failure.traceback)
+        if failure.traceback:  # shown with the workflow's own, wherever that is printed
+            failed.add_note(f"In step {self.name}:\n{failure.traceback}")
+        return failed
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -160,9 +170,9 @@ class WorkflowFunction(Generic[P, R]):
     @functools.cached_property
     def result(self) -> PayloadCodec[Any]:
         """How its result is spelt."""
-        returns = hints_of(self.fn, ("return",), self._localns).get("return", Any)
-        parts = getattr(returns, "__args__", ())
-        return payload_codec(parts[-1] if parts else Any)
+        returns: Any = hints_of(self.fn, ("return",), self._localns).get("return", Any)
+        parts = get_args(returns)
+        return payload_codec(parts[2] if get_origin(returns) is Generator and len(parts) == 3 else Any)
 
     @functools.cached_property
     def state(self) -> PayloadCodec[Any]:
@@ -307,11 +317,14 @@ def _make_step(fn: Callable[..., Any], **settings: Any) -> StepFunction[..., Any
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise DefinitionError(f"step {_label(fn)}", "it is a generator function", "return a value, or make it a @workflow")
     name = settings.pop("name", None) or fn.__name__
-    settings["raises"] = tuple(settings.get("raises", ()))
+    raises = settings.pop("raises", ())
+    raises = tuple(raises) if isinstance(raises, Iterable) else (raises, None)  # None makes the check below refuse it
     retry = settings.pop("retry", None) or ONCE
-    made: StepFunction[..., Any] = StepFunction(fn, name, StepOptions(retry=retry, **settings))
-    if made.defaults.at_most_once and retry.max_attempts > 1:
-        raise DefinitionError(f"step {name}", "it is at_most_once and has a retry policy", "choose one of them")
+    options = StepOptions(retry=retry, raises=raises, **settings).checked(f"step {name}")
+    if options.transactional and CONNECTION not in inspect.signature(fn).parameters:
+        problem = f"it is transactional and has no parameter {CONNECTION!r}"
+        raise DefinitionError(f"step {name}", problem, f"add `{CONNECTION}: Any`; the engine hands it in")
+    made: StepFunction[..., Any] = StepFunction(fn, name, options)
     _register(STEPS, name, made, f"step {name}")
     return made
 
@@ -350,8 +363,8 @@ def _make_workflow(fn: Callable[..., Any], **settings: Any) -> WorkflowFunction[
         problem = "it is an async function" if inspect.iscoroutinefunction(fn) else "it is no generator function"
         advice = "write `def` and `yield from` its effects; one without any can be a @step"
         raise DefinitionError(f"workflow {_label(fn)}", problem, advice)
-    name, version = settings.get("name") or fn.__name__, settings.get("version", "")
-    queue = settings.get("queue")
+    name, version, queue = settings.get("name") or fn.__name__, settings.get("version", ""), settings.get("queue")
+    _require_workflow_settings(f"workflow {name}", settings)
     made: WorkflowFunction[..., Any] = WorkflowFunction(
         fn,
         name=name,
@@ -362,6 +375,18 @@ def _make_workflow(fn: Callable[..., Any], **settings: Any) -> WorkflowFunction[
     )
     _register(WORKFLOWS, (name, version), made, f"workflow {name} {version}".rstrip())
     return made
+
+
+def _require_workflow_settings(owner: str, settings: Mapping[str, Any]) -> None:
+    unknown = settings.keys() - {"name", "version", "patches", "queue", "retry", "signals"}
+    if unknown:
+        raise TypeError(f"{owner}: @workflow takes no {', '.join(sorted(unknown))}")
+    require_retry(owner, settings.get("retry"))
+    version, patches = settings.get("version", ""), settings.get("patches", ())
+    if not isinstance(version, str):
+        raise DefinitionError(owner, f"version must be a text, got {describe(version)}", 'write version="2"')
+    if isinstance(patches, str) or not all(isinstance(patch, str) for patch in patches):
+        raise DefinitionError(owner, f"patches must be several names, got {describe(patches)}", 'write patches=["fraud-check"]')
 
 
 def _register(registry: dict[Any, Any], key: Any, made: Any, label: str) -> None:

@@ -10,7 +10,7 @@ import uuid as uuids
 from collections.abc import Callable, Generator
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
-from replay.errors import CallbackFailed, EffectError
+from replay.errors import CallbackFailed, EffectError, PayloadError, describe
 from replay.model.about import EPOCH, RunInfo
 from replay.model.codec import from_json, payload_codec, to_json, type_name
 from replay.model.effects import (
@@ -24,7 +24,6 @@ from replay.model.effects import (
     Effect,
     Gather,
     Join,
-    OnParentClose,
     OnUpdate,
     Output,
     Patched,
@@ -40,6 +39,7 @@ from replay.model.effects import (
     branches_of,
 )
 from replay.model.names import Micros, micros
+from replay.model.options import OnParentClose
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -371,6 +371,8 @@ class Callback(Generic[T]):
     def __iter__(self) -> Generator[Effect[Any], Any, T]:
         name = CALLBACK + self.token.rpartition("#")[2]
         outcome = yield Signal(name=name, decode=from_json, span=self._span)
+        if not isinstance(outcome, dict):
+            raise PayloadError(f"answer of callback {self.token}", "an object with value or error", describe(outcome))
         if "error" in outcome:
             raise CallbackFailed(self.token, str(outcome["error"]))
         value: T = self._decode(to_json(outcome.get("value")))

@@ -52,9 +52,9 @@ class Saga:
         """Undo everything, last first; what could not be undone, as text."""
         failures: list[str] = []
         while self._undo:
-            branch = self._undo.pop()()
+            undo = self._undo.pop()
             try:
-                yield from shield(branch)
+                yield from shield(undo())
             except Exception as error:  # noqa: BLE001 - border: one failed compensation must not stop the others
                 failures.append(f"{type_of(error)}: {error}")
         return failures

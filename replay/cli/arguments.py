@@ -92,8 +92,9 @@ def _from_whole(workflow: WorkflowFunction[..., Any], whole: str) -> tuple[Seque
         given = from_json(whole.encode("utf-8", "surrogatepass"))
     except PayloadError as error:
         raise InvalidRequest("--input", f"it is no JSON: {error.got}", "write a list of arguments, or an object of names") from error
-    if isinstance(given, dict) and not given.keys() <= {"args", "kwargs"}:
-        given = {"args": [], "kwargs": given}
+    if isinstance(given, dict):
+        spelt: dict[str, Any] = {"args": [], "kwargs": {}}
+        given = {**spelt, **given} if given and given.keys() <= spelt.keys() else {**spelt, "kwargs": given}
     if not isinstance(given, list | dict):
         advice = "write a list of arguments, or an object of names"
         raise InvalidRequest("--input", f"expected a JSON list or object, got {type(given).__name__}", advice)

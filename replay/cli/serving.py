@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from replay.cli.exits import Exit
 from replay.cli.text import count, iso, plain, span
 from replay.engine.observers import Observer
+from replay.engine.worker import Stop
 from replay.model.events import CLOSING, Event
+from replay.model.names import SECOND
 from replay.store.contract import Committed, Lease, Run, RunKey
 
 if TYPE_CHECKING:
@@ -99,8 +101,15 @@ class Bell:
                     if turn is not None:
                         turn()
 
-    def leave(self, engine: Engine) -> None:
-        """Close an engine: wait for its steps, unless another signal says not to."""
+    def leave(self, engine: Engine, say: Callable[[], None] = lambda: None) -> None:
+        """Close an engine: wait for its steps, unless another signal says not to.
+
+        Args:
+            engine: The engine.
+            say: Called as soon as no more steps begin.
+        """
+        engine.worker.inbox.put(Stop(engine.store.now() + round(engine.grace * SECOND)))
+        say()
         closing = threading.Thread(target=self._close, args=(engine,), name="replay-closing", daemon=True)
         closing.start()
         if self.wait(engine) is not None:

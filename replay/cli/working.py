@@ -19,6 +19,8 @@ from replay.cli.text import count
 from replay.errors import InvalidRequest
 from replay.model.names import SECOND
 
+DRAINING = "draining; once more to stop at once"
+
 
 @click.command()
 @click.option("--queues", multiple=True, metavar="NAMES", help="Queues it serves, separated by commas; may be repeated.")
@@ -67,8 +69,7 @@ def _serve(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     with Bell() as bell:
         engine = scene.engine(observers=[clerk], **chosen)
         bell.wait()
-        scene.note("draining; once more to stop at once")
-        bell.leave(engine)
+        bell.leave(engine, lambda: scene.note(DRAINING))
 
 
 def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
@@ -92,6 +93,7 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
             for _ in bell.rings():
                 until = 0 if until else client.store.now() + round(grace * SECOND)  # the second one does not wait
                 driven.inbox.put(Stop(until))
+                scene.note(DRAINING)
             if not driven.live:
                 driven.claim_at = 0
             if not driven.pump(driven.patience() if driven.live else 0.0) and not driven.live:

@@ -249,7 +249,10 @@ class Handle(Generic[R]):
             return cast("R", spec.decode(payload))
         data = from_json(payload) if payload else {}
         error_type, message = data.get("type", "Cancelled"), data.get("message", data.get("reason", ""))
-        raise RunFailed(self.key.id, status, error_type, message, data.get("traceback", ""))
+        failed = RunFailed(self.key.id, status, error_type, message, data.get("traceback", ""))
+        if failed.traceback:
+            failed.add_note(f"In run {self.key.id}:\n{failed.traceback}")
+        raise failed
 
     # ---- what can be told to it ---------------------------------------------------------------------------------------------
 
@@ -266,10 +269,12 @@ class Handle(Generic[R]):
             UnknownRun: There is no such run.
             RunClosed: The run has ended.
         """
+        require_name(name, "signal")
         self._post("signal", name, self.client.encode_signal(self, name, value), id)
 
     def update(self, name: str, value: Any = None, *, id: str | None = None) -> Reply[Any]:
         """Send a request that the workflow replies to: ``handle.update(…).result()``, or ``await handle.update(…)``."""
+        require_name(name, "update")
         return Reply(self, name, self._post("update", name, self.client.encode(value, f"argument of update {name!r}"), id))
 
     def cancel(self, reason: str = "cancelled") -> None:
@@ -289,7 +294,6 @@ class Handle(Generic[R]):
         self._post("resume", "resume", b"null")
 
     def _post(self, kind: str, name: str, payload: bytes, id: str | None = None) -> str:
-        require_name(name, kind)
         identity = self.client.fresh_id() if id is None else require_name(id, "message id")
         (fate,) = self.client.post([Message(identity, self.key, kind, name, payload)])
         if fate is Posted.UNKNOWN:

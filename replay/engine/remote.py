@@ -14,7 +14,8 @@ import attrs
 from replay.authoring.definitions import StepFunction
 from replay.engine.live import STEP_RUN
 from replay.model import events
-from replay.model.effects import NO_DEFAULT, Call, Effect, RunOptions, Step
+from replay.model.effects import NO_DEFAULT, Call, Effect, Step
+from replay.model.options import RunOptions
 
 
 class StepRun:

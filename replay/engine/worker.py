@@ -468,7 +468,12 @@ class Worker:
             self.store.release([lease])
             return
         known = self.live.get(run.key)
-        if known is not None:  # its lease ended unnoticed, and it was claimed anew
+        if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
+            known.lease = lease  # it ended unnoticed, and nobody else was there before it was claimed anew
+            known.deliver(claimed.mail)
+            self._touch(known)
+            return
+        if known is not None:
             self._drop(known)
         live = Live(run, lease, spec, claimed.journal, claimed.mail, self.settings.max_payload)
         self.live[run.key] = live
@@ -569,9 +574,13 @@ class Worker:
 
     def _recognise(self, commit: Commit, fate: Committed) -> Committed:
         """A refusal after an unheard answer may be our own commit: the events in the journal tell."""
-        if fate is Committed.APPLIED or not commit.events:
+        if fate is Committed.APPLIED:
             return fate
         key = commit.lease.key
+        if not commit.events:  # it only gave the run back, and nobody has taken it since
+            (run,) = self.store.get([key])
+            given_back = run is not None and (run.fence, run.worker) == (commit.lease.fence, "")
+            return Committed.APPLIED if given_back else fate
         if commit.successor is not None:  # it has taken over the name
             begun = commit.successor.events
             return Committed.APPLIED if self.store.journal(key, limit=len(begun)) == list(begun) else fate

@@ -111,8 +111,7 @@ class Interpreter:
     def feed_all(self, journal: Iterable[Event], budget: int | None = None) -> None:
         """Feed events one after the other, as far as the budget allows (``seq`` tells how far); raises what ``feed`` raises."""
         pending, ready, issued = self.pending, self._ready, self.issued
-        if ready:  # the last event first has all of its consequences, or the order of fibers would hang on the budget
-            self.advance()
+        self._settle()
         self._left = -1 if budget is None else budget
         one, two, three = self._recent
         try:
@@ -165,6 +164,11 @@ class Interpreter:
         if (self._closed or self.outcome is not None) and kind not in events.CLOSING:
             raise self._mismatch(event, None)
         take(self, event)
+
+    def _settle(self) -> None:
+        """The last event has all of its consequences before the next comes, or the order of fibers would hang on the budget."""
+        if self._ready:
+            self.advance()
 
     def advance(self, budget: int | None = None) -> bool:
         """Let every fiber run that can; whether none is left that can."""

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import attrs
 
 from replay.errors import PayloadError, TimedOut
 from replay.model import events
-from replay.model.names import Micros, Queue, micros
+from replay.model.names import Micros, micros
+from replay.model.options import OnCancel, OnParentClose, RunOptions, StepOptions
 
 if TYPE_CHECKING:
     from replay.model.retry import Retry
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-OnCancel = Literal["abandon", "wait"]
-OnParentClose = Literal["cancel", "abandon", "wait"]
 Answer = tuple[bool, Callable[[bytes], Any]]
 """Whether it is a failure, and how its bytes become a value or an exception."""
 
@@ -43,8 +42,12 @@ class Effect(Generic[R_co]):
     """A request for one durable result of type ``R_co``; yield it, or ``yield from`` it to have its type."""
 
     __slots__ = ()
-    answers: Mapping[str, Answer]
     name: str
+    if TYPE_CHECKING:
+
+        @property
+        def answers(self) -> Mapping[str, Answer]:
+            """By what kinds of events it is answered; those of steps and children know their types."""
 
     def __iter__(self) -> Generator[Effect[Any], Any, R_co]:
         result: R_co = yield self
@@ -84,37 +87,11 @@ class StepSpec(Protocol):
         """The result's bytes; PayloadError where it does not fit its annotation."""
 
 
-@attrs.frozen(kw_only=True)
-class StepOptions:
-    """How a step is done; policy may change while a run is open, identity may not.
-
-    Attributes:
-        retry: When to try again.
-        timeout: Seconds that one attempt may take, or None.
-        queue: The task queue whose workers do it, or None for here.
-        at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
-        transactional: Hand it the connection whose transaction also commits its answer.
-        compare_arguments: Whether replay compares a checksum of the arguments.
-        on_cancel: Whether cancelling abandons it or waits for its end.
-        raises: Exception types that come back as themselves.
-        id: A name of its own for the idempotency key, or empty.
-    """
-
-    retry: Retry
-    timeout: float | None = None
-    queue: Queue | None = None
-    at_most_once: bool = False
-    transactional: bool = False
-    compare_arguments: bool = True
-    on_cancel: OnCancel = "abandon"
-    raises: tuple[type[Exception], ...] = ()
-    id: str = ""
-
-
 class Step(Effect[R_co]):
     """Do something outside, at least once, and remember the answer."""
 
     __slots__ = ("answers", "name", "options_", "payload", "spec")
+    answers: Mapping[str, Answer]
 
     def __init__(self, spec: StepSpec, payload: bytes, options: StepOptions) -> None:
         self.spec = spec
@@ -135,7 +112,7 @@ class Step(Effect[R_co]):
         """The same call, done otherwise; what is left out stays as the step declares it."""
         given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed))
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""
@@ -262,35 +239,11 @@ class WorkflowSpec(Protocol):
         """A savepoint's state from its bytes."""
 
 
-@attrs.frozen(kw_only=True)
-class RunOptions:
-    """How a run is started.
-
-    Attributes:
-        id: Its id; for a child, empty means parent's id and command.
-        queue: The task queue whose workers drive it, or None for the workflow's own.
-        priority: Higher first among runs that wait in one queue.
-        delay: Microseconds before it may begin.
-        deadline: Microseconds that it may take in all, or None.
-        tags: Words to find it by.
-        retry: When a failed run is begun again, or None.
-        on_parent_close: What becomes of a child when its parent ends.
-    """
-
-    id: str = ""
-    queue: Queue | None = None
-    priority: int = 0
-    delay: Micros = Micros(0)
-    deadline: Micros | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict)
-    retry: Retry | None = None
-    on_parent_close: OnParentClose = "cancel"
-
-
 class Call(Effect[R_co]):
     """A workflow with its arguments: something to start, and, yielded in another workflow, a child run."""
 
     __slots__ = ("answers", "name", "options_", "payload", "spec")
+    answers: Mapping[str, Answer]
 
     def __init__(self, spec: WorkflowSpec, payload: bytes, options: RunOptions) -> None:
         self.spec = spec
@@ -323,7 +276,7 @@ class Call(Effect[R_co]):
             "on_parent_close": on_parent_close,
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed))
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"workflow {self.name}"))
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""

@@ -21,6 +21,9 @@ MESSAGE_LIMIT: Final = 4_000
 TRACEBACK_LIMIT: Final = 8_000
 """Characters of a traceback that are kept: the last ones, where the error is."""
 
+Raisable = type[Exception]
+"""A class of exceptions; ``type`` is a field of ``Failure``, so its methods cannot say it."""
+
 
 @attrs.frozen(kw_only=True)
 class Failure:
@@ -71,7 +74,7 @@ class Failure:
         given = {key: value for key, value in data.items() if key in known}
         return cls(**{"type": "Exception", "message": "", **given})
 
-    def revive(self, raises: Iterable[type[Exception]]) -> Exception | None:
+    def revive(self, raises: Iterable[Raisable]) -> Exception | None:
         """The exception as itself, when its class is one of ``raises`` and takes its recorded arguments back."""
         for kind in raises:
             if qualified(kind) == self.type and self.args is not None:

@@ -17,6 +17,12 @@ def _positive(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
         raise ValueError(message)
 
 
+def _fraction(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
+    if not 0 <= value <= 1:
+        message = f"Retry.{field.name} must be from 0 to 1, got {value!r}"
+        raise ValueError(message)
+
+
 def _kinds(given: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
     return tuple(given)
 
@@ -39,7 +45,7 @@ class Retry:
     initial: float = attrs.field(default=0.2, validator=_positive)
     factor: float = attrs.field(default=2.0, validator=_positive)
     max_delay: float = attrs.field(default=60.0, validator=_positive)
-    jitter: float = attrs.field(default=0.1, validator=_positive)
+    jitter: float = attrs.field(default=0.1, validator=_fraction)
     retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_kinds)
     give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds)
 
@@ -59,6 +65,8 @@ class Retry:
             attempt: How many attempts have failed.
             chance: A number from 0 to 1 that spreads the crowd.
         """
+        if self.initial == 0:
+            return 0.0
         try:
             delay = min(self.max_delay, self.initial * self.factor ** (attempt - 1))
         except OverflowError:

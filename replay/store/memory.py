@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -47,12 +48,50 @@ from replay.store.contract import (
     wakes,
 )
 
+TICKETS: Final = itertools.count()
+"""Numbers that settle which of two equal moments comes first."""
+
 
 @attrs.define
+class Shelf:
+    """Runs of one namespace, queue and workflow, by the moment at which they may be claimed.
+
+    Attributes:
+        later: A heap of moments to come; an entry is void once its run has another moment.
+        limit: Length at which the heap is rid of void entries.
+        ready: Runs whose moment came, until they are taken.
+    """
+
+    later: list[tuple[int, int, Record]] = attrs.field(factory=list)
+    limit: int = 1000
+    ready: dict[Record, None] = attrs.field(factory=dict)
+
+    def put(self, ready_at: int, record: Record) -> None:
+        """Note the moment of a run."""
+        if len(self.later) >= self.limit:
+            self.later = [item for item in self.later if item[2].run.ready_at == item[0]]
+            heapq.heapify(self.later)
+            self.limit = 2 * len(self.later) + 1000
+        heapq.heappush(self.later, (ready_at, next(TICKETS), record))
+
+    def look(self, now: int) -> list[tuple[int, Record]]:
+        """Runs whose moment came, and some whose moment comes again: a late worker held on to them, or the clock was put back."""
+        later = self.later
+        while later and (later[0][0] <= now or later[0][2].run.ready_at != later[0][0]):
+            moment, _, record = heapq.heappop(later)
+            if record.run.ready_at == moment:
+                self.ready[record] = None
+        known = [(ready_at, record) for record in self.ready if (ready_at := record.run.ready_at) is not None]
+        self.ready = {record: None for _, record in known}
+        return known
+
+
+@attrs.define(eq=False)
 class Record:
     """A run, its journal with the seals made when it was written, and its mail.
 
     Attributes:
+        world: Where it lives.
         run: Its index entry.
         events: Its journal.
         seals: One for each event.
@@ -61,9 +100,10 @@ class Record:
         journals: Number of journals that were under this id before.
     """
 
+    world: World
     run: Run
-    events: list[Event]
-    seals: list[int]
+    events: list[Event] = attrs.field(factory=list)
+    seals: list[int] = attrs.field(factory=list)
     mail: dict[str, Message] = attrs.field(factory=dict)
     seen: set[str] = attrs.field(factory=set)
     journals: int = 0
@@ -71,6 +111,14 @@ class Record:
     def change(self, **fields: Any) -> None:
         """Replace the index entry."""
         self.run = attrs.evolve(self.run, **fields)
+        if "ready_at" in fields:
+            self.shelve()
+
+    def shelve(self) -> None:
+        """Let claims find it at its moment, if it has one."""
+        run = self.run
+        if run.ready_at is not None:
+            self.world.shelf(run.key.namespace, run.queue, run.workflow).put(run.ready_at, self)
 
     def append(self, events: Sequence[Event]) -> None:
         """Write events down; each is sealed."""
@@ -93,14 +141,10 @@ class Record:
         base = self.run.base
         return self.read(0) if base <= 1 else self.read(0, 1) + self.read(base - 1)
 
-    def park(self, now: int, wake_at: int | None) -> None:
-        """Give the lease back: ready now when a message waits that wakes it, else at the wake-up."""
-        status = self.run.status
-        if status in CLOSED:
-            self.change(worker="", ready_at=None)
-        else:
-            due = any(wakes(message.kind, status, resting=True) for message in self.mail.values())
-            self.change(worker="", ready_at=now if due else wake_at)
+    def rest(self, status: str, now: int, wake_at: int | None) -> dict[str, Any]:
+        """The fields that give the lease back: ready now when a message waits that wakes it, else at the wake-up."""
+        due = any(wakes(message.kind, status, resting=True) for message in self.mail.values())
+        return {"worker": "", "ready_at": None if status in CLOSED else now if due else wake_at}
 
     def deliver(self, message: Message, now: int) -> Posted:
         """Take a message; it makes the run ready, unless someone holds it or it sleeps too deep for that kind."""
@@ -111,6 +155,7 @@ class Record:
             return Posted.CLOSED
         self.seen.add(message.id)
         self.mail[message.id] = message._replace(at=now)
+        self.world.mailed[self] = None
         if not run.worker and wakes(message.kind, run.status):
             self.change(ready_at=now if run.ready_at is None else min(run.ready_at, now))
         return Posted.DELIVERED
@@ -118,13 +163,42 @@ class Record:
 
 @attrs.define
 class World:
-    """Everything that the handles on one medium share."""
+    """Everything that the handles on one medium share.
+
+    Attributes:
+        changed: The lock, and the bell that rings at every change.
+        version: Number of changes.
+        records: Runs by name.
+        shelves: Open runs by namespace, queue and workflow.
+        mailed: Runs that have mail, and some that had.
+        topics: Entries by namespace and topic.
+        blobs: Bytes by their SHA-256.
+    """
 
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     version: int = 0
     records: dict[RunKey, Record] = attrs.field(factory=dict)
+    shelves: dict[tuple[str, str, str], Shelf] = attrs.field(factory=dict)
+    mailed: dict[Record, None] = attrs.field(factory=dict)
     topics: dict[tuple[str, str], list[Entry]] = attrs.field(factory=dict)
     blobs: dict[str, bytes] = attrs.field(factory=dict)
+
+    def shelf(self, namespace: str, queue: str, workflow: str) -> Shelf:
+        """Where claims look for runs."""
+        place = (namespace, queue, workflow)
+        shelf = self.shelves.get(place)
+        if shelf is None:
+            shelf = self.shelves[place] = Shelf()
+        return shelf
+
+    def mail_for(self, worker: str, namespace: str, now: int) -> Iterator[Message]:
+        """Unconsumed messages for runs that a worker holds; runs that have none are forgotten until they have some."""
+        for record in list(self.mailed):
+            run = record.run
+            if not record.mail or run.status in CLOSED:
+                del self.mailed[record]
+            elif (run.worker, run.key.namespace) == (worker, namespace) and (run.ready_at or 0) > now:
+                yield from record.mail.values()
 
 
 WORLDS: Final[dict[str, World]] = {}
@@ -190,13 +264,14 @@ class MemoryStore:
         known = self._records.get(new.key)
         if known:
             return Created(known.run, new=False)
-        record = self._records[new.key] = Record(entry(new, now), [], [])
+        record = self._records[new.key] = Record(self._world, entry(new, now))
         record.append(new.events)
         ready_at = record.run.ready_at
-        lease = None
         if worker and ready_at is not None and ready_at <= now:
             lease = self._lease(record, worker, now + ttl)
-        return Created(record.run, new=True, lease=lease)
+            return Created(record.run, new=True, lease=lease)
+        record.shelve()
+        return Created(record.run, new=True)
 
     def _lease(self, record: Record, worker: str, until: int) -> Lease:
         run = record.run
@@ -213,28 +288,17 @@ class MemoryStore:
         """See ``Store.claim``."""
         with self._lock:
             now = self.now()
-            own = [record for record in self._records.values() if record.run.key.namespace == claim.namespace]
-            mail = [
-                message
-                for record in own
-                if record.mail and record.run.worker == claim.worker and (record.run.ready_at or 0) > now
-                for message in record.mail.values()
-            ]
-            offered = [
-                (ready_at, record)
-                for record in own
-                if (ready_at := record.run.ready_at) is not None
-                and record.run.queue in claim.queues
-                and record.run.workflow in claim.workflows
-            ]
-            ready = [
-                (-record.run.priority, ready_at, place) for place, (ready_at, record) in enumerate(offered) if ready_at <= now
-            ]
-            taken = [self._take(offered[place][1], claim, now) for _, _, place in heapq.nsmallest(claim.limit, ready)]
-            next_at = min((ready_at for ready_at, _ in offered if ready_at > now), default=None)
-            return Claims([claimed for claimed in taken if claimed], mail, next_at)
+            mail = list(self._world.mail_for(claim.worker, claim.namespace, now))
+            places = itertools.product([claim.namespace], set(claim.queues), set(claim.workflows))
+            shelves = [shelf for place in places if (shelf := self._world.shelves.get(place))]
+            known = [(ready_at, record, shelf) for shelf in shelves for ready_at, record in shelf.look(now)]
+            order = [(-known[n][1].run.priority, known[n][0], n) for n in range(len(known)) if known[n][0] <= now]
+            taken = [self._take(*known[n][1:], claim, now) for _, _, n in heapq.nsmallest(claim.limit, order)]
+            moments = [shelf.later[0][0] for shelf in shelves if shelf.later] + [at for at, _, _ in known if at > now]
+            return Claims([claimed for claimed in taken if claimed], mail, min(moments, default=None))
 
-    def _take(self, record: Record, claim: Claim, now: int) -> Claimed | None:
+    def _take(self, record: Record, shelf: Shelf, claim: Claim, now: int) -> Claimed | None:
+        del shelf.ready[record]
         lease = self._lease(record, claim.worker, now + claim.ttl)
         try:
             return Claimed(record.run, lease, record.recovery(), list(record.mail.values()))
@@ -258,7 +322,8 @@ class MemoryStore:
             now = self.now()
             for record in map(self._held, leases):
                 if record:
-                    record.park(now, record.run.wake_at if record.run.status == "paused" else now)
+                    run = record.run
+                    record.change(**record.rest(run.status, now, run.wake_at if run.status == "paused" else now))
             self._tell()
 
     def _held(self, lease: Lease) -> Record | None:
@@ -284,23 +349,23 @@ class MemoryStore:
         run = record.run
         if run.seq != commit.expected:
             return Committed.CONFLICT
+        for message in commit.consumed:
+            record.mail.pop(message, None)
         record.append(commit.events)
+        rests = commit.release or commit.status in CLOSED
         record.change(
             status=commit.status,
             seq=len(record.events),
             base=commit.base or run.base,
             applied=max(run.applied, commit.applied),
-            tags={name: word for name, word in {**run.tags, **commit.tags}.items() if word},
-            state={**run.state, **commit.state},
+            tags={name: word for name, word in {**run.tags, **commit.tags}.items() if word} if commit.tags else run.tags,
+            state={**run.state, **commit.state} if commit.state else run.state,
             result=run.result if commit.result is None else commit.result,
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            **(record.rest(commit.status, now, commit.wake_at) if rests else {}),
         )
-        for message in commit.consumed:
-            record.mail.pop(message, None)
-        if commit.release or commit.status in CLOSED:
-            record.park(now, commit.wake_at)
         if commit.successor:
             self._succeed(record, commit.successor, now)
         for child in commit.children:
@@ -321,8 +386,9 @@ class MemoryStore:
         heir.mail, heir.seen, heir.journals = old.mail, old.seen, journals
         old.mail, old.seen = {}, set()
         old.change(key=past, parent="", parent_command="")
-        heir.change(fence=old.run.fence + 1)
-        heir.park(now, heir.run.ready_at)
+        if heir.mail:
+            self._world.mailed[heir] = None
+        heir.change(fence=old.run.fence + 1, **heir.rest(heir.run.status, now, heir.run.ready_at))
 
     def post(self, messages: Sequence[Message]) -> list[Posted]:
         """See ``Store.post``."""
@@ -332,10 +398,7 @@ class MemoryStore:
             return answers
 
     def _post(self, messages: Iterable[Message], now: int) -> list[Posted]:
-        return [
-            record.deliver(message, now) if (record := self._records.get(message.key)) else Posted.UNKNOWN
-            for message in messages
-        ]
+        return [record.deliver(message, now) if (record := self._records.get(message.key)) else Posted.UNKNOWN for message in messages]
 
     # ---- reading --------------------------------------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ class Connections:
         self._writer: Raw | None = None
         self._idle: list[Raw] = []
         self._lent = 0
+        self._forking = False
         self._inode: tuple[int, int] | None = None
         self._seen_by_others = -1
         self._closed = False
@@ -365,6 +366,8 @@ class Connections:
 
     def _borrow(self) -> Raw | None:
         with self._gate:
+            while self._forking:
+                self._gate.wait()
             if self._closed:
                 raise StoreUnavailable(self.address.url, "it is closed", "open it again")
             self._lent += 1
@@ -378,13 +381,14 @@ class Connections:
 
     def _give_back(self, raw: Raw | None, *, kept: bool) -> None:
         with self._gate:
-            self._lent -= 1
-            if raw is not None and kept and not self._closed and len(self._idle) < KEPT and raw.file == self._inode:
+            keep = kept and not self._closed and len(self._idle) < KEPT and raw is not None and raw.file == self._inode
+            if raw is not None and keep:
                 self._idle.append(raw)
-                raw = None
-            self._gate.notify_all()
-        if raw is not None:
+        if raw is not None and not keep:
             raw.close()
+        with self._gate:  # only now, so that no fork meets a thread in SQLite
+            self._lent -= 1
+            self._gate.notify_all()
 
     # ---- waiting --------------------------------------------------------------------------------------------------------
 
@@ -423,8 +427,9 @@ class Connections:
 
     def before_fork(self) -> None:
         """Close all, and let nobody in until the fork is over."""
-        self._lock.acquire()
+        self._lock.acquire()  # first: whoever has it may still read
         self._gate.acquire()
+        self._forking = True
         while self._lent:
             self._gate.wait()
         idle, self._idle = self._idle, []
@@ -436,6 +441,8 @@ class Connections:
 
     def after_fork(self) -> None:
         """Let others in again."""
+        self._forking = False
+        self._gate.notify_all()
         self._gate.release()
         self._lock.release()
 
@@ -444,6 +451,7 @@ class Connections:
         if self._writer is not None:
             INHERITED.append(self._writer)
             self._writer, self._closed = None, True
+        self._forking = False
         self._lock = threading.RLock()
         self._gate = threading.Condition(threading.Lock())
         self.bell.changed = threading.Condition()

@@ -349,7 +349,7 @@ class StagedWorker(Worker):
     def _take(self, claimed: Claimed) -> None:
         super()._take(claimed)
         live = self.live.get(claimed.run.key)
-        if live is not None and live.lease == claimed.lease:
+        if live is not None and not isinstance(live.interp, WatchedInterpreter):  # else it was here already
             live.interp = WatchedInterpreter(live.interp.spec, claimed.run.key.id, self.watch)
 
     def _names(self) -> list[str]:

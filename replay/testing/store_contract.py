@@ -15,7 +15,7 @@ More can be given, and more is then tested:
 
 - the fixture ``open_again``: a function that opens another handle on the same medium, as after a crash or in another process;
 - the methods ``damage`` and ``lose``: how to flip a bit of an event, and how to take one out, in the medium;
-- ``busy_seconds``: how long the mixed load runs;
+- ``busy_seconds``: how long the mixed load runs, usually 3 or what ``REPLAY_BUSY_SECONDS`` in the environment says;
 - for a store whose transactions a step can share, ``TransactionContract`` beside it.
 
 What is not given is skipped, and says so.

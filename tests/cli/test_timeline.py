@@ -47,10 +47,10 @@ def test_a_long_wait_leaves_room_for_the_work_beside_it() -> None:
     day = 86_400_000_000
     journal = [event(1, MS, duration=MS), event(2, day, kind="timer_fired"), event(3, day + MS, duration=MS)]
     shown = rows(journal, {2: MS})
-    axis = Axis(shown, 22)
+    axis = Axis(shown, 24)
 
     assert axis.is_cut
-    assert [10, 2, 10] == [len(axis.bar(row).strip()) for row in shown]
+    assert [10, 4, 10] == [len(axis.bar(row).strip()) for row in shown]
 
 
 def test_where_nothing_was_done_time_is_drawn_as_it_was() -> None:

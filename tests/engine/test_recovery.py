@@ -335,7 +335,7 @@ def test_fork_from_a_savepoint_with_state(engine: Engine) -> None:
     assert before == handle.journal()
 
 
-# ---- code that changes ----------------------------------------------------------------------------------------------------------------
+# ---- code that changes ----------------------------------------------------------------------------------------------
 
 
 @step

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from replay import (
     Engine,
@@ -57,7 +57,7 @@ MOVE = "UPDATE account SET cents = cents + :cents WHERE name = :name"
 
 
 @step(transactional=True)
-def move(source: str, target: str, cents: int, *, connection: Connection) -> int:
+def move(source: str, target: str, cents: int, *, connection: Any = None) -> int:
     connection.execute(text(MOVE), {"name": target, "cents": cents})
     connection.execute(text(MOVE), {"name": source, "cents": -cents})
     return cents
@@ -97,7 +97,7 @@ def test_a_transactional_step_is_tried_again(engine: Engine, ledger: Path) -> No
     attempts = []
 
     @step(transactional=True, retry=Retry(max_attempts=3, initial=0, jitter=0))
-    def flaky(*, connection: Connection) -> int:
+    def flaky(*, connection: Any = None) -> int:
         attempts.append(1)
         connection.execute(text(MOVE), {"name": "ben", "cents": 1})
         if len(attempts) < 3:
@@ -141,7 +141,7 @@ def test_an_answer_that_is_too_large_rolls_back(open_engine: OpenEngine, ledger:
     engine = open_engine(max_payload=100)
 
     @step(transactional=True)
-    def fill(*, connection: Connection) -> str:
+    def fill(*, connection: Any = None) -> str:
         connection.execute(text(MOVE), {"name": "ben", "cents": 1})
         return "x" * 200
 
@@ -158,7 +158,7 @@ def test_a_transaction_that_breaks_after_its_step_leaves_the_run_stuck(engine: E
     """The step has answered, then the transaction cannot be committed: nothing is applied, and the note says why."""
 
     @step(transactional=True)
-    def spoil(*, connection: Connection) -> int:
+    def spoil(*, connection: Any = None) -> int:
         connection.execute(text(MOVE), {"name": "ben", "cents": 1})
         connection.execute(text("ROLLBACK"))
         return 1
@@ -179,7 +179,7 @@ def test_a_user_s_code_may_not_end_the_transaction(engine: Engine, ledger: Path)
     """It would part the answer from what was done."""
 
     @step(transactional=True)
-    def commit(*, connection: Connection) -> int:
+    def commit(*, connection: Any = None) -> int:
         connection.execute(text(MOVE), {"name": "ben", "cents": 1})
         connection.commit()
         return 1

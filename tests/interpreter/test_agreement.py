@@ -89,8 +89,10 @@ def test_the_report_reads_as_a_whole() -> None:
         f"  now asks:  step echo(1) as command 1   ({line})",
         "  before it: #1 started chain",
         "  before it: #2 step_completed 0 double",
-        "  what to do: restore the old order of effects, guard the new code with `if (yield from patched(name))`, "
-        "or fork the run before this event",
+        (
+            "  what to do: restore the old order of effects, guard the new code with `if (yield from patched(name))`, "
+            "or fork the run before this event"
+        ),
     ] == text.split("\n")
 
 
@@ -256,7 +258,7 @@ def test_the_traceback_of_a_failure_is_never_compared() -> None:
     assert "failed" == world.ending
 
 
-# ---- the end ------------------------------------------------------------------------------------------------------------------
+# ---- the end -----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_workflow_that_ends_while_its_journal_goes_on_does_not_fit() -> None:
@@ -280,7 +282,7 @@ def test_a_message_after_the_end_does_not_fit() -> None:
 def test_a_journal_that_ends_before_the_code_does_not_fit() -> None:
     """It still asks."""
 
-    def longer(n: int) -> Workflow[int]:
+    def longer(n: int) -> Workflow[Any]:
         yield from double(n)
         yield from double(2)
         return (yield from echo("more"))
@@ -319,7 +321,7 @@ def test_after_the_closing_event_nothing_fits(kind: str) -> None:
         world.feed(kind, "1", "chain", b"4")
 
 
-# ---- terminated ---------------------------------------------------------------------------------------------------------------
+# ---- terminated --------------------------------------------------------------------------------------------------------------
 
 
 TERMINATED = to_json({"type": "Terminated", "message": "by hand"})

@@ -27,13 +27,11 @@ KNOWN = [
 ]
 
 
-# ---- chance -------------------------------------------------------------------------------------------------------------------
+# ---- chance ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("seed", "base", "path", "number", "expected", "identity"), KNOWN)
-def test_chance_is_the_same_in_every_language(
-    seed: str, base: int, path: str, number: int, expected: float, identity: str
-) -> None:
+def test_chance_is_the_same_in_every_language(seed: str, base: int, path: str, number: int, expected: float, identity: str) -> None:
     """These values are written in stone."""
     one, other = Chance(seed), Chance(seed)
     for chance in (one, other):
@@ -114,7 +112,7 @@ def test_each_fiber_draws_its_own() -> None:
     assert expected == World(both()).answer("0/1/0", 1).answer("0/0/0", 1).result
 
 
-# ---- time and self --------------------------------------------------------------------------------------------------------------
+# ---- time and self -----------------------------------------------------------------------------------------------------------
 
 
 def test_now_is_the_moment_of_the_last_event() -> None:
@@ -168,8 +166,9 @@ def test_pure_effects_take_no_command_number_and_no_event() -> None:
 
     @workflow(patches=["p"])
     def pure() -> Workflow[None]:
-        for effect in (now(), random(), uuid(), info(), patched("p")):
-            yield effect
+        effects: list[Effect[Any]] = [now(), random(), uuid(), info(), patched("p")]
+        for effect in effects:
+            yield effect  # noqa: UP028 - a list takes no answers
         yield from double(1)
 
     assert ["0 step double(1)"] == World(pure()).pending
@@ -187,7 +186,7 @@ def test_pure_effects_may_be_branches() -> None:
     assert [[chance.random("1/0/"), chance.random("1/1/")], "0/0"] == World(parallel()).result
 
 
-# ---- patched ----------------------------------------------------------------------------------------------------------------------
+# ---- patched -----------------------------------------------------------------------------------------------------------------
 
 
 def declaring(*patches: str) -> Any:
@@ -195,10 +194,10 @@ def declaring(*patches: str) -> Any:
     def patchy(state: int | None = None) -> Workflow[list[bool]]:
         said = []
         for name in patches:
-            said.append((yield from patched(name)))
+            said.append((yield from patched(name)))  # noqa: PERF401 - a comprehension cannot yield
         yield from savepoint("here", state=1)
         for name in patches:
-            said.append((yield from patched(name)))
+            said.append((yield from patched(name)))  # noqa: PERF401 - a comprehension cannot yield
         return said
 
     return patchy
@@ -260,7 +259,7 @@ def test_ambient_effects_say_their_name() -> None:
 
 
 def test_misspelt_effects_are_refused() -> None:
-    """patched wants a declared name even when it is empty."""
+    """Patched wants a declared name even when it is empty."""
 
     @workflow
     def empty() -> Workflow[bool]:

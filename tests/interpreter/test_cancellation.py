@@ -196,7 +196,7 @@ def test_cancelling_twice_does_not_interrupt_the_clean_up() -> None:
     assert b'{"reason":"first"}' == world.machine.outcome.payload
 
 
-# ---- steps whose end is awaited ---------------------------------------------------------------------------------------------
+# ---- steps whose end is awaited ----------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -257,7 +257,7 @@ def test_a_gather_waits_for_its_careful_branch_when_it_is_cancelled() -> None:
     assert "cancelled" == world.answer("0/0/0", 1).ending
 
 
-# ---- combinators ------------------------------------------------------------------------------------------------------------
+# ---- combinators -------------------------------------------------------------------------------------------------------------
 
 
 def test_branches_clean_up_in_order_before_the_owner_is_cancelled() -> None:
@@ -378,7 +378,7 @@ def test_immediate_answers_are_no_waits() -> None:
     assert "ran" == World(pure()).answer("1", 2).fire("2").result
 
 
-# ---- shield -----------------------------------------------------------------------------------------------------------------
+# ---- shield ------------------------------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -477,7 +477,7 @@ def test_shields_one_after_the_other_hold_as_one() -> None:
     assert ("cancelled", ["2"]) == (world.ending, world.withdrawn)
 
 
-# ---- what happens behind the scenes -----------------------------------------------------------------------------------------
+# ---- what happens behind the scenes ------------------------------------------------------------------------------------------
 
 
 def test_a_withdrawn_signal_wait_takes_no_message() -> None:

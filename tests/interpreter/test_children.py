@@ -10,7 +10,7 @@ from replay import Cancelled, ChildFailed, Workflow, cancel, gather, join, sleep
 from replay.errors import EffectError
 from replay.interpreter.issue import child_id
 from replay.model.codec import to_json
-from replay.model.effects import OnParentClose
+from replay.model.options import OnParentClose
 from tests.interpreter.world import START, World, cleaning, double, standing, unlisted
 
 
@@ -105,7 +105,7 @@ def test_a_child_call_may_be_called_again_with_other_options() -> None:
     assert ("", "x", 3) == (call.options_.id, other.options_.id, other.options_.priority)
 
 
-# ---- start_child ------------------------------------------------------------------------------------------------------------
+# ---- start_child -------------------------------------------------------------------------------------------------------------
 
 
 @workflow

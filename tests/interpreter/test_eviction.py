@@ -148,7 +148,7 @@ def test_code_that_swallows_the_closing_and_yields_on_is_left_in_the_end(ignored
         while True:
             try:
                 yield from double(1)
-            except BaseException:  # noqa: BLE001, S112 - the worst that an author can write
+            except BaseException:  # noqa: BLE001 - the worst that an author can write
                 continue
 
     world = World(stubborn())

@@ -98,7 +98,7 @@ def test_an_empty_gather_answers_at_once_and_takes_a_number() -> None:
 
     @workflow
     def empty() -> Workflow[int]:
-        got = yield from gather()
+        got: tuple[Any, ...] = yield from gather()
         assert () == got
         return (yield from double(1))
 
@@ -118,7 +118,7 @@ def test_a_list_of_branches_is_taken_like_branches() -> None:
     assert ["1/0/0", "1/1/0"] == world.answer("0/0/0", 1).answer("0/1/0", 2).ids
 
 
-# ---- limit ----------------------------------------------------------------------------------------------------------------
+# ---- limit -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_limit_starts_the_next_branch_when_one_ends() -> None:
@@ -153,7 +153,7 @@ def test_a_failure_under_a_limit_never_starts_the_rest() -> None:
     assert "failed" == world.ending
 
 
-# ---- failures -------------------------------------------------------------------------------------------------------------
+# ---- failures ----------------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_failure_cancels_the_others_and_is_raised() -> None:
@@ -307,7 +307,7 @@ def test_a_limit_that_cannot_be_met_is_refused_where_it_is_written(settings: dic
         gather(double(1), double(2), **settings)
 
 
-# ---- what may be a branch -------------------------------------------------------------------------------------------------
+# ---- what may be a branch ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wrong", [3, None, "x", [1], double])

@@ -104,7 +104,7 @@ def test_a_hundred_thousand_immediate_branches_end_without_the_world() -> None:
     assert World(quick()).result is True
 
 
-# ---- budget -----------------------------------------------------------------------------------------------------------------------
+# ---- budget ------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_million_immediate_answers_need_no_more_stack_than_one() -> None:
@@ -202,7 +202,7 @@ def test_an_event_that_comes_before_the_run_has_settled_waits_its_turn() -> None
     assert [each for each, _ in whole.outputs] == [each for each, _ in machine.outputs]
 
 
-# ---- depth ------------------------------------------------------------------------------------------------------------------------
+# ---- depth -------------------------------------------------------------------------------------------------------------------
 
 
 def onion(depth: int, layer: Any) -> Any:
@@ -212,11 +212,11 @@ def onion(depth: int, layer: Any) -> Any:
     return core
 
 
-LAYERS = {
-    "gather": lambda inner: gather(inner),
-    "race": lambda inner: race(inner),
+LAYERS: dict[str, Any] = {
+    "gather": gather,
+    "race": race,
     "timeout": lambda inner: timeout(inner, 60),
-    "shield": lambda inner: shield(inner),
+    "shield": shield,
 }
 
 
@@ -270,13 +270,15 @@ def test_a_long_chain_of_joins_answers() -> None:
     """Each fiber waits for the one before."""
 
     def after(handle: Any) -> Workflow[int]:
-        return 1 + (yield from join(handle))
+        before: int = yield from join(handle)
+        return 1 + before
 
     @workflow
     def chain() -> Workflow[int]:
         handle: Any = yield from spawn(double(0))
         for _ in range(DEEP):
             handle = yield from spawn(after(handle))
-        return (yield from join(handle))
+        whole: int = yield from join(handle)
+        return whole
 
     assert DEEP == World(chain()).answer("0/0/0", 0).result

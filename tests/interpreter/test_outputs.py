@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from replay import (
+    Effect,
     PayloadError,
     Workflow,
     annotate,
@@ -20,7 +22,7 @@ from replay import (
     workflow,
 )
 from replay.interpreter.issue import position
-from tests.interpreter.world import World, double, unlisted
+from tests.interpreter.world import World, double
 
 
 def test_outputs_are_said_by_the_event_that_led_to_them() -> None:
@@ -50,14 +52,18 @@ def test_each_kind_of_output_has_its_own_shape() -> None:
 
     @workflow
     def all_of_them() -> Workflow[list[Any]]:
-        return [
-            (yield from send_signal("run-2", "ping")),
-            (yield from publish("topic", 0)),
-            (yield from set_state("key", "")),
-            (yield from set_tags(size="L", color=3)),  # type: ignore[arg-type]
-            (yield from annotate("a note", who="me")),
-            (yield from log("a line", level="warning", n=1)),
+        effects: list[Effect[Any]] = [
+            send_signal("run-2", "ping"),
+            publish("topic", 0),
+            set_state("key", ""),
+            set_tags(size="L", color=3),  # type: ignore[arg-type]
+            annotate("a note", who="me"),
+            log("a line", level="warning", n=1),
         ]
+        answers: list[Any] = []
+        for effect in effects:
+            answers.append((yield from effect))  # noqa: PERF401 - a comprehension cannot yield
+        return answers
 
     world = World(all_of_them())
 
@@ -112,13 +118,14 @@ def test_outputs_come_in_the_order_in_which_fibers_run() -> None:
 
 def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
     """Before it is yielded."""
-    for make in (
+    makers: list[Callable[[], Any]] = [
         lambda: publish("t", object()),
         lambda: send_signal("r", "n", {1, 2}),
         lambda: set_state("k", double),
         lambda: annotate("t", x=1j),
         lambda: log("t", x=b""),
-    ):
+    ]
+    for make in makers:
         with pytest.raises(PayloadError):
             make()
 

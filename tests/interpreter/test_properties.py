@@ -44,7 +44,7 @@ def child(n: int) -> Workflow[int]:
     return (yield from double(n))
 
 
-# ---- trees ----------------------------------------------------------------------------------------------------------------------
+# ---- trees -------------------------------------------------------------------------------------------------------------------
 
 
 def leaves() -> st.SearchStrategy[Tree]:
@@ -139,7 +139,7 @@ class Author:
     def do_in_turn(self, trees: Sequence[Tree]) -> Workflow[Any]:
         got = []
         for tree in trees:
-            got.append((yield from self.grow(tree)))
+            got.append((yield from self.grow(tree)))  # noqa: PERF401 - a comprehension cannot yield
         return got
 
     def do_gather(self, trees: Sequence[Tree], settings: dict[str, Any]) -> Workflow[Any]:
@@ -351,7 +351,7 @@ def test_a_run_whose_commands_are_all_answered_ends(tree: Tree, choices: list[in
     close_all()
 
 
-# ---- a second opinion -------------------------------------------------------------------------------------------------------------
+# ---- a second opinion --------------------------------------------------------------------------------------------------------
 
 
 calm = st.recursive(

@@ -50,7 +50,7 @@ def recovered(world: World) -> Interpreter:
     return machine
 
 
-# ---- without state ----------------------------------------------------------------------------------------------------------
+# ---- without state -----------------------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -108,7 +108,7 @@ def test_a_journal_cannot_be_recovered_from_another_kind_of_event(kind: str) -> 
         fresh(looping).recover(world.journal[0], event)
 
 
-# ---- with state -------------------------------------------------------------------------------------------------------------
+# ---- with state --------------------------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -199,7 +199,7 @@ def test_going_on_equals_starting_again() -> None:
         lambda: world.signal("word", "stop"),
         lambda: world.answer("11"),
         lambda: world.answer("13/0/0", 1).answer("13/1/0", 2).answer("14/0/0", 3),
-        lambda: world.close(),
+        world.close,
     ]
     past_savepoint = False
     for move in moves:
@@ -289,7 +289,7 @@ def test_any_point_after_a_savepoint_recovers_alike(turns: int, cut: int, values
     assert standing(recovered(world)) == standing(world.again())
 
 
-# ---- where it may stand -------------------------------------------------------------------------------------------------------
+# ---- where it may stand ------------------------------------------------------------------------------------------------------
 
 
 def refusal(body: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replay import Cancelled, PayloadError, StepFailed, StepInterrupted, TimedOut, Workflow, sleep, step, workflow
+from replay import Cancelled, Effect, PayloadError, StepFailed, StepInterrupted, TimedOut, Workflow, sleep, step, workflow
 from replay.errors import JournalDamaged
 from replay.model import events
 from replay.model.codec import to_json
@@ -125,13 +125,14 @@ def test_a_workflow_without_a_single_effect_ends_at_once() -> None:
 
     @workflow
     def nothing() -> Workflow[str]:
+        never: list[Effect[Any]] = []
+        yield from never
         return "done"
-        yield double(1)
 
     assert "done" == World(nothing()).result
 
 
-# ---- failures -------------------------------------------------------------------------------------------------------------
+# ---- failures ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_failed_step_raises_at_its_yield() -> None:
@@ -301,7 +302,7 @@ def test_an_intent_is_remembered_until_the_attempt_ends() -> None:
     assert not world.command("0").intent
 
 
-# ---- timers ---------------------------------------------------------------------------------------------------------------
+# ---- timers ------------------------------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -349,7 +350,7 @@ def test_the_clock_never_goes_backwards() -> None:
     assert START == world.machine.clock
 
 
-# ---- what the engine relies on --------------------------------------------------------------------------------------------
+# ---- what the engine relies on -----------------------------------------------------------------------------------------------
 
 
 def test_issued_and_withdrawn_tell_what_one_event_changed() -> None:
@@ -404,7 +405,7 @@ def undoing() -> Workflow[int]:
 def test_a_finally_block_may_ask_before_the_run_ends() -> None:
     """The result waits for it."""
     world = World(undoing()).answer("0", 2)
-    assert ["1 step undo(\"it\")"] == world.pending
+    assert ['1 step undo("it")'] == world.pending
     assert 2 == world.answer("1").result
 
 
@@ -420,7 +421,7 @@ def test_feeding_the_same_journal_again_leads_to_the_same_place() -> None:
     assert standing(world.machine) == standing(world.again())
 
 
-# ---- damaged journals -------------------------------------------------------------------------------------------------------
+# ---- damaged journals --------------------------------------------------------------------------------------------------------
 
 
 def test_a_gap_in_the_journal_is_damage() -> None:
@@ -446,7 +447,7 @@ def test_a_journal_must_begin_with_started() -> None:
     world = World(chain(1)).answer("0", 2)
     answer = world.journal[1]._replace(seq=1)
 
-    with pytest.raises(Exception, match="does not fit|begins with #1 started"):
+    with pytest.raises(Exception, match=r"does not fit|begins with #1 started"):
         fresh(chain).feed(answer)
 
 

@@ -23,7 +23,7 @@ def approval() -> Workflow[bool]:
 def listening(count: int) -> Workflow[list[Any]]:
     got = []
     for _ in range(count):
-        got.append((yield from signal("word")))
+        got.append((yield from signal("word")))  # noqa: PERF401 - a comprehension cannot yield
     return got
 
 
@@ -124,7 +124,7 @@ def test_a_waiter_that_is_withdrawn_leaves_the_queue() -> None:
     assert "for the second" == World(leaving()).fire("2").signal("word", "for the second").result
 
 
-# ---- types ------------------------------------------------------------------------------------------------------------------
+# ---- types -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_message_of_the_wrong_type_raises_at_the_wait() -> None:
@@ -165,7 +165,7 @@ def test_an_engine_can_ask_whether_a_message_fits_whoever_waits() -> None:
     assert "" == machine.refuses_signal("other", b'"yes"')
 
 
-# ---- timeouts ---------------------------------------------------------------------------------------------------------------
+# ---- timeouts ----------------------------------------------------------------------------------------------------------------
 
 
 @workflow
@@ -256,7 +256,7 @@ def test_a_default_without_a_timeout_is_refused() -> None:
         signal("go", default=1)
 
 
-# ---- what is left -----------------------------------------------------------------------------------------------------------
+# ---- what is left ------------------------------------------------------------------------------------------------------------
 
 
 def test_messages_of_the_journal_before_are_there_from_the_start() -> None:

@@ -160,7 +160,7 @@ def test_registering_takes_no_command_number() -> None:
     assert ["0 signal stop"] == World(counter()).pending
 
 
-# ---- what an engine asks first ------------------------------------------------------------------------------------------------
+# ---- what an engine asks first -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_recorded_argument_that_no_longer_fits_is_a_failed_update() -> None:
     assert 0 == world.signal("stop").result
 
 
-# ---- the end ------------------------------------------------------------------------------------------------------------------
+# ---- the end -----------------------------------------------------------------------------------------------------------------
 
 
 def test_an_update_that_is_under_way_when_the_run_ends_is_cancelled() -> None:

@@ -229,7 +229,7 @@ def drain(machine: Interpreter) -> list[tuple[str, str, str, str, bytes]]:
     return said
 
 
-# ---- steps that many tests use --------------------------------------------------------------------------------------------
+# ---- steps that many tests use -----------------------------------------------------------------------------------------------
 
 
 @step

@@ -3,6 +3,9 @@
 Every step answers by its arguments alone, so that two executions of one command cannot be told apart by what they answer.
 """
 
+# mypy: disable-error-code="unused-awaitable"
+# A handle may be waited for, and need not be.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -139,7 +142,7 @@ def family(n: int) -> Workflow[list[int]]:
 def _listen(n: int) -> Workflow[list[int]]:
     heard = []
     for _ in range(n):
-        heard.append((yield from replay.signal("hello", int)))
+        heard.append((yield from replay.signal("hello", int)))  # noqa: PERF401 - a comprehension cannot yield from
     return heard
 
 
@@ -215,7 +218,7 @@ def updates(n: int) -> Workflow[int]:
 
     def increase(by: int) -> Workflow[int]:
         nonlocal total, done
-        total = yield from add(total, by)
+        total += yield from double(by)
         done = total >= n
         return total
 

@@ -10,7 +10,8 @@ import pytest
 from replay.store.contract import Capability, Filter, RunKey, Store
 from replay.store.memory import MemoryStore, open_memory
 from replay.testing import StoreContract, VirtualClock
-from replay.testing.store_suite.case import OpenAgain, begin, key, order
+from replay.testing.clock import SECOND
+from replay.testing.store_suite.case import OpenAgain, begin, finish, key, look, order, park, ready, signal, turn, wish
 
 
 class TestMemory(StoreContract):
@@ -89,3 +90,39 @@ def test_closing_wakes_who_waits() -> None:
     store.close()
 
     assert seen != MemoryStore(world=store._world).wait(seen, 60)
+
+
+def test_moments_that_are_void_are_forgotten() -> None:
+    """A run that is held for ever, and renewed for ever, leaves no trail; the others keep their moments."""
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    park(store, "parked", wake_at=clock.now() + 7200 * SECOND)
+    lease = begin(store)
+    for _ in range(5_000):
+        clock.advance(1)
+        store.renew([lease], ttl=3600 * SECOND)
+
+    assert max(len(shelf.later) for shelf in store._world.shelves.values()) < 2_500
+    clock.advance(3000)
+    assert ["parked"] == ready(store, "ben")
+
+
+def test_a_worker_is_told_exactly_when_to_come_again() -> None:
+    """Moments that are void do not count: what is closed never becomes ready."""
+    store = MemoryStore()
+    park(store, wake_at=store.now() + 7200 * SECOND)
+    finish(store, "closed")
+    next_at = store.claim(wish()).next_at
+
+    assert look(store).wake_at == next_at
+
+
+def test_mail_of_closed_runs_is_forgotten() -> None:
+    """What a run left unread is not looked at for ever."""
+    store = MemoryStore()
+    lease = begin(store)
+    store.post([signal()])
+    store.commit([turn(lease, 1, status="completed")])
+    store.claim(wish())
+
+    assert {} == store._world.mailed

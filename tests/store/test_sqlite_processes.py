@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -40,7 +43,10 @@ def worker(path: Path, name: str, turns: int) -> Iterator[subprocess.Popen[str]]
     command = [sys.executable, "-c", WORK, f"sqlite:///{path}?busy_timeout=60", name, str(turns)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert "ready\n" == out(process).readline()
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()  # if it has not ended by itself
 
 
 def out(process: subprocess.Popen[str]) -> IO[str]:
@@ -163,37 +169,59 @@ while True:
     assert [("ok",)] == execute(path, "PRAGMA integrity_check")
 
 
-def test_a_worker_that_was_stopped_past_its_lease_is_fenced(path: Path) -> None:
-    """SIGSTOP, another process takes the run, SIGCONT: the late commit is refused."""
-    with opened(path) as store, worker(path, "late", 3) as process:
-        store.create([NewRun(key=RUNS[0], workflow="order", events=journal(1))])
-        tell(process)
-        out(process).readline()
-        process.send_signal(signal.SIGSTOP)
-        execute(path, "UPDATE replay_runs SET ready_at = 1")  # an hour later
-        claim = Claim(worker="next", namespace="default", queues=["default"], workflows=["order"], limit=1, ttl=HOUR)
-        taken = store.claim(claim).runs
-        process.send_signal(signal.SIGCONT)
-        late = [json.loads(line) for line in out(process)]
+def stop_between_transactions(process: subprocess.Popen[str], path: Path) -> None:
+    """Stop a process where it does not hold the file; there it would stop everyone."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as raw:
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            with contextlib.suppress(sqlite3.OperationalError):
+                raw.execute("BEGIN IMMEDIATE")
+                raw.execute("ROLLBACK")
+                return
+            process.send_signal(signal.SIGCONT)
 
-    told = {fate for *_, fate in late}
-    assert told <= {"applied", "fenced"}
-    if taken:  # it was stopped before it gave the run back
-        assert "fenced" == late[-1][-1]
+
+def test_a_worker_that_was_stopped_past_its_lease_is_fenced(path: Path) -> None:
+    """SIGSTOP, another process takes the run, SIGCONT: every late commit is refused."""
+    claim = Claim(worker="next", namespace="default", queues=["default"], workflows=["order"], limit=1, ttl=HOUR)
+    fenced = 0
+    with opened(path) as store:
+        while not fenced:  # until it is caught while it holds the run
+            with worker(path, "late", 3) as process:
+                key = RunKey("default", f"run-{process.pid}")
+                store.create([NewRun(key=key, workflow="order", events=journal(1))])
+                tell(process)
+                told = [json.loads(out(process).readline())]
+                stop_between_transactions(process, path)
+                (run,) = store.get([key])
+                execute(path, "UPDATE replay_runs SET ready_at = 1 WHERE worker = 'late'")  # an hour later
+                taken = store.claim(claim).runs
+                process.send_signal(signal.SIGCONT)
+                told += [json.loads(line) for line in out(process)]
+            fates = [fate for *_, fate in told]
+            assert run is not None
+            assert run.seq == 1 + fates.count("applied")
+            fenced = fates.count("fenced")
+            assert bool(fenced) == (run.worker == "late") == (fates != ["applied"] * 3)
+            assert journal(run.seq) == store.journal(key)
+            store.commit([Commit(lease=item.lease, expected=item.run.seq, status="completed") for item in taken])
 
 
 # ---- forks --------------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def child(deed: object) -> Iterator[None]:
+def child(deed: Callable[[], object]) -> Iterator[None]:
     """A forked process that does something, and is asked how it went at the end."""
     pid = os.fork()
     if not pid:
         code = 1
         try:
-            deed()  # type: ignore[operator]
+            deed()
             code = 0
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             os._exit(code)
     try:
@@ -257,7 +285,7 @@ def test_a_fork_waits_for_threads_that_read_and_write(path: Path) -> None:
             thread.start()
         try:
             for number in range(5):
-                with child(lambda number=number: add(store, f"child-{number}", 5)):
+                with child(functools.partial(add, store, f"child-{number}", 5)):
                     pass
         finally:
             stop.set()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,7 @@ import pytest
 from replay_jsonl import JsonlStore, open_jsonl
 
 import replay
-from replay import StoreUnavailable, Workflow, step, workflow
-from replay.errors import InvalidRequest, SchemaMismatch
+from replay import InvalidRequest, SchemaMismatch, StoreUnavailable, Workflow, step, workflow
 from replay.hooks import Filter, RunKey, Store, open_store
 from replay.testing import StoreContract, VirtualClock
 
@@ -49,20 +51,20 @@ def overwrite(store: Any, place: int, data: bytes) -> None:
 
 
 @step
-def double(number: int) -> int:
+def jsonl_double(number: int) -> int:
     return number * 2
 
 
 @workflow
-def doubling(number: int) -> Workflow[int]:
-    return (yield from double(number))
+def jsonl_doubling(number: int) -> Workflow[int]:
+    return (yield from jsonl_double(number))
 
 
 def test_the_store_is_found_by_its_scheme(tmp_path: Path) -> None:
     """Installing the distribution is all: the entry point registers it."""
     url = f"jsonl:///{tmp_path}/deep/er/runs.jsonl"
 
-    assert 42 == replay.run(doubling(21), id="d", store=url)
+    assert 42 == replay.run(jsonl_doubling(21), id="d", store=url)
 
     store = open_store(url)
     assert isinstance(store, JsonlStore)
@@ -73,10 +75,10 @@ def test_the_store_is_found_by_its_scheme(tmp_path: Path) -> None:
 def test_a_group_that_was_cut_short_never_happened(tmp_path: Path) -> None:
     """A process that dies while it writes leaves the file as it was before, for others and for itself."""
     url = f"jsonl:///{tmp_path}/runs.jsonl"
-    replay.run(doubling(1), id="whole", store=url)
+    replay.run(jsonl_doubling(1), id="whole", store=url)
     file = tmp_path / "runs.jsonl"
     whole = file.read_bytes()
-    replay.run(doubling(2), id="cut", store=url)
+    replay.run(jsonl_doubling(2), id="cut", store=url)
     group = file.read_bytes()[len(whole) :]
     first_group = group[: group.index(b"\n[]\n") + 4]
 
@@ -143,3 +145,52 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(StoreUnavailable, match="line at byte 16"):
         open_jsonl(f"jsonl:///{file}")
+
+
+WORKER = """
+import sys, threading
+import replay
+from replay import Workflow, step, workflow
+
+@step
+def jsonl_add(a: int, b: int) -> int:
+    return a + b
+
+@workflow
+def jsonl_adding(number: int) -> Workflow[int]:
+    total = 0
+    for term in range(10):
+        total = yield from jsonl_add(total, number)
+    return total
+
+if __name__ == "__main__":
+    with replay.Engine(sys.argv[1]):
+        threading.Event().wait()
+"""
+
+
+@pytest.mark.faults
+def test_a_killed_process_leaves_whole_journals(tmp_path: Path) -> None:
+    """Another process goes on with every run, from what was committed, and no group of lines is lost or torn."""
+    (tmp_path / "flows.py").write_text(WORKER, encoding="utf-8")
+    url = f"jsonl:///{tmp_path}/runs.jsonl"
+    spec = importlib.util.spec_from_file_location("flows", tmp_path / "flows.py")
+    assert spec is not None
+    assert spec.loader is not None
+    flows: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(flows)
+    client = replay.Client(url)
+    runs = client.start_many([replay.Start(flows.jsonl_adding(number), f"run-{number}") for number in range(20)])
+    seen = (tmp_path / "runs.jsonl").stat().st_size
+
+    with subprocess.Popen([sys.executable, tmp_path / "flows.py", url]) as process:
+        while client.store.wait(seen, 60) < seen + 20_000:
+            assert process.poll() is None
+        process.kill()
+    kept = {run.id: run.journal() for run in runs}
+
+    with replay.Engine(url, workflows=[flows.jsonl_adding]) as engine:
+        assert [10 * number for number in range(20)] == [engine.get(run.id, flows.jsonl_adding).result(60) for run in runs]
+        assert [kept[run.id] for run in runs] == [engine.get(run.id).journal()[: len(kept[run.id])] for run in runs]
+    assert any(1 < len(journal) < 12 for journal in kept.values())
+    client.close()

@@ -29,7 +29,9 @@ READONLY: Final = "name the primary server, or a role and database that may writ
 RIGHTS: Final = "grant the role USAGE on the schema and all rights on its tables and sequences, or let their owner open the store once"
 TABLES: Final = "its tables are not as replay made them: open it again to have them made, or restore the schema from a backup"
 BROKEN: Final = "look into the server's log: its files or memory are damaged; restore from a backup"
-SLOW: Final = "look for what blocks the server in pg_stat_activity and pg_locks, and check statement_timeout and lock_timeout of the role"
+SLOW: Final = (
+    "look for what blocks the server in pg_stat_activity and pg_locks, and check statement_timeout and lock_timeout of the role"
+)
 GENERAL: Final = "look into the server's log"
 
 ADVICE: Final[Mapping[str, str]] = {

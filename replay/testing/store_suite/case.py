@@ -8,6 +8,7 @@ Rule 2: time is the ``clock`` fixture; nothing sleeps.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ FALSY: Final = (b"0", b'""', b"null", b"[]", b"false", b"{}", b"0.0", b"", b"\x0
 class StoreCase:
     """Fixtures and means that every chapter uses."""
 
-    busy_seconds: float = 3.0
+    busy_seconds: float = float(os.environ.get("REPLAY_BUSY_SECONDS", "3"))
     """How long the mixed load runs."""
 
     @pytest.fixture

@@ -541,6 +541,7 @@ class Committing(StoreCase):
 
         assert [Posted.DUPLICATE] * 4 == store.post([signal(name) for name in ("m1", "m2", "m3", "self")])
         assert ["m1", "m3", "self"] == texts(take(store).mail)
+        assert ["m1", "m3", "self"] == texts(store.claim(wish(limit=0)).mail)
         assert [Posted.CLOSED] == store.post([signal("m9", "order-1~1")])
 
     def test_a_successor_may_begin_later(self, store: Store, clock: VirtualClock) -> None:

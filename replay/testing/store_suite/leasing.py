@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,28 @@ class Leasing(StoreCase):
 
         assert [Committed.APPLIED] == store.commit([turn(lease, 1)])
         assert [True] == store.renew([lease], ttl=TTL)
+        assert [] == ready(store, "ben")
+
+    @pytest.mark.parametrize("end", [{"status": "completed"}, {"status": "waiting", "release": True}])
+    def test_a_run_that_was_passed_over_is_not_claimed_later(self, store: Store, clock: VirtualClock, end: dict[str, Any]) -> None:
+        """A claim left it to its slow holder, who then ended its turn: it is nobody's business any more."""
+        leases = {name: begin(store, name, "ann") for name in ("a", "b", "c")}
+        clock.advance(TTL / SECOND)
+        taken = ready(store, "ben", limit=1)
+
+        for name in leases.keys() - set(taken):
+            apply(store, turn(leases[name], 1, **end))
+
+        assert [] == ready(store, "ben")
+
+    def test_a_run_that_was_passed_over_and_renewed_is_not_claimed_later(self, store: Store, clock: VirtualClock) -> None:
+        """Its slow holder came back in time."""
+        leases = {name: begin(store, name, "ann") for name in ("a", "b", "c")}
+        clock.advance(TTL / SECOND)
+        taken = ready(store, "ben", limit=1)
+
+        assert [True, True] == store.renew([leases[name] for name in leases.keys() - set(taken)], ttl=TTL)
+
         assert [] == ready(store, "ben")
 
     def test_a_forged_lease_is_refused(self, store: Store) -> None:
@@ -388,6 +411,18 @@ class Leasing(StoreCase):
         apply(store, turn(lease, 2, status="waiting", wake_at=store.now(), release=True))
         assert 2 == take(store, "ben").lease.fence
         assert journal(3) == store.journal(key())
+
+    def test_a_clock_that_is_put_back_hides_no_run(self, store: Store, clock: VirtualClock) -> None:
+        """One that was ready is claimed, or a worker is told when it will be again."""
+        store.create([order()])
+        store.claim(wish(limit=0))
+        clock.advance(-3600)
+
+        claims = store.claim(wish())
+
+        assert claims.runs or (claims.next_at is not None and claims.next_at <= NOON)
+        clock.set(NOON)
+        assert claims.runs or ["order-1"] == ready(store)
 
     def test_a_clock_that_was_put_back_catches_up(self, store: Store, clock: VirtualClock) -> None:
         """A lease that began before ends by the same clock, and the run is taken over once."""

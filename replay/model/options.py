@@ -1,0 +1,132 @@
+"""How a step is done and how a run is started: policy, which may change while a run is open; identity may not.
+
+Rule: an option that cannot work is refused where it is written, never at its first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+import attrs
+
+from replay.errors import DefinitionError, describe
+from replay.model.names import Micros, Queue
+from replay.model.retry import Retry
+
+OnCancel = Literal["abandon", "wait"]
+OnParentClose = Literal["cancel", "abandon", "wait"]
+
+
+def require_retry(owner: str, retry: Any) -> None:
+    """A retry policy must be one.
+
+    Raises:
+        DefinitionError: It is something else.
+    """
+    if retry is not None and not isinstance(retry, Retry):
+        raise DefinitionError(owner, f"retry must be a Retry, got {describe(retry)}", "write retry=Retry(max_attempts=3)")
+
+
+@attrs.frozen(kw_only=True)
+class StepOptions:
+    """How a step is done.
+
+    Attributes:
+        retry: When to try again.
+        timeout: Seconds that one attempt may take, or None.
+        queue: The task queue whose workers do it, or None for here.
+        at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
+        transactional: Hand it the connection whose transaction also commits its answer.
+        compare_arguments: Whether replay compares a checksum of the arguments.
+        on_cancel: Whether cancelling abandons it or waits for its end.
+        raises: Exception types that come back as themselves.
+        id: A name of its own for the idempotency key, or empty.
+    """
+
+    retry: Retry
+    timeout: float | None = None
+    queue: Queue | None = None
+    at_most_once: bool = False
+    transactional: bool = False
+    compare_arguments: bool = True
+    on_cancel: OnCancel = "abandon"
+    raises: tuple[type[Exception], ...] = ()
+    id: str = ""
+
+    def checked(self, owner: str) -> Self:
+        """These options, if they can work.
+
+        Raises:
+            DefinitionError: One of them cannot; ``owner`` is named in it.
+        """
+        require_retry(owner, self.retry)
+        for fits, problem, advice in _STEP_RULES:
+            if not fits(self):
+                raise DefinitionError(owner, problem(self), advice)
+        return self
+
+
+def _is_span(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and 0 < seconds < float("inf")
+
+
+_STEP_RULES: Final[Any] = (
+    (
+        lambda step: step.timeout is None or _is_span(step.timeout),
+        lambda step: f"timeout must be more than 0 seconds, got {describe(step.timeout)}",
+        "leave it out for no limit",
+    ),
+    (
+        lambda step: step.on_cancel in {"abandon", "wait"},
+        lambda step: f"on_cancel must be 'abandon' or 'wait', got {describe(step.on_cancel)}",
+        "leave it out for 'abandon'",
+    ),
+    (
+        lambda step: all(isinstance(kind, type) and issubclass(kind, Exception) for kind in step.raises),
+        lambda step: f"raises must be exception classes, got {describe(step.raises)}",
+        "write raises=[PaymentDeclined]",
+    ),
+    (
+        lambda step: not step.at_most_once or step.retry.max_attempts == 1,
+        lambda _step: "it is at_most_once and has a retry policy",
+        "choose one of them",
+    ),
+)
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How a run is started.
+
+    Attributes:
+        id: Its id; for a child, empty means parent's id and command.
+        queue: The task queue whose workers drive it, or None for the workflow's own.
+        priority: Higher first among runs that wait in one queue.
+        delay: Microseconds before it may begin.
+        deadline: Microseconds that it may take in all, or None.
+        tags: Words to find it by.
+        retry: When a failed run is begun again, or None.
+        on_parent_close: What becomes of a child when its parent ends.
+    """
+
+    id: str = ""
+    queue: Queue | None = None
+    priority: int = 0
+    delay: Micros = Micros(0)
+    deadline: Micros | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    retry: Retry | None = None
+    on_parent_close: OnParentClose = "cancel"
+
+    def checked(self, owner: str) -> Self:
+        """These options, if they can work.
+
+        Raises:
+            DefinitionError: One of them cannot; ``owner`` is named in it.
+        """
+        require_retry(owner, self.retry)
+        if self.on_parent_close not in {"cancel", "abandon", "wait"}:
+            problem = f"on_parent_close must be 'cancel', 'abandon' or 'wait', got {describe(self.on_parent_close)}"
+            raise DefinitionError(owner, problem, "leave it out for 'cancel'")
+        return self
