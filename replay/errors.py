@@ -305,6 +305,26 @@ class StoreUnavailable(StoreError):
 
 
 @attrs.define
+class StoreRefused(StoreError):
+    """A store was reached and does not do this: a missing right, a message too large, another protocol; nothing was written.
+
+    Asking again does not help.
+
+    Attributes:
+        store: The store's URL without its password.
+        reason: What the store said.
+        advice: What to do.
+    """
+
+    store: str
+    reason: str
+    advice: str = "look at the server's log"
+
+    def __str__(self) -> str:
+        return f"store {self.store} refused: {self.reason}; {self.advice}"
+
+
+@attrs.define
 class SchemaMismatch(StoreError):
     """A store's schema is of another version than this code understands."""
 

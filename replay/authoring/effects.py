@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import uuid as uuids
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from replay.errors import CallbackFailed, EffectError, PayloadError, describe
@@ -47,6 +47,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 E = TypeVar("E")
+Branches = Branch[T] | Sequence[Branch[T]]
+"""What gather and race take: branches, or one list of them."""
 Level = Literal["debug", "info", "warning", "error"]
 
 CALLBACK: Final = "callback:"
@@ -173,22 +175,26 @@ def gather(a: Branch[A], b: Branch[B], c: Branch[C], /) -> Effect[tuple[A, B, C]
 @overload
 def gather(a: Branch[A], b: Branch[B], c: Branch[C], e: Branch[E], /) -> Effect[tuple[A, B, C, E]]: ...
 @overload
-def gather(
-    *branches: Branch[T], limit: int | None = None, min_successful: int | None = None, return_errors: Literal[False] = False
-) -> Effect[tuple[T, ...]]: ...
+def gather(*branches: Branches[T], limit: int | None = None) -> Effect[tuple[T, ...]]: ...
+@overload
+def gather(*branches: Branches[T], limit: int | None = None, min_successful: int) -> Effect[tuple[T | None, ...]]: ...
 @overload
 def gather(
-    *branches: Branch[T], limit: int | None = None, return_errors: Literal[True]
+    *branches: Branches[T], limit: int | None = None, return_errors: Literal[True]
 ) -> Effect[tuple[T | BaseException, ...]]: ...
+@overload
 def gather(
-    *branches: Branch[Any], limit: int | None = None, min_successful: int | None = None, return_errors: bool = False
+    *branches: Branches[T], limit: int | None = None, min_successful: int, return_errors: Literal[True]
+) -> Effect[tuple[T | BaseException | None, ...]]: ...
+def gather(
+    *branches: Branches[Any], limit: int | None = None, min_successful: int | None = None, return_errors: bool = False
 ) -> Effect[Any]:
     """Run branches side by side; their results in the order of the branches.
 
     The first failure cancels the others, waits until they have cleaned up, and is raised.
 
     Args:
-        *branches: Effects, or generators of effects.
+        *branches: Effects, or generators of effects; or one list of them.
         limit: How many run at a time.
         min_successful: Enough results: the rest is cancelled, and what did not succeed is None.
         return_errors: Put failures in their places instead of raising the first.
@@ -206,7 +212,7 @@ def gather(
     return Gather(listed, limit, min_successful, return_errors)
 
 
-def race(*branches: Branch[T]) -> Effect[tuple[int, T]]:
+def race(*branches: Branches[T]) -> Effect[tuple[int, T]]:
     """The first branch that ends well, as (index, value); the others are cancelled and clean up first."""
     return Race(branches_of(branches))
 

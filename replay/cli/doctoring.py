@@ -78,7 +78,7 @@ def doctor(scene: Scene) -> None:
         columns = [
             Cells("check", [check.name for check in found]),
             Cells("verdict", [check.verdict for check in found], styles=[STYLES[check.verdict] for check in found]),
-            Cells("found", [plain(check.detail) for check in found], most=max(20, width - 40)),
+            Cells("found", [plain(check.detail) for check in found], most=max(20, width - 28)),
         ]
         scene.screen.draw(laid_out(columns, width)[0])
         for check in found:
@@ -182,7 +182,7 @@ def _store(scene: Scene) -> Iterator[Check]:
         with scene.client() as client:
             client.find(limit=1)
             took = span((time.perf_counter() - began) * 1e6)
-            yield Check("store", "ok", f"{client.store.url} opened and asked in {took}; its schema fits this code")
+            yield Check("store", "ok", f"{client.store.url} answers within {took}, its schema fits")
             for look in (_clock, _writing, _leases, _stuck):
                 yield look(client)
     except ReplayError as error:

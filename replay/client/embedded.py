@@ -20,7 +20,7 @@ from replay.client.names import require_name
 from replay.engine.identity import release_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
-from replay.engine.worker import PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
+from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
 from replay.hooks import plugins
 from replay.model.effects import Call, WorkflowSpec
@@ -186,6 +186,8 @@ class Engine(Client):
                 continue
             if seen != before:
                 self.worker.inbox.put(Wake())
+                # The worker will not claim again before its breath is over: looking earlier only costs, most often for own commits.
+                self._ended.wait((BUSY_BREATH if self.worker.live else IDLE_BREATH) / SECOND)
 
     def _adopt(self) -> None:
         """Give back what dead workers of this machine hold; here, as looking for it may take a while."""

@@ -75,6 +75,8 @@ IDLE_BREATH: Final = 5_000
 """The same when the store says that something changed; most often it was this worker itself, a moment ago."""
 BUSY_BREATH: Final = 10_000
 """The same while runs are under way here, whose own commits would wake the claimer again and again."""
+CLAIM_SHARE: Final = 10
+"""While runs are under way, claiming takes one part in so many of the time, however slow the store is."""
 STUCK_PAUSE: Final = 30 * SECOND
 """Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile."""
 CLAIM_LIMIT: Final = 200
@@ -213,6 +215,7 @@ class Worker:
         self.alarms = Alarms()
         self.claim_at = 0
         self.claimed_at = 0
+        self.breath = BUSY_BREATH
         self.hungry = False
         self.look_at = 0
         self.renew_at = 0
@@ -243,17 +246,23 @@ class Worker:
         while self.touched:
             busy = True
             self._round(self.store.now())
-            if not self.inbox.empty() or self.store.now() >= min(self.renew_at, self.claim_at):
+            if not self.inbox.empty() or self.store.now() >= self._next_look():
                 break
-        self._fill(now)
+        if self.todo:
+            now = self.store.now()
+            if now >= self.renew_at:  # after a long break: begin nothing for a run that another may hold by now
+                self._renew(now)
+            self._fill(now)
         if self.stopping is not None:
             self._drain(now)
         return busy
 
     def patience(self) -> float:
         """Seconds until something is due by the store's clock."""
-        if self.touched:
-            return 0.0
+        return 0.0 if self.touched else max(0.0, (self._next_look() - self.store.now()) / SECOND)
+
+    def _next_look(self) -> int:
+        """When something is due, microseconds."""
         moments = [self.claim_at]
         if self.live:
             moments.append(self.renew_at)
@@ -261,7 +270,7 @@ class Worker:
             moments.append(alarm)
         if self.stopping is not None:
             moments.append(self.stopping.until)
-        return max(0.0, (min(moments) - self.store.now()) / SECOND)
+        return min(moments)
 
     def _take_in(self, patience: float) -> bool:
         inbox = self.inbox
@@ -279,7 +288,7 @@ class Worker:
             if isinstance(item, Done):
                 self._done(item)
             elif isinstance(item, Wake):
-                self.claim_at = min(self.claim_at, self.claimed_at + (BUSY_BREATH if self.live else IDLE_BREATH))
+                self.claim_at = min(self.claim_at, self.claimed_at + (self.breath if self.live else IDLE_BREATH))
             elif isinstance(item, WaitRequest):
                 self._await(item)
             elif isinstance(item, Stop):
@@ -384,6 +393,7 @@ class Worker:
         except StoreError as error:
             self._unavailable("claim", error)
             return False
+        self.breath = max(BUSY_BREATH, CLAIM_SHARE * (self.store.now() - now))
         if claims.next_at is not None:
             self.claim_at = min(self.claim_at, max(claims.next_at, now + BREATH))
         self.hungry = len(claims.runs) == room

@@ -20,6 +20,8 @@ from replay.errors import InvalidRequest
 
 SCOPES: Final = ("read", "start", "work", "admin")
 """What a token may allow: look; start runs and send messages; claim and commit; delete."""
+_ENOUGH: Final = {"read": {"read", "work"}, "start": {"start"}, "work": {"work"}, "admin": {"admin"}}
+"""Scopes of which one is enough: a worker sees journals anyway, so to work is to read."""
 
 
 @attrs.frozen
@@ -36,7 +38,7 @@ class Grant:
 
     def allows(self, scope: str, namespaces: Iterable[str]) -> bool:
         """Whether it allows this to be done with these namespaces."""
-        return scope in self.scopes and (self.namespace == "*" or all(name == self.namespace for name in namespaces))
+        return bool(self.scopes & _ENOUGH[scope]) and (self.namespace == "*" or all(name == self.namespace for name in namespaces))
 
 
 EVERYTHING: Final = Grant("*", frozenset(SCOPES))

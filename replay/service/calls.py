@@ -14,6 +14,7 @@ import attrs
 import grpc
 
 from replay.client import travel
+from replay.client.names import require_name
 from replay.engine.live import REPLY, digest, new_run
 from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, StoreUnavailable, UnknownRun, UpdateRefused
 from replay.model.codec import from_json, to_json
@@ -23,6 +24,7 @@ from replay.model.journal import Resume, Started
 from replay.service import translate as to
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import client_pb2_grpc
+from replay.service.waiting import Pulse, Room, full
 from replay.store.contract import CLOSED, Message, NewRun, Posted, Run, RunKey, Store
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ CONTROLS: Final = frozenset({"cancel", "terminate", "pause", "resume"})
 class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # generated code has no types
     """What a client asks, call by call."""
 
-    def __init__(self, store: Store, gate: Gate) -> None:
+    def __init__(self, store: Store, gate: Gate, pulse: Pulse, room: Room) -> None:
         self.store = store
         self.gate = gate
+        self.pulse = pulse
+        room.seat(self, streams=("ReadJournal", "WatchRun", "ReadTopic"), answers={"UpdateRun": full})
 
     # ---- starting and telling -------------------------------------------------------------------------------------------
 
@@ -51,7 +55,10 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
 
     def _start(self, request: cb.StartRunRequest) -> cb.StartRunResponse:
         now = self.store.now()
-        key = RunKey(request.key.namespace or "default", request.key.id or uuid.uuid4().hex)
+        key = RunKey(
+            require_name(request.key.namespace or to.DEFAULT, "namespace"),
+            require_name(request.key.id or uuid.uuid4().hex, "id"),
+        )
         if not request.workflow:
             raise InvalidRequest("workflow", "it is empty", "name the workflow to start")
         begin = Started(
@@ -65,7 +72,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             tags=dict(request.tags),
         )
         ready_at = now + request.delay if request.delay else 0
-        queue = request.queue or "default"
+        queue = require_name(request.queue or "default", "queue")
         made = new_run(key, begin, at=now, queue=queue, priority=request.priority, ready_at=ready_at)
         (created,) = self.store.create([made])
         if not created.new and created.run.digest != made.digest:
@@ -109,13 +116,13 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             key = to.key_in(request.key)
             message = self._tell(key, "update", request.name, request.payload, request.message_id)
             seen = 0
-            while context.is_active() and not self.gate.closing.is_set():
+            while self.gate.busy(context):
                 closed = self._run(key).status in CLOSED
                 for entry in self.store.read(key.namespace, REPLY + message, limit=1):
                     return cb.UpdateRunResponse(reply=_reply(key.id, request.name, entry.payload))
                 if closed:
                     raise RunClosed(key.id, self._run(key).status)
-                seen = self.store.wait(seen, LOOK)
+                seen = self.pulse.wait(seen, LOOK)
             raise StoreUnavailable(self.store.url, "the server is closing", "ask again with the same message id")
 
         return self.gate.run(context, work)
@@ -141,7 +148,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             for entry in request.entries:
                 if entry.topic.startswith("~"):
                     raise InvalidRequest("topic", f"{entry.topic!r} is replay's own", "choose a name without a leading tilde")
-            self.store.publish(request.namespace, [(entry.topic, entry.payload) for entry in request.entries])
+            self.store.publish(request.namespace or to.DEFAULT, [(entry.topic, entry.payload) for entry in request.entries])
 
         self.gate.run(context, work)
         return cb.PublishTopicResponse()
@@ -171,7 +178,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         self.gate.admit(context, "read", request.key.namespace)
         key, after, seen = to.key_in(request.key), request.after, 0
         self.gate.run(context, lambda: self._run(key))
-        while context.is_active() and not self.gate.closing.is_set():
+        while self.gate.busy(context):
             page = self.gate.run(context, lambda after=after: self.store.journal(key, after=after, limit=PAGE))  # type: ignore[misc]
             if page:
                 yield cb.ReadJournalResponse(events=map(to.event_out, page))
@@ -183,34 +190,34 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             elif self.gate.run(context, lambda: self._run(key)).status in CLOSED:
                 request.follow = False  # one more look, for what came between
             else:
-                seen = self.store.wait(seen, LOOK)
+                seen = self.pulse.wait(seen, LOOK)
 
     def WatchRun(self, request: cb.WatchRunRequest, context: grpc.ServicerContext) -> Iterator[cb.WatchRunResponse]:  # noqa: N802
         """The index entry now, and whenever it has changed, until the run ends."""
         self.gate.admit(context, "read", request.key.namespace)
         key, last, seen = to.key_in(request.key), None, 0
-        while context.is_active() and not self.gate.closing.is_set():
+        while self.gate.busy(context):
             run = self.gate.run(context, lambda: self._run(key))
             if run != last:
                 yield cb.WatchRunResponse(run=to.run_out(run))
                 last = run
             if run.status in CLOSED:
                 return
-            seen = self.store.wait(seen, LOOK)
+            seen = self.pulse.wait(seen, LOOK)
 
     def ReadTopic(self, request: cb.ReadTopicRequest, context: grpc.ServicerContext) -> Iterator[cb.ReadTopicResponse]:  # noqa: N802
         """Entries of a topic, and what comes when it is followed."""
         self.gate.admit(context, "read", request.namespace)
-        after, seen = request.after, 0
-        while context.is_active() and not self.gate.closing.is_set():
-            page = self.gate.run(context, lambda after=after: self.store.read(request.namespace, request.topic, after=after))  # type: ignore[misc]
+        namespace, after, seen = request.namespace or to.DEFAULT, request.after, 0
+        while self.gate.busy(context):
+            page = self.gate.run(context, lambda after=after: self.store.read(namespace, request.topic, after=after))  # type: ignore[misc]
             if page:
                 yield cb.ReadTopicResponse(entries=map(to.entry_out, page))
                 after = page[-1].offset
             elif not request.follow:
                 return
             else:
-                seen = self.store.wait(seen, LOOK)
+                seen = self.pulse.wait(seen, LOOK)
 
     def ListSavepoints(self, request: cb.ListSavepointsRequest, context: grpc.ServicerContext) -> cb.ListSavepointsResponse:  # noqa: N802
         """The savepoints of a run, oldest first."""

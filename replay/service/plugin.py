@@ -37,6 +37,7 @@ def replay_commands() -> Sequence[Any]:
     @click.option("--tls-clients", type=click.Path(path_type=Path), help="Certificates that clients must show (mutual TLS).")
     @click.option("--max-message", default=32 * 1024 * 1024, show_default=True, help="Largest message, in bytes.")
     @click.option("--threads", default=64, show_default=True, help="Calls handled at once.")
+    @click.option("--waiting", default=512, show_default=True, help="Waiting calls and open streams at once, beside the others.")
     def serve(**options: Any) -> None:
         """Put a store on the wire, for workers and clients in Python, TypeScript and Go."""
         run_server(options)

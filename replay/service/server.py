@@ -25,9 +25,11 @@ from replay.errors import InvalidRequest, PayloadTooLarge
 from replay.service import translate as to
 from replay.service.access import Grant, Tokens
 from replay.service.calls import Calls
-from replay.service.faults import TRAILER, detail_of, status_of
+from replay.service.faults import TRAILER, detail_of, status_of, words_of
 from replay.service.generated import client_pb2_grpc, worker_pb2_grpc
 from replay.service.generated import worker_pb2 as wb
+from replay.service.translate import DEFAULT
+from replay.service.waiting import Pulse, Room
 from replay.store.contract import Capability, Store
 
 logger: Final = logging.getLogger("replay.service")
@@ -48,7 +50,8 @@ class Service:
 
     Attributes:
         listen: ``host:port``; port 0 takes a free one.
-        threads: Calls handled at once; waiting calls and streams each take one.
+        threads: Calls handled at once.
+        waiting: Calls that wait, and streams that are open, at once; they take none of ``threads``.
         max_message: The largest message taken, in bytes.
         max_blob: The largest blob taken, in bytes.
         tls_key: File of the server's private key, or None for no TLS.
@@ -59,6 +62,7 @@ class Service:
 
     listen: str = "127.0.0.1:7233"
     threads: int = 64
+    waiting: int = 512
     max_message: int = 32 * 1024 * 1024
     max_blob: int = 256 * 1024 * 1024
     tls_key: Path | None = None
@@ -74,6 +78,10 @@ class Gate:
         self.tokens = tokens
         self.closing = threading.Event()
 
+    def busy(self, context: grpc.ServicerContext) -> bool:
+        """Whether a call that waits should go on waiting: the caller is there, and the server is not closing."""
+        return context.is_active() and not self.closing.is_set()
+
     def grant(self, context: grpc.ServicerContext) -> Grant:
         """What the caller's token allows; ends the call when it is unknown."""
         given = dict(context.invocation_metadata() or ())
@@ -85,7 +93,7 @@ class Gate:
 
     def admit(self, context: grpc.ServicerContext, scope: str, *namespaces: str) -> None:
         """End the call unless its token allows this."""
-        if not self.grant(context).allows(scope, namespaces):
+        if not self.grant(context).allows(scope, [name or DEFAULT for name in namespaces]):
             named = ", ".join(sorted(set(namespaces))) or "any"
             context.abort(grpc.StatusCode.PERMISSION_DENIED, f"the token does not allow {scope!r} in namespace {named}")
 
@@ -103,7 +111,7 @@ class Gate:
         if code is grpc.StatusCode.INTERNAL:
             logger.error("a call failed unexpectedly", exc_info=error)
         context.set_trailing_metadata(((TRAILER, detail_of(error)),))
-        context.abort(code, str(error)[:2_000])
+        context.abort(code, words_of(error))
 
 
 def names(keys: Any) -> list[str]:
@@ -114,10 +122,13 @@ def names(keys: Any) -> list[str]:
 class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # generated code has no types
     """The store contract, verb by verb."""
 
-    def __init__(self, store: Store, gate: Gate, service: Service) -> None:
+    def __init__(self, store: Store, gate: Gate, service: Service, pulse: Pulse, room: Room) -> None:
         self.store = store
         self.gate = gate
         self.service = service
+        self.pulse = pulse
+        self.room = room
+        room.seat(self, streams=("ClaimStream", "CommitStream"), answers={"Wait": self._hurry})
 
     def Hello(self, request: wb.HelloRequest, context: grpc.ServicerContext) -> wb.HelloResponse:  # noqa: N802 - gRPC's spelling
         """Versions and capabilities."""
@@ -158,15 +169,15 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def ClaimStream(self, requests: Iterator[wb.ClaimRequest], context: grpc.ServicerContext) -> Iterator[wb.ClaimResponse]:  # noqa: N802
         """Answer each request as soon as there is something for it, or after a nap."""
-        for request in requests:
+        for request in self.room.each(requests, context):
             self.gate.admit(context, "work", request.namespace)
             answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             seen = 0
             waited = 0.0
-            while not answer.runs and not answer.mail and context.is_active() and not self.gate.closing.is_set() and waited < NAP:
+            while not answer.runs and not answer.mail and self.gate.busy(context) and waited < NAP:
                 until = (answer.next_at - answer.now) / 1e6 if answer.HasField("next_at") else 1.0
                 pause = max(0.001, min(1.0, until))
-                seen = self.store.wait(seen, pause)
+                seen = self.pulse.wait(seen, pause)
                 waited += pause
                 answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             yield answer
@@ -194,12 +205,13 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def CommitStream(self, requests: Iterator[wb.CommitRequest], context: grpc.ServicerContext) -> Iterator[wb.CommitResponse]:  # noqa: N802
         """Commit request by request, answers in their order."""
-        for request in requests:
+        for request in self.room.each(requests, context):
             yield self.Commit(request, context)
 
     def Post(self, request: wb.PostRequest, context: grpc.ServicerContext) -> wb.PostResponse:  # noqa: N802
         """Leave messages."""
-        self.gate.admit(context, "start", *names(request.messages))
+        scope = "work" if any(message.kind == "answer" for message in request.messages) else "start"
+        self.gate.admit(context, scope, *names(request.messages))
         fates = self.gate.run(context, lambda: self.store.post([to.message_in(message) for message in request.messages]))
         return wb.PostResponse(fates=[to.POSTED[fate] for fate in fates])  # type: ignore[misc]  # enum values
 
@@ -238,14 +250,14 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         """Append to topics."""
         self.gate.admit(context, "start", request.namespace)
         entries = [(entry.topic, entry.payload) for entry in request.entries]
-        self.gate.run(context, lambda: self.store.publish(request.namespace, entries))
+        self.gate.run(context, lambda: self.store.publish(request.namespace or DEFAULT, entries))
         return wb.PublishResponse()
 
     def Read(self, request: wb.ReadRequest, context: grpc.ServicerContext) -> wb.ReadResponse:  # noqa: N802
         """Entries of a topic."""
         self.gate.admit(context, "read", request.namespace)
         found = self.gate.run(
-            context, lambda: self.store.read(request.namespace, request.topic, after=request.after, limit=request.limit)
+            context, lambda: self.store.read(request.namespace or DEFAULT, request.topic, after=request.after, limit=request.limit)
         )
         return wb.ReadResponse(entries=map(to.entry_out, found))
 
@@ -270,8 +282,13 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         """Answer when something may have changed."""
         self.gate.admit(context, "read")
         timeout = min(max(0.0, request.timeout), NAP)
-        seen = 0 if self.gate.closing.is_set() else self.gate.run(context, lambda: self.store.wait(request.seen, timeout))
+        seen = 0 if self.gate.closing.is_set() else self.pulse.wait(request.seen, timeout)
         return wb.WaitResponse(seen=seen, now=self.store.now())
+
+    def _hurry(self, request: wb.WaitRequest, context: grpc.ServicerContext) -> wb.WaitResponse:
+        """The answer when too many wait: nothing is known to have changed; the client pauses by itself."""
+        self.gate.admit(context, "read")
+        return wb.WaitResponse(seen=request.seen, now=self.store.now())
 
 
 class Server:
@@ -299,16 +316,27 @@ class Server:
         ]
         self._pool = ThreadPoolExecutor(service.threads, thread_name_prefix="replay-call")
         self._server = grpc.server(self._pool, options=options)
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(Worker(store, self.gate, service), self._server)
-        client_pb2_grpc.add_ClientServiceServicer_to_server(Calls(store, self.gate), self._server)
-        _add_standard(self._server)
-        self.port = _bind(self._server, service)
+        self._pulse = Pulse(store)
+        self._room = Room(service.waiting)
+        worker = Worker(store, self.gate, service, self._pulse, self._room)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(worker, self._server)
+        client_pb2_grpc.add_ClientServiceServicer_to_server(Calls(store, self.gate, self._pulse, self._room), self._server)
+        self._health = _add_standard(self._server)
+        try:
+            self.port = _bind(self._server, service)
+        except InvalidRequest:
+            self.stop(0)
+            raise
         self._server.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """Refuse new calls, answer those that wait, let the others end for some seconds."""
         self.gate.closing.set()
-        self._server.stop(grace).wait(grace + 5)
+        self._health.enter_graceful_shutdown()
+        ended = self._server.stop(grace)
+        self._pulse.close()
+        self._room.close()
+        ended.wait(grace + 5)
         self._pool.shutdown(wait=False)
 
     def wait(self) -> None:
@@ -316,7 +344,7 @@ class Server:
         self._server.wait_for_termination()
 
 
-def _add_standard(server: grpc.Server) -> None:
+def _add_standard(server: grpc.Server) -> Any:
     """Health checks and reflection, as every gRPC server has them."""
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -332,6 +360,7 @@ def _add_standard(server: grpc.Server) -> None:
     for name in ("", *services):
         checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return checks
 
 
 def _bind(server: grpc.Server, service: Service) -> int:

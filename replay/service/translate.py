@@ -28,6 +28,8 @@ from replay.store.contract import (
     RunKey,
 )
 
+DEFAULT: Final = "default"
+"""The namespace of a request that names none."""
 FATES: Final[Mapping[Committed, int]] = {
     Committed.APPLIED: pb.COMMITTED_APPLIED,
     Committed.FENCED: pb.COMMITTED_FENCED,
@@ -50,7 +52,7 @@ def key_out(key: RunKey) -> pb.RunKey:
 
 def key_in(key: pb.RunKey) -> RunKey:
     """From the wire."""
-    return RunKey(key.namespace, key.id)
+    return RunKey(key.namespace or DEFAULT, key.id)
 
 
 def event_out(event: Event) -> pb.Event:
@@ -275,7 +277,7 @@ def claim_in(claim: wb.ClaimRequest) -> Claim:
     """From the wire."""
     return Claim(
         worker=claim.worker,
-        namespace=claim.namespace,
+        namespace=claim.namespace or DEFAULT,
         queues=list(claim.queues),
         workflows=list(claim.workflows),
         limit=claim.limit,
@@ -324,7 +326,7 @@ def filter_in(query: pb.Filter) -> Filter:
         return getattr(query, name) if query.HasField(name) else None
 
     return Filter(
-        namespace=query.namespace,
+        namespace=query.namespace or DEFAULT,
         workflow=given("workflow"),
         statuses=list(query.statuses) or None,
         tags=dict(query.tags),

@@ -191,9 +191,9 @@ class Connections:
         self._closed = False
         self._prepare()
         self.bell = BELLS.setdefault(address.path.resolve(), Bell())
+        OPEN_FILES.add(self)  # first, so that a fork waits for what follows
         with self._lock, self._told():
             self._open_writer()
-        OPEN_FILES.add(self)
 
     # ---- opening --------------------------------------------------------------------------------------------------------
 

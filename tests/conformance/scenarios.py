@@ -551,6 +551,12 @@ CANCELLATION: Final = [
     _cancel("savepoint", "While a savepoint is not yet durable.", "savepoint"),
     _cancel("child", "While it waits for a child.", "child"),
     _cancel("join", "While it joins a spawned fiber, which is left alone until the end.", "join"),
+    _cancel(
+        "join-then-ends",
+        "Who was cancelled at a join is not woken when the joined fiber ends.",
+        "join",
+        lambda s: s.cancel("enough").answer("0/0/0", 2).answer("1", "after").close(),
+    ),
     _cancel("gather", "In a gather of everything: withdrawn in order.", "gather"),
     _cancel("limit", "In a limited gather: what was not begun never is.", "limit"),
     _cancel("race", "In a race.", "race"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replay.interpreter.ambient import Chance
 from replay.model import events
 from replay.model.codec import to_json
 from replay.model.events import seal
@@ -222,6 +223,22 @@ def test_a_payload_that_is_no_json_is_base64() -> None:
     assert {"payload_text": " 1"} == spelt("payload", b" 1")
     assert {"payload": 1} == spelt("payload", b"1")
     assert {} == spelt("payload", b"")
+
+
+def test_the_known_answers_of_the_page_are_those_of_the_code() -> None:
+    """Whoever writes an interpreter reads them there."""
+    rows = [line.strip("| ").split("|") for line in (CASES.parent / "README.md").read_text(encoding="utf-8").splitlines()]
+    known = [[cell.strip(" `") for cell in row] for row in rows if len(row) == 6 and row[1].strip().isdigit()]
+    assert 5 == len(known)
+    for seed, base, path, number, expected_random, expected_uuid in known:
+        drawn = []
+        for draw in ("random", "uuid"):
+            chance = Chance(seed)
+            chance.rebase(int(base))
+            for _ in range(int(number)):
+                chance.random(path)
+            drawn.append(str(getattr(chance, draw)(path)))
+        assert [expected_random, expected_uuid] == drawn
 
 
 def test_paths_of_fibers_are_unique_in_every_case() -> None:

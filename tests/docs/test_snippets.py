@@ -5,7 +5,7 @@ How a page is read:
 - a ``python`` block whose first line is a comment with a file's name, such as ``# orders.py``, is written to that file;
 - all other ``python`` blocks of a page run one after the other, as one program, in an empty folder that holds those files;
 - a ``text`` block right behind such a block is what it prints: every line must come, in that order; ``…`` stands for anything, a
-  line of ``…`` alone for any lines, and blanks in a row count as one;
+  line of ``…`` alone for any lines; blanks in a row count as one, empty lines as none;
 - then the ``console`` blocks run: lines that begin with ``$ `` are commands, what follows is compared in the same way; a command
   that ends with ``# exit N`` must end with N;
 - a ``python fragment`` is shown, not run: it must be a body that a workflow could have.
@@ -80,10 +80,10 @@ def program(page: list[Block]) -> tuple[str, list[Block]]:
 
 
 def missing(expected: Sequence[str], said: str) -> str:
-    """The first expected line that did not come, or empty; blanks in a row count as one."""
+    """The first expected line that did not come, or empty; blanks in a row count as one, empty lines as none."""
     heard = _plain(said)
     pattern = ""
-    for line in map(_plain, expected):
+    for line in filter(None, map(_plain, expected)):
         if line == "…":
             pattern += r"(?:.*\n)*?"
         else:
@@ -94,8 +94,9 @@ def missing(expected: Sequence[str], said: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text without what the eye passes over: blanks in a row, and at the end of a line."""
-    return re.sub(r" +$", "", re.sub(r" +", " ", text), flags=re.MULTILINE).rstrip("\n")
+    """Text without what the eye passes over: blanks in a row, and at the end of a line, and empty lines."""
+    lines = (re.sub(r" +", " ", line).rstrip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 @pytest.fixture
@@ -119,6 +120,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.timeout(300)  # one page runs a whole conformance suite
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_does_what_it_says(page: Path, folder: Path, environment: dict[str, str]) -> None:
     """Its files are written, its code and its commands run, and they print what stands there."""
@@ -139,7 +141,7 @@ def run_python(page: Path, parts: list[Block], folder: Path, environment: dict[s
     script = folder / (page.stem + "_page.py")
     script.write_text(source, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, script.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
     )
     assert 0 == done.returncode, f"{page.name}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     for block, printed in zip(running, done.stdout.split(MARK + "\n"), strict=False):
@@ -159,7 +161,7 @@ def run_commands(page: Path, parts: list[Block], folder: Path, environment: dict
             if bare.partition("#")[0].strip() in ELSEWHERE:
                 continue
             done = subprocess.run(
-                ["bash", "-c", bare], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+                ["bash", "-c", bare], cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
             )
             said = done.stdout + done.stderr
             ended = done.returncode if done.returncode >= 0 else 128 - done.returncode  # as a shell shows a signal

@@ -29,6 +29,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -47,11 +48,11 @@ MEAN_LIFE: Final = 0.15
 UNREADY: Final = 0.1
 """Share of kills that do not wait until the worker works; they hit it while it starts."""
 OPEN_AT_ONCE: Final = 60
-"""Runs under way, about."""
+"""Runs under way, about, where nothing else is said."""
 PATIENCE: Final = 180.0
 """Seconds that the last runs are given after the last kill."""
-PRELOADED: Final = ["tests.faults.load", "replay.client", "replay.store.sqlite", "replay.store.sql_find", "sqlalchemy"]
-"""What every worker would import: done once, in the process that all of them are forked from."""
+PRELOADED: Final = ["tests.faults.warm"]
+"""What every worker would import."""
 ANSWERED: Final = frozenset({events.STEP_COMPLETED, events.STEP_FAILED})
 
 
@@ -169,6 +170,7 @@ class Load:
 
     client: Client
     chance: random.Random
+    open_at_once: int
     errands: dict[str, load.Errand] = attrs.field(factory=dict)
     open: dict[str, load.Errand] = attrs.field(factory=dict)
     untold: dict[str, load.Errand] = attrs.field(factory=dict)
@@ -177,11 +179,12 @@ class Load:
     def go_on(self, *, more: bool) -> None:
         """Start more when there is room, tell what there is to tell, and strike off what has ended."""
         self._strike_off()
-        while more and len(self.open) < OPEN_AT_ONCE:
+        while more and len(self.open) < self.open_at_once:
             self.batches += 1
             transactions = Capability.TRANSACTIONS in self.client.store.capabilities
-            for errand in load.errands(f"b{self.batches}", self.chance, transactions=transactions):
-                patiently(lambda errand=errand: self.client.start(errand.call, id=errand.id))  # type: ignore[misc]
+            batch = load.errands(f"b{self.batches}", self.chance, transactions=transactions)
+            patiently(partial(load.begin, self.client, batch))
+            for errand in batch:
                 self.errands[errand.id] = self.open[errand.id] = self.untold[errand.id] = errand
         for name, errand in list(self.untold.items()):
             try:
@@ -207,14 +210,23 @@ def patiently(ask: Any) -> Any:
             time.sleep(0.01)
 
 
-def chaos(store: str, log: Path, *, kills: int, seed: int, workers: int, progress: bool = False) -> Report:
+def chaos(
+    store: str,
+    log: Path,
+    *,
+    kills: int,
+    seed: int,
+    workers: int,
+    open_at_once: int = OPEN_AT_ONCE,
+    progress: bool = False,
+) -> Report:
     """Kill so many workers, let the last ones finish, and report."""
     chance = random.Random(seed)
     report = Report(seed=seed)
     began = time.monotonic()
     crew = Workers(store, str(log), workers)
     with Client(store) as client:
-        under_way = Load(client, chance)
+        under_way = Load(client, chance, open_at_once)
         try:
             while report.kills < kills:
                 crew.fill()

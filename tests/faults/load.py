@@ -16,7 +16,10 @@ from typing import Any, Final
 import attrs
 
 from replay import (
+    Client,
+    Handle,
     Retry,
+    Start,
     StepInterrupted,
     Workflow,
     callback,
@@ -270,6 +273,11 @@ def errands(name: str, chance: chances.Random, *, transactions: bool) -> list[Er
     if transactions:
         made.append(Errand(f"{name}-books", chaos_books(size), sum(range(size))))
     return made
+
+
+def begin(client: Client, batch: list[Errand]) -> list[Handle[Any]]:
+    """All at once: those who send each other messages must be there before the first is sent."""
+    return client.start_many([Start(errand.call, errand.id) for errand in batch])
 
 
 def tell_numbers(count: int) -> Callable[[Any], bool]:

@@ -167,8 +167,8 @@ def test_pure_effects_take_no_command_number_and_no_event() -> None:
     @workflow(patches=["p"])
     def pure() -> Workflow[None]:
         effects: list[Effect[Any]] = [now(), random(), uuid(), info(), patched("p")]
-        for effect in effects:
-            yield effect  # noqa: UP028 - a list takes no answers
+        for effect in effects:  # noqa: UP028 - a list takes no answers
+            yield effect
         yield from double(1)
 
     assert ["0 step double(1)"] == World(pure()).pending

@@ -92,6 +92,23 @@ def test_a_cancelled_wait_for_a_joined_fiber_leaves_that_fiber_alone() -> None:
     assert "later 2" == world.answer("0/0/0", 2).result
 
 
+def test_who_was_cancelled_at_a_join_is_not_woken_by_the_end_of_the_other() -> None:
+    """It waits for something else by then."""
+
+    @workflow
+    def moving_on() -> Workflow[int]:
+        handle = yield from spawn(double(1))
+        try:
+            yield from join(handle)
+        except Cancelled:
+            pass
+        return (yield from double(2))
+
+    world = World(moving_on()).cancel().answer("0/0/0", 2)
+    assert ["1"] == world.ids
+    assert 4 == world.answer("1", 4).result
+
+
 def test_what_is_not_caught_ends_the_run_as_cancelled() -> None:
     """With the reason."""
 
@@ -489,9 +506,12 @@ def test_a_withdrawn_signal_wait_takes_no_message() -> None:
             yield from signal("go")
         except Cancelled:
             pass
-        return (yield from signal("go"))
+        other = yield from double(1)
+        return [other, (yield from signal("go"))]
 
-    assert "mine" == World(listening()).cancel().signal("go", "mine").result
+    world = World(listening()).cancel().signal("go", "mine")
+    assert ["1"] == world.ids
+    assert [2, "mine"] == world.answer("1", 2).result
 
 
 def test_a_withdrawn_command_takes_no_answer() -> None:

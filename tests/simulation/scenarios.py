@@ -218,7 +218,8 @@ def updates(n: int) -> Workflow[int]:
 
     def increase(by: int) -> Workflow[int]:
         nonlocal total, done
-        total += yield from double(by)
+        doubled = yield from double(by)
+        total += doubled  # not in one line: it would read the total before the yield
         done = total >= n
         return total
 

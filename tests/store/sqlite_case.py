@@ -1,4 +1,7 @@
-"""What the tests of the SQLite store share: a file, its stores, and hands that reach behind the store's back."""
+"""What the tests of the SQLite store share: journals, and hands that reach behind the store's back.
+
+Other processes import it too, so it imports little.
+"""
 
 from __future__ import annotations
 
@@ -8,50 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from replay.model.events import STARTED, STEP_COMPLETED, Event
-from replay.store.contract import Commit, Committed, Lease, NewRun, RunKey, Store
+from replay.store.contract import Clock, Commit, Committed, Lease, NewRun, RunKey, Store
 from replay.store.sqlite import SQLiteStore, open_sqlite
-from replay.testing import VirtualClock
-from replay.testing.store_suite.case import OpenAgain
 
 PLACE = "run = (SELECT pk FROM replay_runs WHERE namespace = ? AND id = ?) AND seq = ?"
 ORDER = RunKey("default", "order-1")
 HOUR = 3_600_000_000
 """In microseconds: a lease that outlives any test."""
-
-
-class SQLiteCase:
-    """A file in a temporary folder, and its stores."""
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        return tmp_path / "runs.db"
-
-    @pytest.fixture
-    def store(self, path: Path, clock: VirtualClock) -> Iterator[Store]:
-        store = open_sqlite(f"sqlite:///{path}", clock=clock)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def open_again(self, path: Path, clock: VirtualClock) -> Iterator[OpenAgain]:
-        with contextlib.ExitStack() as stack:
-
-            def open_again() -> Store:
-                return stack.enter_context(contextlib.closing(open_sqlite(f"sqlite:///{path}", clock=clock)))
-
-            yield open_again
-
-    def damage(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
-        path = store._connections.address.path
-        data = execute(path, f"SELECT payload FROM replay_events WHERE {PLACE}", *key, seq)[0][0]
-        flipped = bytes([data[0] ^ 1]) + data[1:]
-        execute(path, f"UPDATE replay_events SET payload = ? WHERE {PLACE}", flipped, *key, seq)
-
-    def lose(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
-        execute(store._connections.address.path, f"DELETE FROM replay_events WHERE {PLACE}", *key, seq)
 
 
 def execute(path: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -61,7 +28,7 @@ def execute(path: Path, statement: str, *values: object) -> list[tuple[Any, ...]
 
 
 @contextlib.contextmanager
-def opened(path: Path, options: str = "", clock: VirtualClock | None = None) -> Iterator[SQLiteStore]:
+def opened(path: Path, options: str = "", clock: Clock | None = None) -> Iterator[SQLiteStore]:
     """A store on a file, closed at the end."""
     store = open_sqlite(f"sqlite:///{path}{options}", clock=clock)
     try:

@@ -23,10 +23,42 @@ from replay.store.sqlite import SQLiteStore, open_sqlite
 from replay.store.sqlite_files import Address
 from replay.store.sqlite_writing import DUE, FORESEE, LANES, LOOK
 from replay.testing import StoreContract, TransactionContract, VirtualClock
-from replay.testing.store_suite.case import together
-from tests.store.sqlite_case import HOUR, ORDER, SQLiteCase, answer, begin, execute, grow, journal, opened
+from replay.testing.store_suite.case import OpenAgain, together
+from tests.store.sqlite_case import HOUR, ORDER, PLACE, answer, begin, execute, grow, journal, opened
 
 CLAIM = Claim(worker="ann", namespace="default", queues=["default"], workflows=["order"], limit=10, ttl=HOUR)
+
+
+class SQLiteCase:
+    """A file in a temporary folder, and its stores."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "runs.db"
+
+    @pytest.fixture
+    def store(self, path: Path, clock: VirtualClock) -> Iterator[Store]:
+        store = open_sqlite(f"sqlite:///{path}", clock=clock)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def open_again(self, path: Path, clock: VirtualClock) -> Iterator[OpenAgain]:
+        with contextlib.ExitStack() as stack:
+
+            def open_again() -> Store:
+                return stack.enter_context(contextlib.closing(open_sqlite(f"sqlite:///{path}", clock=clock)))
+
+            yield open_again
+
+    def damage(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
+        path = store._connections.address.path
+        data = execute(path, f"SELECT payload FROM replay_events WHERE {PLACE}", *key, seq)[0][0]
+        flipped = bytes([data[0] ^ 1]) + data[1:]
+        execute(path, f"UPDATE replay_events SET payload = ? WHERE {PLACE}", flipped, *key, seq)
+
+    def lose(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
+        execute(store._connections.address.path, f"DELETE FROM replay_events WHERE {PLACE}", *key, seq)
 
 
 class TestSQLite(SQLiteCase, StoreContract):
@@ -141,19 +173,9 @@ store.journal(RunKey("default", "order-1"))
 store.close()
 print([name for name in sys.modules if name.startswith("sqlalchemy")])
 """
-    script = script.replace("from tests.store.sqlite_case import begin, grow", HELPERS)
-    assert "[]" == subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
-
-
-HELPERS = """
-from replay.model.events import Event
-def begin(store):
-    new = NewRun(key=RunKey("default", "order-1"), workflow="order", events=[Event(1, "started", "", "order", 1, b"{}")])
-    return store.create([new], worker="ann", ttl=10**9)[0].lease
-def grow(store, lease, length, to):
-    for seq in range(length + 1, to + 1):
-        store.commit([Commit(lease=lease, expected=seq - 1, events=[Event(seq, "step_completed", "0", "s", 1, b"1")])])
-"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert "[]" == done.stdout.strip()
 
 
 # ---- journals -----------------------------------------------------------------------------------------------------------

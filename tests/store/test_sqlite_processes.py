@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -169,42 +168,35 @@ while True:
     assert [("ok",)] == execute(path, "PRAGMA integrity_check")
 
 
-def stop_between_transactions(process: subprocess.Popen[str], path: Path) -> None:
-    """Stop a process where it does not hold the file; there it would stop everyone."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as raw:
-        while True:
-            process.send_signal(signal.SIGSTOP)
-            with contextlib.suppress(sqlite3.OperationalError):
-                raw.execute("BEGIN IMMEDIATE")
-                raw.execute("ROLLBACK")
-                return
-            process.send_signal(signal.SIGCONT)
+LATE = """
+import sys
+from replay.store.contract import Commit, Lease, RunKey
+from replay.store.sqlite import open_sqlite
+from tests.store.sqlite_case import answer
+store = open_sqlite(sys.argv[1])
+lease = Lease(RunKey("default", "order-1"), 1, "ann", 0)
+for seq in (2, 3, 4):
+    print(store.commit([Commit(lease=lease, expected=seq - 1, events=[answer(seq)])])[0].value, flush=True)
+    sys.stdin.readline()
+"""
 
 
 def test_a_worker_that_was_stopped_past_its_lease_is_fenced(path: Path) -> None:
     """SIGSTOP, another process takes the run, SIGCONT: every late commit is refused."""
     claim = Claim(worker="next", namespace="default", queues=["default"], workflows=["order"], limit=1, ttl=HOUR)
-    fenced = 0
+    command = [sys.executable, "-c", LATE, f"sqlite:///{path}"]
     with opened(path) as store:
-        while not fenced:  # until it is caught while it holds the run
-            with worker(path, "late", 3) as process:
-                key = RunKey("default", f"run-{process.pid}")
-                store.create([NewRun(key=key, workflow="order", events=journal(1))])
-                tell(process)
-                told = [json.loads(out(process).readline())]
-                stop_between_transactions(process, path)
-                (run,) = store.get([key])
-                execute(path, "UPDATE replay_runs SET ready_at = 1 WHERE worker = 'late'")  # an hour later
-                taken = store.claim(claim).runs
-                process.send_signal(signal.SIGCONT)
-                told += [json.loads(line) for line in out(process)]
-            fates = [fate for *_, fate in told]
-            assert run is not None
-            assert run.seq == 1 + fates.count("applied")
-            fenced = fates.count("fenced")
-            assert bool(fenced) == (run.worker == "late") == (fates != ["applied"] * 3)
-            assert journal(run.seq) == store.journal(key)
-            store.commit([Commit(lease=item.lease, expected=item.run.seq, status="completed") for item in taken])
+        begin(store)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert "applied\n" == out(process).readline()
+            process.send_signal(signal.SIGSTOP)
+            execute(path, "UPDATE replay_runs SET ready_at = 1")  # an hour later
+            assert [journal(2)] == [claimed.journal for claimed in store.claim(claim).runs]
+            process.send_signal(signal.SIGCONT)
+
+            assert "fenced\nfenced\n" == process.communicate("go\n" * 3)[0]
+
+        assert journal(2) == store.journal(ORDER)
 
 
 # ---- forks --------------------------------------------------------------------------------------------------------------

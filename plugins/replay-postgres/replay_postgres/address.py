@@ -34,6 +34,8 @@ USUAL: Final[Mapping[str, str]] = {
     "client_encoding": "UTF8",
 }
 """What libpq is told unless the URL says otherwise."""
+HIDDEN: Final = "…"
+"""What is shown of a URL of which nobody can say where its password ends."""
 MOST: Final = 1_000
 """Connections a pool may have."""
 
@@ -70,6 +72,8 @@ class Address:
             InvalidRequest: It is no such URL, or has an option that neither this store nor libpq knows.
         """
         shown = without_passwords(url)
+        if shown.endswith(HIDDEN):
+            raise unreadable(shown)
         base, _, query = url.partition("?")
         pairs = parse_qsl(query, keep_blank_values=True)
         known = {str(option.keyword, "ascii") for option in pq.Conninfo.get_defaults()}
@@ -99,7 +103,7 @@ def without_passwords(url: str) -> str:
     base, mark, query = rest.partition("?")
     place, slash, path = base.partition("/")
     if "@" in path or "@" in query or not separator:
-        return f"{scheme if separator else 'postgresql'}://…"  # a password with a sign in it that ends the place
+        return f"{scheme if separator else 'postgresql'}://{HIDDEN}"  # a password with a sign in it that ends the place
     user, at, host = place.rpartition("@")
     shown = [pair for pair in query.split("&") if pair.partition("=")[0] not in SECRET]
     return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{path}" + (mark + "&".join(shown) if any(shown) else "")

@@ -47,15 +47,14 @@ class ServerClock:
 
     def __call__(self) -> int:
         """The time, microseconds UTC."""
-        ticks = self._ticks()
-        if ticks >= self._due and self._lock.acquire(blocking=False):
+        if self._ticks() >= self._due and self._lock.acquire(blocking=False):
             try:
                 self.measure()
             except StoreError:
-                self._due = ticks + RETRY
+                self._due = self._ticks() + RETRY
             finally:
                 self._lock.release()
-        moment = ticks + self._offset
+        moment = self._ticks() + self._offset
         if 0 < self._told - moment < STEP:
             return self._told
         self._told = moment

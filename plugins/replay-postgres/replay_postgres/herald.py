@@ -71,6 +71,7 @@ class Herald:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process = 0
+        self._pipe: tuple[socket.socket, ...] = ()
         self._tried = threading.Event()
         self._listening = threading.Event()
         self._news = False
@@ -89,7 +90,9 @@ class Herald:
             if self._closed or (self._thread is not None and self._process == os.getpid()):
                 return
             self._tried, self._listening = threading.Event(), threading.Event()
-            self._ear, self._mouth = socket.socketpair()
+            for end in self._pipe:  # the parent's, in a process that was forked off
+                end.close()
+            self._pipe = self._ear, self._mouth = socket.socketpair()
             self._mouth.setblocking(False)
             self._process = os.getpid()
             self._thread = threading.Thread(target=self._serve, name="replay-postgres-herald", daemon=True)

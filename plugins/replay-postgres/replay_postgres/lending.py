@@ -38,7 +38,6 @@ def borrowed(raw: Raw, work: Callable[[Any], Commit]) -> Commit:
         with lent(raw) as connection:
             commit = work(connection)
         require_intact(raw)
-        raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # or the user's own would be looked at when it is too late to say whose
         require_sound(commit)
     except BaseException as error:
         if not raw.closed:
@@ -47,6 +46,10 @@ def borrowed(raw: Raw, work: Callable[[Any], Commit]) -> Commit:
         if isinstance(error, Exception):
             raise Foreign(error) from None
         raise
+    try:
+        raw.execute("SET CONSTRAINTS ALL IMMEDIATE")  # or the user's own would be looked at when it is too late to say whose
+    except psycopg.IntegrityError as error:
+        raise Foreign(error) from None
     return commit
 
 

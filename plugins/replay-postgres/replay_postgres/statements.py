@@ -5,8 +5,8 @@ Rule 2: ``$1`` is the moment: the injected clock's, or NULL for the database's o
 Rule 3: whoever locks several runs locks them in the order of their ``pk``, topics come after runs, and nobody holds a topic while
 waiting for a run. What deadlocks are left (names that change hands) are tried again.
 Rule 4: an item of a batch carries a random number, its ``turn``. A commit writes it into the run, in the statement that checks fence
-and length. So the statements after it in the same round trip can ask what was applied, and so can whoever sends the batch again
-because the answer was lost.
+and length. So the statements after it in the same transaction can ask what was applied in it, and whoever sends the batch again because
+the answer was lost is told that it was.
 """
 
 # ruff: noqa: S608 - statements are put together from our own words only; what comes from outside is a parameter
@@ -56,9 +56,11 @@ EVENTS: Final = Shape(
 BLOCKS: Final = Shape("b", "turn:number last:number data:octets")
 TAGS: Final = Shape("t", "turn:number name word")
 STATE: Final = Shape("s", "turn:number key value:octets")
-PASSED: Final = """EXISTS (
-    SELECT 1 FROM @runs g WHERE g.namespace = i.gate_namespace AND g.id = i.gate_id AND g.turn = i.gate)"""
-"""Whether the turn that an item belongs to was applied."""
+FRESH: Final = "xmin::text::int8 = (txid_current() & 4294967295)"
+"""Whether a row was written in this very transaction, and not when the same batch was sent before."""
+PASSED: Final = f"""EXISTS (
+    SELECT 1 FROM @runs g WHERE g.namespace = i.gate_namespace AND g.id = i.gate_id AND g.turn = i.gate AND g.{FRESH})"""
+"""Whether the turn that an item belongs to was applied now."""
 BORN_COLUMNS: Final = """namespace, id, workflow, version, queue, digest, priority, parent, parent_command, status, seq, base,
     applied, source, created_at, updated_at, ready_at, wake_at, fence, worker, recoveries, note, result, mail, control, box, journals,
     turn, tags, shown"""
@@ -204,7 +206,7 @@ TURNS: Final = turns(reading=False)
 TURNS_READING: Final = turns(reading=True)
 
 PART: Final = Shape("i", "gate:number gate_namespace gate_id")
-PART_RUN: Final = "(r.namespace, r.id) = (i.gate_namespace, i.gate_id) AND r.turn = i.gate"
+PART_RUN: Final = "(r.namespace, r.id) = (i.gate_namespace, i.gate_id) AND r.turn = i.gate AND r." + FRESH
 TAG: Final = f"""
     INSERT INTO @tags (run, namespace, created_at, name, word)
     SELECT r.pk, r.namespace, r.created_at, i.name, i.word FROM {(PART + "name word").sql(1)} JOIN @runs r ON {PART_RUN}
@@ -246,7 +248,7 @@ SUCCEED: Final = f"""
         FROM item i JOIN @runs r USING (namespace, id) CROSS JOIN LATERAL (
             SELECT s.number FROM (SELECT generate_series(r.journals + 1, r.journals + 1000000) AS number) s
             WHERE NOT EXISTS (SELECT 1 FROM @runs o WHERE o.namespace = r.namespace AND o.id = r.id || '~' || s.number) LIMIT 1) free
-        WHERE r.turn = i.turn),
+        WHERE r.turn = i.turn AND r.{FRESH}),
     past AS (
         UPDATE @runs r SET id = r.id || '~' || old.number, parent = '', parent_command = '', mail = 0, control = 0, box = 0
         FROM old WHERE r.pk = old.pk RETURNING r.pk),

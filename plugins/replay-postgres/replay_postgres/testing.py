@@ -29,6 +29,8 @@ GUARDED: Final = "guarded"
 """A role that needs its password, once somebody has made it; all others need none."""
 READY: Final = b"Z\x00\x00\x00\x05I"
 """What a server says when it is done and no transaction is open."""
+IN_TRANSACTION: Final = b"Z\x00\x00\x00\x05T"
+"""The same while one is open."""
 
 
 def binaries() -> Path | None:
@@ -188,7 +190,9 @@ class CutWire:
                     held += data
                     if held.endswith(READY):
                         break
-                    continue
+                    if not held.endswith(IN_TRANSACTION):
+                        continue
+                    data = b""
                 target.sendall(held + data)
                 held = b""
             if self._armed == what:

@@ -270,8 +270,9 @@ class S3Store:
                 due.append(marker)
         looked = [found for found in bucket.together(lambda marker: self._look(marker, now), due) if found is not None]
         looked.sort(key=lambda held: (-held.head.run.priority, held.head.run.ready_at or 0))
+        mail = self._inbox(claim, now)  # first: a run that is taken now brings its mail itself
         taken = bucket.together(lambda held: self._take(held, claim, now), looked[: claim.limit])
-        return Claims([claimed for claimed in taken if claimed], self._inbox(claim, now), next_at)
+        return Claims([claimed for claimed in taken if claimed], mail, next_at)
 
     def _look(self, marker: Object, now: int) -> Held | None:
         """The head that a due marker is about, when it is ready; a marker that is stale is put right."""
@@ -312,7 +313,9 @@ class S3Store:
         if journal is None:
             return None
         self._held[before.key] = written
-        return Claimed(head.run, lease, journal, self._mail(head))
+        letters = self._letters_of(head)
+        self._letters.update({self._letter(before.key, letter[2].id): letter for letter in letters})
+        return Claimed(head.run, lease, journal, [message for _, _, message in letters])
 
     def _recovery(self, head: Head) -> list[Event]:
         run = head.run
@@ -588,10 +591,14 @@ class S3Store:
 
     def _mail(self, head: Head) -> list[Message]:
         """Unconsumed messages, in the order in which they were posted."""
+        return [message for _, _, message in self._letters_of(head)]
+
+    def _letters_of(self, head: Head) -> list[tuple[int, int, Message]]:
+        """Unconsumed messages, with what they are ordered by."""
         places = [found.key for found in self.bucket.entries(f"mail/{slug(head.run.key)}/", limit=100_000) if found.size]
         consumed = {self._letter(head.run.key, message) for message in head.consumed}
         letters = self.bucket.together(self._read_letter, [place for place in places if place not in consumed])
-        return [message for _, _, message in sorted(letter for letter in letters if letter is not None)]
+        return sorted(letter for letter in letters if letter is not None)
 
     def _read_letter(self, place: str) -> tuple[int, int, Message] | None:
         found = self.bucket.get(place)
@@ -608,7 +615,7 @@ class S3Store:
         places = [found.key.removeprefix(below) for found in self.bucket.entries(below, limit=100_000)]
         letters = self.bucket.together(self._read_letter, [place for place in places if place not in self._letters])
         self._letters.update({self._letter(found[2].key, found[2].id): found for found in letters if found is not None})
-        found = [self._letters[place] for place in places if place in self._letters]
+        found = list(self._letters.values())  # those that came with a claim, and those that came since
         mine = {
             key
             for key in {message.key for _, _, message in found}
@@ -616,6 +623,9 @@ class S3Store:
             and held.head.run.worker == claim.worker
             and (held.head.run.ready_at or 0) > now
         }
+        for place, (_, _, message) in list(self._letters.items()):
+            if message.key not in self._held:
+                self._letters.pop(place, None)  # whoever holds the run now reads them again
         return [message for _, _, message in sorted(found) if message.key in mine and message.key.namespace == claim.namespace]
 
     def _forget_letters(self, lease: Lease, consumed: Sequence[str]) -> None:

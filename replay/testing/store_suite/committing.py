@@ -562,6 +562,7 @@ class Committing(StoreCase):
         deliver(store, signal("m2", "after"))
 
         assert ["after", "before"] == sorted(ready(store))
+        assert ["m1", "m2"] == sorted(texts(store.claim(wish(limit=0)).mail))
 
     def test_children_and_entries_come_with_a_successor_too(self, store: Store) -> None:
         """The last turn of a journal is a turn like any other."""

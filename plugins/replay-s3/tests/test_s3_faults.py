@@ -1,0 +1,171 @@
+"""What a bucket's server and the line to it may do, and what the store makes of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from replay_s3.store import S3Store, open_s3
+
+from replay import Engine, InvalidRequest, StoreUnavailable, Workflow, gather, signal, sleep, step, workflow
+from replay.hooks import Commit, Committed, Event, NewRun, RunKey
+
+_SPEC = importlib.util.spec_from_file_location("meddler", Path(__file__).with_name("meddler.py"))
+assert _SPEC is not None
+assert _SPEC.loader is not None
+meddling: Any = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(meddling)
+
+
+@pytest.fixture
+def line(endpoint: str) -> Iterator[tuple[str, Any]]:
+    """A proxy before the server, and what it does."""
+    with meddling.between(endpoint) as (address, meddler):
+        yield address, meddler
+
+
+@pytest.fixture
+def store(line: tuple[str, Any], bucket: str) -> Iterator[S3Store]:
+    """A store behind the proxy."""
+    opened = open_s3(f"s3://{bucket}/faults?endpoint={line[0]}")
+    yield opened
+    opened.close()
+
+
+def begun(store: S3Store, name: str = "order-1") -> Any:
+    """A run that ann holds."""
+    event = Event(1, "started", "", "order", 1, b"{}")
+    (made,) = store.create([NewRun(key=RunKey("shop", name), workflow="order", events=[event])], worker="ann", ttl=60_000_000)
+    return made.lease
+
+
+def answered(seq: int) -> Event:
+    """An answer to a step."""
+    return Event(seq, "step_completed", str(seq), "charge", seq, b'"r-1"')
+
+
+def first_time(kind: str, part: str, verdict: str) -> Any:
+    """A judge that meddles once with the first such request whose path has this part."""
+    left = [verdict]
+    return lambda method, path: left.pop() if method == kind and part in path and left else "pass"
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("verdict", ["lose", "fail", "busy"])
+def test_a_commit_whose_answer_is_lost_is_found_out_about(store: S3Store, line: tuple[str, Any], verdict: str) -> None:
+    """Applied or not, in the end it stands in the journal once."""
+    lease = begun(store)
+    line[1].judge = first_time("PUT", "/head", verdict)
+
+    assert [Committed.APPLIED] == store.commit([Commit(lease=lease, expected=1, events=[answered(2)])])
+    assert [1, 2] == [event.seq for event in store.journal(lease.key)]
+
+
+@pytest.mark.faults
+def test_a_server_that_ignores_conditions_is_refused(line: tuple[str, Any], bucket: str) -> None:
+    """Two workers would overwrite each other on it."""
+    line[1].deaf = True
+
+    with pytest.raises(StoreUnavailable, match="ignores the conditions of writes"):
+        open_s3(f"s3://{bucket}/deaf?endpoint={line[0]}")
+
+
+def test_a_bucket_that_does_not_exist_is_named(endpoint: str) -> None:
+    """With what to do about it."""
+    with pytest.raises(StoreUnavailable, match="create the bucket"):
+        open_s3(f"s3://no-such-bucket-here/x?endpoint={endpoint}")
+
+
+def test_a_rule_that_deletes_journals_is_refused(endpoint: str, bucket: str) -> None:
+    """A lifecycle rule by age over the store's prefix."""
+    rule = {"ID": "spring cleaning", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    boto3.client("s3", endpoint_url=endpoint).put_bucket_lifecycle_configuration(
+        Bucket=bucket, LifecycleConfiguration={"Rules": [rule]}
+    )
+
+    with pytest.raises(StoreUnavailable, match="spring cleaning"):
+        open_s3(f"s3://{bucket}/x?endpoint={endpoint}")
+
+
+@pytest.mark.parametrize("url", ["s3:///prefix", "s3://bucket/x?colour=red", "s3://key:secret@bucket/x"])
+def test_a_url_that_does_not_fit_is_refused(url: str) -> None:
+    """And its secret is not repeated."""
+    with pytest.raises(InvalidRequest) as caught:
+        open_s3(url)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_two_prefixes_of_one_bucket_are_two_stores(endpoint: str, bucket: str) -> None:
+    """Neither sees the other's runs."""
+    one, two = (open_s3(f"s3://{bucket}/{name}?endpoint={endpoint}") for name in ("one", "two"))
+    begun(one)
+
+    assert [None] == two.get([RunKey("shop", "order-1")])
+    one.close()
+    two.close()
+
+
+@step
+def charge(cents: int) -> int:
+    """Answer."""
+    return cents
+
+
+@workflow
+def order(steps: int) -> Workflow[int]:
+    """Steps in sequence, then some at once, a pause and a message."""
+    total = 0
+    for cents in range(steps):
+        total += yield from charge(cents)
+    total += sum((yield from gather(charge(1), charge(2))))
+    yield from sleep(0.05)
+    total += yield from signal("tip", int)
+    return total
+
+
+def test_an_order_runs_on_nothing_but_a_bucket(url: str) -> None:
+    """Steps, branches, a timer and a message."""
+    with Engine(url, workflows=[order]) as engine:
+        handle = engine.start(order(3), id="order-1")
+        handle.signal("tip", 10)
+
+        assert 0 + 1 + 2 + 3 + 10 == handle.result(timeout=60)
+
+
+@workflow
+def long(steps: int) -> Workflow[int]:
+    """Steps in sequence."""
+    total = 0
+    for cents in range(steps):
+        total += yield from charge(cents)
+    return total
+
+
+def test_a_step_in_sequence_costs_little_more_than_one_write(url: str) -> None:
+    """At most 1.3 requests a step, all of them told by the store itself."""
+    opened = open_s3(url)
+    with Engine(opened, workflows=[long]) as engine:
+        engine.start(long(1)).result(timeout=60)
+        before = sum(opened.bucket.counts.values())
+        engine.start(long(100)).result(timeout=110)
+        asked = sum(opened.bucket.counts.values()) - before
+    opened.close()
+
+    assert asked <= 1.3 * 100 + 10, dict(opened.bucket.counts)
+
+
+def test_a_run_is_gone_on_with_by_another_engine(url: str) -> None:
+    """What one engine gave back the next one finishes."""
+    with Engine(url, workflows=[order]) as engine:
+        started = engine.start(order(2), id="order-1")
+    assert "order-1" == started.id
+    with Engine(url, workflows=[order]) as engine:
+        handle = engine.get("order-1")
+        handle.signal("tip", 1)
+
+        assert 0 + 1 + 3 + 1 == handle.result(timeout=60)
