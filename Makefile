@@ -47,6 +47,9 @@ floors: $(VENV)/.dev  ## import-linter: a module imports only from lower floors
 ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 	.ci/run
 
+protos: $(VENV)/.dev  ## Generate the Python side of the wire again; a test proves that it leaves no diff
+	$(BIN)/python protos/generate.py
+
 # -------------------------------------------------------------------------------------------------------- benchmarks
 
 bench: $(VENV)/.dev  ## The benchmarks, measured (quote ratios of one run: machines are noisy)
@@ -103,4 +106,4 @@ clean:  ## Remove .venv and every cache
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo test lint types floors ci bench bench-check lock clean help
+.PHONY: demo test lint types floors ci protos bench bench-check lock clean help

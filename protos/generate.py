@@ -16,9 +16,9 @@ TARGET = ROOT.parent / "replay" / "service" / "generated"
 HOME = "replay.service.generated"
 
 
-def main() -> int:
+def main(target: Path = TARGET) -> int:
     """Generate, move, and turn the imports; protoc's exit code."""
-    TARGET.mkdir(parents=True, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     sources = sorted(str(path) for path in (ROOT / "replay" / "v1").glob("*.proto"))
     include = str(Path(protoc.__file__).parent / "_proto")
     code: int = protoc.main(
@@ -26,21 +26,21 @@ def main() -> int:
             "protoc",
             f"-I{ROOT}",
             f"-I{include}",
-            f"--python_out={TARGET}",
-            f"--pyi_out={TARGET}",
-            f"--grpc_python_out={TARGET}",
+            f"--python_out={target}",
+            f"--pyi_out={target}",
+            f"--grpc_python_out={target}",
             *sources,
         ]
     )
-    nested = TARGET / "replay" / "v1"
+    nested = target / "replay" / "v1"
     for made in sorted(nested.iterdir()) if code == 0 else ():
         text = made.read_text(encoding="utf-8").replace("from replay.v1 import", f"from {HOME} import")
-        (TARGET / made.name).write_text(text, encoding="utf-8")
+        (target / made.name).write_text(text, encoding="utf-8")
         made.unlink()
     if code == 0:
         nested.rmdir()
         nested.parent.rmdir()
-        (TARGET / "__init__.py").write_text('"""Generated from protos/ by `make protos`; never edited."""\n', encoding="utf-8")
+        (target / "__init__.py").write_text('"""Generated from protos/ by `make protos`; never edited."""\n', encoding="utf-8")
     return code
 
 

@@ -77,7 +77,8 @@ def list_runs(scene: Scene, /, limit: int, cursor: str, everything: bool, **quer
             elif page.runs:
                 scene.screen.draw(_runs_table(page.runs, now, scene.screen.width))
         if not found and not scene.as_json:
-            scene.note(f"no runs in namespace {client.namespace!r} of {client.store.url}")
+            missing = "" if scene.is_there else ", which does not exist yet"
+            scene.note(f"no runs in namespace {client.namespace!r} of {plain(scene.settings.store)}{missing}")
         if last is not None and last.cursor and not everything:
             scene.note(f"there are more: --cursor {last.cursor}")
 

@@ -70,7 +70,7 @@ def import_(scene: Scene, files: Sequence[str]) -> None:
     """
     from replay.client.transfer import import_run
 
-    with scene.client() as client, progress("importing", len(files), quiet=scene.as_json) as advance:
+    with scene.client(making=True) as client, progress("importing", len(files), quiet=scene.as_json) as advance:
         for name in files:
             with contextlib.ExitStack() as stack:
                 lines = sys.stdin if name == STDIN else stack.enter_context(_open(name))

@@ -77,7 +77,7 @@ def start(scene: Scene, /, **given: Any) -> None:
     when it reads as its parameter's type, else text. Its id is printed.
     """
     call = _call(scene, given)
-    with scene.client() as client:
+    with scene.client(making=True) as client:
         handle = _start(client, call, given)
         if scene.as_json:
             scene.document(run_facts(handle.about()))
@@ -116,6 +116,8 @@ def run(scene: Scene, /, timeout: float | None, verbose: bool, quiet: bool, **gi
         finally:
             bell.leave(engine)
     if rung is not None:
+        if scene.as_json:
+            scene.document(run_facts(about))
         scene.note(f"parked {plain(handle.id)}; nothing is lost. Go on with: {_again(scene, given['workflow'])}")
         click.get_current_context().exit(rung)
     show_end(scene, about)

@@ -142,16 +142,31 @@ class Scene:
 
     # ---- the store ------------------------------------------------------------------------------------------------------
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a store already; of a store that is no file, its server knows."""
+        from replay.store.sqlite_address import Address
+
+        try:
+            return Address.parse(self.settings.store).path.exists()
+        except InvalidRequest:
+            return True
+
     @contextlib.contextmanager
-    def client(self) -> Iterator[Client]:
+    def client(self, *, making: bool = False) -> Iterator[Client]:
         """A client that only asks.
+
+        Args:
+            making: Whether a store that is not there yet is made; else it is looked into as if it were empty, for whoever only
+                looks must not litter folders with databases.
 
         Raises:
             StoreError: The store cannot be opened.
         """
         from replay.client import Client
 
-        with Client(self.settings.store, namespace=self.settings.namespace) as client:
+        url = self.settings.store if making or self.is_there else "memory://"
+        with Client(url, namespace=self.settings.namespace) as client:
             yield client
 
     @contextlib.contextmanager

@@ -83,7 +83,7 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     grace, threads = chosen.pop("grace"), chosen.pop("threads", scene.settings.threads)
     mine = scene.settings
     given = {"namespace": mine.namespace, "queues": mine.queues, "concurrency": mine.concurrency, **chosen}
-    with Bell() as bell, scene.client() as client:
+    with Bell() as bell, scene.client(making=True) as client:
         release_orphans(client.store, mine.namespace)
         pool = Pool(threads)
         driven = Worker(client.store, name=worker_name(), executor=pool, settings=Settings(**given), observers=Observers([clerk]))

@@ -734,6 +734,8 @@ class Worker:
             acting, live.acting = live.acting, []
             for command in acting:
                 self._begin(live, command, now)
+                if self.live.get(live.key) is not live:  # dropped with its transaction
+                    return
         if live.answers or live.mail or (live.idle and live.key not in self.resting):
             self._touch(live)
 

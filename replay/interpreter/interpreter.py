@@ -108,7 +108,7 @@ class Interpreter:
         self.feed_all((event,), budget)
         return not self._ready
 
-    def feed_all(self, journal: Iterable[Event], budget: int | None = None) -> None:
+    def feed_all(self, journal: Iterable[Event], budget: int | None = None) -> None:  # noqa: PLR0912 - hot
         """Feed events one after the other, as far as the budget allows (``seq`` tells how far); raises what ``feed`` raises."""
         pending, ready, issued = self.pending, self._ready, self.issued
         self._settle()

@@ -71,7 +71,7 @@ class Failure:
         """From its journal form; fields of later versions are passed over."""
         data = from_json(payload) if payload else {}
         known = {field.name for field in attrs.fields(cls)}
-        given = {key: value for key, value in data.items() if key in known}
+        given = {key: value for key, value in data.items() if key in known} if isinstance(data, dict) else {}
         return cls(**{"type": "Exception", "message": "", **given})
 
     def revive(self, raises: Iterable[Raisable]) -> Exception | None:

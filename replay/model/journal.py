@@ -78,6 +78,8 @@ class Started:
         if event.kind != events.STARTED or event.seq != 1:
             raise JournalDamaged(run, event.seq, f"a journal begins with #1 started, here stands {event}")
         data = from_json(event.payload)
+        if not isinstance(data, dict) or "workflow" not in data:
+            raise JournalDamaged(run, event.seq, "its payload names no workflow")
         found = data.pop("format", FORMAT)
         if found > FORMAT:
             problem = f"it was written in format {found}, this code reads up to {FORMAT}: upgrade replay-engine"

@@ -82,7 +82,7 @@ class Tokens:
             return cls(None)
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))
-            grants = {entry["sha256"].lower(): Grant(entry["namespace"], frozenset(entry["scopes"])) for entry in entries}
+            grants = {entry["sha256"].lower(): Grant(_text(entry["namespace"]), frozenset(entry["scopes"])) for entry in entries}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             advice = 'write [{"sha256": "…", "namespace": "…", "scopes": ["read", "start", "work", "admin"]}]'
             raise InvalidRequest(f"tokens file {path}", f"{type(error).__name__}: {error}", advice) from None
@@ -90,3 +90,10 @@ class Tokens:
             if len(digest) != 64 or not grant.scopes <= set(SCOPES):
                 raise InvalidRequest(f"tokens file {path}", f"entry {digest[:12]}… does not fit", f"scopes are {', '.join(SCOPES)}")
         return cls(grants)
+
+
+def _text(value: object) -> str:
+    """A text and nothing else, as JSON may hold anything."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value

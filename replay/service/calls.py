@@ -81,9 +81,12 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
 
     def SignalWithStart(self, request: cb.SignalWithStartRequest, context: grpc.ServicerContext) -> cb.StartRunResponse:  # noqa: N802
         """Start a run unless it exists, and leave it a message."""
-        self.gate.admit(context, "start", request.start.key.namespace)
+        addressed = request.signal.HasField("key")
+        self.gate.admit(context, "start", request.start.key.namespace, *([request.signal.key.namespace] if addressed else []))
 
         def work() -> cb.StartRunResponse:
+            if addressed and to.key_in(request.signal.key) != to.key_in(request.start.key):
+                raise InvalidRequest("signal", "it is for another run than the one that is started", "leave its key out")
             started = self._start(request.start)
             key = to.key_in(started.run.key)
             self._tell(key, "signal", request.signal.name, request.signal.payload, request.signal.message_id)
@@ -181,7 +184,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         while self.gate.busy(context):
             page = self.gate.run(context, lambda after=after: self.store.journal(key, after=after, limit=PAGE))  # type: ignore[misc]
             if page:
-                yield cb.ReadJournalResponse(events=map(to.event_out, page))
+                for part in to.pages(page):
+                    yield cb.ReadJournalResponse(events=map(to.event_out, part))
                 after = page[-1].seq
                 if page[-1].kind in CLOSING:
                     return
@@ -212,7 +216,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         while self.gate.busy(context):
             page = self.gate.run(context, lambda after=after: self.store.read(namespace, request.topic, after=after))  # type: ignore[misc]
             if page:
-                yield cb.ReadTopicResponse(entries=map(to.entry_out, page))
+                for part in to.pages(page):
+                    yield cb.ReadTopicResponse(entries=map(to.entry_out, part))
                 after = page[-1].offset
             elif not request.follow:
                 return

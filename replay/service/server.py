@@ -133,6 +133,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
     def Hello(self, request: wb.HelloRequest, context: grpc.ServicerContext) -> wb.HelloResponse:  # noqa: N802 - gRPC's spelling
         """Versions and capabilities."""
         grant = self.gate.grant(context)
+        if request.namespace and grant.namespace not in {"*", request.namespace}:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, f"the token is not for namespace {request.namespace}")
         if request.protocol != PROTOCOL:
             problem = f"the client speaks protocol {request.protocol}, this server {PROTOCOL}"
             self.gate.refuse(context, InvalidRequest("protocol", problem, "upgrade the older of the two"))
@@ -161,7 +163,7 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
     def _claim(self, request: wb.ClaimRequest) -> wb.ClaimResponse:
         claims = self.store.claim(to.claim_in(request))
         return wb.ClaimResponse(
-            runs=map(to.claimed_out, claims.runs),
+            runs=to.claims_out(claims.runs),
             mail=map(to.message_out, claims.mail),
             next_at=claims.next_at,
             now=self.store.now(),
@@ -222,7 +224,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         while left > 0:
             size = min(PAGE, left)
             page = self.gate.run(context, lambda after=after, size=size: self.store.journal(key, after=after, limit=size))  # type: ignore[misc]
-            yield wb.JournalResponse(events=map(to.event_out, page))
+            for part in to.pages(page):
+                yield wb.JournalResponse(events=map(to.event_out, part))
             if len(page) < size:
                 return
             after, left = page[-1].seq, left - len(page)
@@ -248,7 +251,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def Publish(self, request: wb.PublishRequest, context: grpc.ServicerContext) -> wb.PublishResponse:  # noqa: N802
         """Append to topics."""
-        self.gate.admit(context, "start", request.namespace)
+        scope = "work" if any(entry.topic.startswith("~") for entry in request.entries) else "start"  # those are replay's own
+        self.gate.admit(context, scope, request.namespace)
         entries = [(entry.topic, entry.payload) for entry in request.entries]
         self.gate.run(context, lambda: self.store.publish(request.namespace or DEFAULT, entries))
         return wb.PublishResponse()

@@ -32,6 +32,7 @@ from replay.service.line import Line
 from replay.store.contract import (
     Capability,
     Claim,
+    Claimed,
     Claims,
     Clock,
     Commit,
@@ -196,9 +197,14 @@ class GrpcStore:
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""
         answer = self._ask(self._stub.Claim, to.claim_out(claim))
-        runs = [to.claimed_in(claimed) for claimed in answer.runs]
+        runs = [self._whole(to.claimed_in(claimed), claimed.partial) for claimed in answer.runs]
         mail = [to.message_in(message) for message in answer.mail]
         return Claims(runs, mail, answer.next_at if answer.HasField("next_at") else None)
+
+    def _whole(self, claimed: Claimed, partial: bool) -> Claimed:  # noqa: FBT001 - a fact that came with it
+        if not partial:
+            return claimed
+        return claimed._replace(journal=[*claimed.journal, *self.journal(claimed.run.key, after=to.rest_after(claimed))])
 
     def renew(self, leases: Sequence[Lease], *, ttl: int) -> list[bool]:
         """See ``Store.renew``."""

@@ -6,8 +6,8 @@ Rule 2: what is absent in the contract (None) is unset on the wire, and never a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from replay.model.events import Event
 from replay.service.generated import types_pb2 as pb
@@ -30,6 +30,10 @@ from replay.store.contract import (
 
 DEFAULT: Final = "default"
 """The namespace of a request that names none."""
+ENOUGH: Final = 3 * 1024 * 1024
+"""Bytes of events in one answer, after which the rest goes into another: clients of every language take 4 MB by default."""
+OVERHEAD: Final = 200
+"""Bytes that an event or an entry takes beside its payload, rather more than less."""
 FATES: Final[Mapping[Committed, int]] = {
     Committed.APPLIED: pb.COMMITTED_APPLIED,
     Committed.FENCED: pb.COMMITTED_FENCED,
@@ -285,18 +289,48 @@ def claim_in(claim: wb.ClaimRequest) -> Claim:
     )
 
 
-def claimed_out(claimed: Claimed) -> pb.Claimed:
-    """To the wire."""
-    return pb.Claimed(
-        run=run_out(claimed.run),
-        lease=lease_out(claimed.lease),
-        journal=map(event_out, claimed.journal),
-        mail=map(message_out, claimed.mail),
-    )
+T = TypeVar("T", Event, Entry)
+
+
+def pages(items: Sequence[T], size: int = ENOUGH) -> Iterator[Sequence[T]]:
+    """What goes into one message each: few enough bytes, and one item at least."""
+    first, weight = 0, 0
+    for place, item in enumerate(items):
+        weight += len(item.payload) + OVERHEAD
+        if weight > size and place > first:
+            yield items[first:place]
+            first, weight = place, len(item.payload) + OVERHEAD
+    if items:
+        yield items[first:]
+
+
+def claims_out(runs: Sequence[Claimed]) -> list[pb.Claimed]:
+    """To the wire; once there is enough in one answer, only the first event of each further journal."""
+    made: list[pb.Claimed] = []
+    left = ENOUGH
+    for claimed in runs:
+        part = next(pages(claimed.journal, max(left, 1)), ())
+        left -= sum(len(event.payload) + OVERHEAD for event in part)
+        made.append(
+            pb.Claimed(
+                run=run_out(claimed.run),
+                lease=lease_out(claimed.lease),
+                journal=map(event_out, part),
+                mail=map(message_out, claimed.mail),
+                partial=len(part) < len(claimed.journal),
+            )
+        )
+    return made
+
+
+def rest_after(claimed: Claimed) -> int:
+    """The seq after which the rest of a partial journal is read."""
+    last = claimed.journal[-1].seq
+    return last if len(claimed.journal) > 1 else max(last, claimed.run.base - 1)
 
 
 def claimed_in(claimed: pb.Claimed) -> Claimed:
-    """From the wire."""
+    """From the wire; ``rest_after`` says where the rest of a partial one begins."""
     return Claimed(
         run_in(claimed.run),
         lease_in(claimed.lease),

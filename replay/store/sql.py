@@ -26,9 +26,7 @@ RUN_COLUMNS: Final = (
 """What ``run_of`` reads, before tags and state."""
 NEW_COLUMNS: Final = (*RUN_COLUMNS, "mail", "journals")
 """What ``row_of`` gives."""
-EVENT_COLUMNS: Final = (
-    *("seq", "kind", "command", "name", "at", "payload", "check", "attempt", "duration", "line", "worker", "seal"),
-)
+EVENT_COLUMNS: Final = (*("seq", "kind", "command", "name", "at", "payload", "check", "attempt", "duration", "line", "worker", "seal"),)
 """An event's fields in their order, then its seal."""
 MESSAGE_COLUMNS: Final = ("id", "kind", "name", "payload", "command", "at")
 

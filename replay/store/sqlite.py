@@ -45,7 +45,8 @@ from replay.store.contract import (
     require_sound,
 )
 from replay.store.sql import MESSAGE_COLUMNS, Row, assembled, messages_of, quoted, run_of, tags_of
-from replay.store.sqlite_files import Address, Connections, Raw, code_of
+from replay.store.sqlite_address import Address
+from replay.store.sqlite_files import Connections, Raw, code_of
 from replay.store.sqlite_writing import READ, RUN_BY_KEY, RUN_BY_PK, Birth, Writing, lanes, whole
 
 LENGTH: Final = "SELECT pk, seq FROM replay_runs WHERE namespace = ? AND id = ?"

@@ -1,4 +1,4 @@
-"""The file behind a SQLite store: its address, its connections, and what is said when it fails.
+"""The file behind a SQLite store: its connections, and what is said when it fails.
 
 Rule 1: one connection writes, behind a lock; others read, each lent to one thread at a time. In WAL mode no reader waits for the
 writer's fsync.
@@ -23,20 +23,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
-
-import attrs
 
 from replay.errors import InvalidRequest, StoreUnavailable
+from replay.store.sqlite_address import DURABILITY, Address
 from replay.store.sqlite_migrations import bring_up
 
 OLDEST: Final = (3, 35, 0)
 """The oldest SQLite that knows all that is used here."""
 KEPT: Final = 8
 """Readers that are kept open while nobody reads."""
-DURABILITY: Final[Mapping[str, str]] = {"full": "FULL", "relaxed": "NORMAL"}
-"""``full``: what was committed survives a power cut. ``relaxed``: it survives the process; a power cut may take the last commits."""
-
 LOCKED: Final = "another process holds it: end that process, or open the store with a longer ?busy_timeout=SECONDS"
 WRITABLE: Final = "make the file and its folder writable for this user"
 RESTORE: Final = "restore it from a backup, or save what can be read with `sqlite3 FILE .recover`"
@@ -58,61 +53,6 @@ ADVICE: Final[Mapping[int, str]] = {
 """What to do, by SQLite's primary result code."""
 SERIOUS: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN})
 """After these a connection is not used again."""
-
-
-@attrs.frozen(kw_only=True)
-class Address:
-    """Where a store's file is and how it is kept.
-
-    Attributes:
-        url: As it was given.
-        path: Absolute.
-        durability: A key of ``DURABILITY``.
-        busy_timeout: How long another process's lock is waited for, in seconds.
-    """
-
-    url: str
-    path: Path
-    durability: str = "full"
-    busy_timeout: float = 10.0
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """From ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, with options in the query.
-
-        Raises:
-            InvalidRequest: It names no file, or an option that there is not.
-        """
-        scheme, _, rest = url.partition("://")
-        location, _, query = rest.partition("?")
-        if scheme != "sqlite" or not location.startswith("/") or location in {"/", "/:memory:"}:
-            advice = "write sqlite:///relative/path.db or sqlite:////absolute/path.db; memory:// keeps nothing on disk"
-            raise InvalidRequest(f"store URL {url!r}", "it names no file", advice)
-        options = dict(parse_qsl(query, keep_blank_values=True))
-        durability = options.pop("durability", "full")
-        if durability not in DURABILITY:
-            raise InvalidRequest(f"store URL {url!r}", f"no durability {durability!r}", f"choose one of {', '.join(DURABILITY)}")
-        busy_timeout = seconds(url, options.pop("busy_timeout", "10"))
-        if options:
-            problem = f"unknown options {', '.join(sorted(options))}"
-            raise InvalidRequest(f"store URL {url!r}", problem, "known are durability and busy_timeout")
-        path = Path(unquote(location[1:])).absolute()
-        return cls(url=url, path=path, durability=durability, busy_timeout=busy_timeout)
-
-
-def seconds(url: str, text: str) -> float:
-    """A number of seconds from an option.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 86_400:
-        raise InvalidRequest(f"store URL {url!r}", f"busy_timeout={text} is no number of seconds", "write busy_timeout=10")
-    return value
 
 
 class Raw(sqlite3.Connection):
@@ -186,6 +126,7 @@ class Connections:
         self._idle: list[Raw] = []
         self._lent = 0
         self._forking = False
+        self._busy = False
         self._inode: tuple[int, int] | None = None
         self._seen_by_others = -1
         self._closed = False
@@ -272,9 +213,9 @@ class Connections:
         """Take the lock and begin a transaction; ``end`` must follow."""
         self._lock.acquire()
         try:
-            raw = self._writer or self._reopen()
-            self._still_there(raw)
+            raw = self._ready()
             raw.execute("BEGIN IMMEDIATE")
+            self._busy = True
         except BaseException as error:
             self._lock.release()
             self._tell(error)
@@ -283,6 +224,8 @@ class Connections:
 
     def end(self, raw: Raw, error: BaseException | None = None) -> None:
         """Commit, or roll back when there was an error; let others in."""
+        if raw in INHERITED:  # a child forked in a transaction has left it in its own way
+            raise StoreUnavailable(self.address.url, "its transaction belongs to the parent process", "open the store in the child")
         try:
             if error is None:
                 try:
@@ -295,7 +238,19 @@ class Connections:
                 self._roll_back(raw, error)
                 self._tell(error)
         finally:
+            self._busy = False
             self._lock.release()
+
+    def _ready(self) -> Raw:
+        """The writer's connection, when a transaction may be begun on it."""
+        if self._busy:
+            problem = "a transaction of this thread is open already"
+            raise InvalidRequest("transaction", problem, "let it end, or return what is to be committed from it")
+        raw = self._writer or self._reopen()
+        if raw.in_transaction:
+            raw.execute("ROLLBACK")  # begun by a thread that was interrupted at that moment
+        self._still_there()
+        return raw
 
     def _reopen(self) -> Raw:
         if self._closed:
@@ -304,11 +259,8 @@ class Connections:
         self.bell.ring()  # nobody listened meanwhile
         return raw
 
-    def _still_there(self, raw: Raw) -> None:
+    def _still_there(self) -> None:
         """Refuse to write into a file that has lost its name: what it takes would be gone with the process."""
-        if raw.in_transaction:
-            problem = "a transaction of this thread is open already"
-            raise InvalidRequest("transaction", problem, "let it end, or return what is to be committed from it")
         try:
             found: tuple[int, int] | None = self._identity()
         except OSError:
@@ -435,7 +387,7 @@ class Connections:
         idle, self._idle = self._idle, []
         for raw in idle:
             raw.close()
-        if self._writer is not None and not self._writer.in_transaction:
+        if self._writer is not None and not self._busy:
             self._writer.close()
             self._writer = None
 
@@ -451,7 +403,7 @@ class Connections:
         if self._writer is not None:
             INHERITED.append(self._writer)
             self._writer, self._closed = None, True
-        self._forking = False
+        self._forking = self._busy = False
         self._lock = threading.RLock()
         self._gate = threading.Condition(threading.Lock())
         self.bell.changed = threading.Condition()

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from replay.testing.clock import VirtualClock
     from replay.testing.crashes import CrashReport, crash_everywhere
+    from replay.testing.determinism import DeterminismReport, check_determinism
     from replay.testing.journals import Recorded, replay_file, replay_folder
     from replay.testing.problems import CheckFailed, NoAnswer, RunsOn, SimulationFailed, StillWaiting, UnyieldedEffect
+    from replay.testing.savepoints import SavepointReport, check_savepoints
     from replay.testing.simulation import Decision, Scenario, Simulation, SimulationReport, simulate
     from replay.testing.stage import StepCall, Takes
     from replay.testing.store_contract import StoreContract, TransactionContract
@@ -22,9 +24,11 @@ __all__ = [
     "CheckFailed",
     "CrashReport",
     "Decision",
+    "DeterminismReport",
     "NoAnswer",
     "Recorded",
     "RunsOn",
+    "SavepointReport",
     "Scenario",
     "Simulation",
     "SimulationFailed",
@@ -37,6 +41,8 @@ __all__ = [
     "UnyieldedEffect",
     "VirtualClock",
     "World",
+    "check_determinism",
+    "check_savepoints",
     "crash_everywhere",
     "replay_file",
     "replay_folder",
@@ -47,9 +53,11 @@ HOMES: Final = {
     "CheckFailed": "replay.testing.problems",
     "CrashReport": "replay.testing.crashes",
     "Decision": "replay.testing.simulation",
+    "DeterminismReport": "replay.testing.determinism",
     "NoAnswer": "replay.testing.problems",
     "Recorded": "replay.testing.journals",
     "RunsOn": "replay.testing.problems",
+    "SavepointReport": "replay.testing.savepoints",
     "Scenario": "replay.testing.simulation",
     "Simulation": "replay.testing.simulation",
     "SimulationFailed": "replay.testing.problems",
@@ -62,6 +70,8 @@ HOMES: Final = {
     "UnyieldedEffect": "replay.testing.problems",
     "VirtualClock": "replay.testing.clock",
     "World": "replay.testing.world",
+    "check_determinism": "replay.testing.determinism",
+    "check_savepoints": "replay.testing.savepoints",
     "crash_everywhere": "replay.testing.crashes",
     "replay_file": "replay.testing.journals",
     "replay_folder": "replay.testing.journals",

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.engine.live import LOG
+from replay.engine.live import LOG, Live
 from replay.errors import ReplayError
 from replay.interpreter.interpreter import Interpreter
 from replay.interpreter.issue import position
@@ -40,6 +40,7 @@ from replay.store.contract import (
 from replay.testing.interposed import Interposed
 from replay.testing.journals import shown
 from replay.testing.stage import Rehearsal
+from replay.testing.unyielded import WatchedInterpreter
 
 ANSWERS: Final = frozenset({events.STEP_COMPLETED, events.STEP_FAILED, events.CHILD_COMPLETED, events.CHILD_FAILED, events.TIMER_FIRED})
 """Kinds that answer a command once and for all."""
@@ -124,6 +125,11 @@ class Ledger:
         for topic, payload in commit.topics:
             self.topics[key.namespace, topic].append(payload)
 
+    def holds(self, key: RunKey, event: Event) -> bool:
+        """Whether an event is in a run's journal, or in one that its successor has put away."""
+        journals = [self.journals.get(key, []), *self.past[key]]
+        return any(event.seq <= len(journal) and journal[event.seq - 1] == event for journal in journals)
+
     def posted(self, message: Message, fate: Posted) -> None:
         """A message was left."""
         if fate is Posted.DELIVERED:
@@ -186,19 +192,24 @@ class Audited(Interposed):
         return fates
 
 
-def begun_again(store: Store, attempt: Rehearsal) -> str:
-    """Why an attempt that begins is one too many, or empty: its command has its answer, and its worker holds the run.
+def watch_attempt(store: Store, ledger: Ledger, attempt: Rehearsal) -> None:
+    """Note what is wrong with an attempt that begins.
 
-    A worker that was stopped past its lease may do again what another has done meanwhile; it cannot say so.
+    Nothing may be done on account of events that are not durable. Nor may anything be done again that has its answer, but by a worker
+    that was stopped past its lease: it may do what another has done meanwhile, for it cannot know; it cannot say so either.
     """
-    live = attempt.live
+    live: Live = attempt.live
+    last = live.interp.last if isinstance(live.interp, WatchedInterpreter) else None
+    if last is not None and not attempt.effect.options_.transactional and not ledger.holds(live.key, last):
+        told = f"step {attempt.effect.name} (command {attempt.command.id}) began on account of {shown(last)}"
+        ledger.blame("early", f"{live.key.id}: {told}, which is not in the journal")
     (run,) = store.get([live.key])
     if run is None or (run.fence, run.worker) != (live.lease.fence, live.lease.worker):
-        return ""
+        return
     for event in store.journal(live.key):
         if event.command == attempt.command.id and event.kind in ANSWERS:
-            return f"{live.key.id}: step {attempt.effect.name} (command {event.command}) began again after {shown(event)}"
-    return ""
+            told = f"step {attempt.effect.name} (command {event.command}) began again after {shown(event)}"
+            ledger.blame("again", f"{live.key.id}: {told}")
 
 
 # ---- when all is over ---------------------------------------------------------------------------------------------------

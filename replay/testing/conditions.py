@@ -37,9 +37,9 @@ def another_hour(namespaces: list[dict[str, Any]], shift: float) -> Iterator[Non
     changed: list[tuple[dict[str, Any], str, Any]] = []
     for names in namespaces:
         for name, value in list(names.items()):
-            if _identity(value) in stands_for and stands_for[_identity(value)][0] is value:
+            if id(value) in stands_for:
                 changed.append((names, name, value))
-                names[name] = stands_for[_identity(value)][1]
+                names[name] = stands_for[id(value)]
     try:
         yield
     finally:
@@ -58,12 +58,8 @@ def another_chance(seed: int) -> Iterator[None]:
         random.setstate(before)
 
 
-def _identity(value: Any) -> int:
-    return id(value)
-
-
-def _shifted(shift: float) -> dict[int, tuple[Any, Any]]:
-    """What stands for what, by identity."""
+def _shifted(shift: float) -> dict[int, Any]:
+    """What stands for what, by the identity of things that live as long as Python does."""
     functions: dict[Any, Callable[..., Any]] = {
         time.time: lambda: time.time() + shift,
         time.time_ns: lambda: time.time_ns() + round(shift * 1e9),
@@ -77,7 +73,7 @@ def _shifted(shift: float) -> dict[int, tuple[Any, Any]]:
     moments = _datetimes(datetime.timedelta(seconds=shift))
     pairs: list[tuple[Any, Any]] = [*functions.items(), *moments.items()]
     pairs += [(time, _copy(time, functions)), (datetime, _copy(datetime, moments))]
-    return {id(real): (real, other) for real, other in pairs}
+    return {id(real): other for real, other in pairs}
 
 
 def _copy(module: ModuleType, stands_for: dict[Any, Any]) -> ModuleType:
@@ -93,7 +89,7 @@ def _copy(module: ModuleType, stands_for: dict[Any, Any]) -> ModuleType:
 def _datetimes(shift: datetime.timedelta) -> dict[Any, Any]:
     real, day = datetime.datetime, datetime.date
 
-    class Likeness(type(real)):  # type: ignore[misc]  # the type of a type
+    class Likeness(type):
         """Whoever asks whether something is one of these means the real ones."""
 
         def __instancecheck__(cls, value: Any) -> bool:
@@ -102,7 +98,7 @@ def _datetimes(shift: datetime.timedelta) -> dict[Any, Any]:
         def __subclasscheck__(cls, kind: type) -> bool:
             return issubclass(kind, cls.__mro__[1])
 
-    class OtherDatetime(real, metaclass=Likeness):
+    class OtherDatetime(datetime.datetime, metaclass=Likeness):
         """``datetime`` at another hour."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -120,7 +116,7 @@ def _datetimes(shift: datetime.timedelta) -> dict[Any, Any]:
         def today(cls) -> Any:
             return real.now() + shift
 
-    class OtherDate(day, metaclass=Likeness):
+    class OtherDate(datetime.date, metaclass=Likeness):
         """``date`` on another day."""
 
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -29,7 +29,7 @@ from replay.model.failure import qualified
 from replay.model.journal import Resume
 from replay.model.names import SECOND
 from replay.store.contract import CLOSED, Message, NewRun, Posted, Run, RunKey, Store
-from replay.testing.audit import ANSWERS, Audited, Ledger, all_runs, begun_again, examine
+from replay.testing.audit import ANSWERS, Audited, Ledger, all_runs, examine, watch_attempt
 from replay.testing.clock import VirtualClock
 from replay.testing.interposed import Interposed
 from replay.testing.journals import difference, essence
@@ -111,9 +111,7 @@ class CrashWorld(World):
             return True
 
     def _audit(self, attempt: Any) -> None:
-        found = begun_again(self.medium, attempt)
-        if found:
-            self.ledger.blame("again", found)
+        watch_attempt(self.medium, self.ledger, attempt)
         effect: Step[Any] = attempt.effect
         place = (attempt.info.run_id, attempt.info.command)
         if effect.options_.at_most_once and self.executions[place] > 1 and attempt.info.attempt == 1:

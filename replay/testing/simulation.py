@@ -25,7 +25,7 @@ from replay.errors import ReplayError, StoreError, StoreUnavailable
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
 from replay.store.contract import OPEN, Created, Message, NewRun, Posted, Store
-from replay.testing.audit import Audited, Ledger, Problem, all_runs, begun_again, examine
+from replay.testing.audit import Audited, Ledger, Problem, all_runs, examine, watch_attempt
 from replay.testing.crashes import Crash
 from replay.testing.interposed import Interposed
 from replay.testing.problems import RunsOn, SimulationFailed
@@ -202,9 +202,7 @@ class Simulation(World):
         return Frail(self.medium, self, place)
 
     def _audit(self, attempt: Any) -> None:
-        found = begun_again(self.medium, attempt)
-        if found:
-            self.ledger.blame("again", found)
+        watch_attempt(self.medium, self.ledger, attempt)
 
     # ---- what a scenario does -----------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ import attrs
 from replay.interpreter.fibers import Fiber
 from replay.interpreter.interpreter import Interpreter
 from replay.model.effects import Call, ContinueAsNew, Effect, StartChild, Step, WorkflowSpec
+from replay.model.events import Event
 
 CALLS: Final = ("CALL", "PRECALL", "SEND", "END_SEND", "FOR_ITER", "RETURN", "YIELD", "INSTRUMENTED", "BEFORE_WITH", "RERAISE")
 """What the names of instructions begin with at which a death is no mistake of the line: another frame ends there, or an exception
@@ -76,6 +77,11 @@ class WatchedInterpreter(Interpreter):
     def __init__(self, spec: WorkflowSpec, run: str, watch: Watch) -> None:
         super().__init__(spec, run)
         self.watch = watch
+
+    @property
+    def last(self) -> Event | None:
+        """The last event that it was fed, or None when it began at a savepoint and was fed none since."""
+        return self._recent[-1]
 
     def _run(self, fiber: Fiber, value: Any, error: BaseException | None) -> None:
         if fiber.gen is None and fiber.cancel is None:

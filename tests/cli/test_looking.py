@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from replay.cli.looking import STATUSES
@@ -93,6 +95,18 @@ def test_an_empty_list_says_where_it_looked(program: Program) -> None:
     assert (0, "") == (answer.code, answer.out)
     assert "no runs in namespace 'other' of sqlite:///" in answer.err
     assert ("", "") == (program("list", "--json").out, program("list", "--json").err)
+
+
+@pytest.mark.parametrize("words", [["list"], ["status", "x"], ["cancel", "x"], ["replay", "--all"], ["export", "x"]])
+def test_whoever_only_looks_makes_no_store(program: Program, words: list[str]) -> None:
+    """Or a slip in a path, or a Tab in the wrong folder, would leave a database behind."""
+    program.store = "sqlite:///nothing/here.db"
+
+    answer = program(*words)
+
+    assert [] == list(Path.cwd().iterdir())
+    assert answer.code in {0, 3}
+    assert words != ["list"] or "here.db, which does not exist yet" in answer.err
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])

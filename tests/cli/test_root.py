@@ -18,7 +18,7 @@ from replay.hooks import hookimpl, plugins
 from tests.cli.conftest import Program
 
 ALL = {name: verb for group in VERBS.values() for name, verb in group.items()}
-LIGHT = {"asyncio", "rich", "sqlalchemy", "sqlite3", "concurrent.futures"}
+LIGHT = {"asyncio", "boto3", "botocore", "grpc", "psycopg", "rich", "sqlalchemy", "sqlite3", "concurrent.futures"}
 
 
 def test_help_tells_of_every_verb_and_every_exit_code(program: Program) -> None:

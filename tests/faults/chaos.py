@@ -100,13 +100,13 @@ class Report:
 # ---- workers -------------------------------------------------------------------------------------------------------------
 
 
-def work(store: str, log: str, ready: Any) -> None:
+def work(store: str, log: str, ttl: float, ready: Any) -> None:
     """A worker process: an engine, until it is killed."""
     os.environ[load.LOG_FILE] = log
     from replay import Engine
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with Engine(store, workflows=load.WORKFLOWS, ttl=5.0, poll=0.2, threads=8, grace=1.0):
+    with Engine(store, workflows=load.WORKFLOWS, ttl=ttl, poll=0.2, threads=8, grace=1.0):
         ready.send(True)
         threading.Event().wait()
 
@@ -125,6 +125,7 @@ class Workers:
     store: str
     log: str
     count: int
+    ttl: float = 5.0
     _living: list[Crewman] = attrs.field(factory=list)
     _context: Any = attrs.field(init=False)
 
@@ -137,10 +138,16 @@ class Workers:
         self._living = [worker for worker in self._living if worker.process.is_alive()]
         while len(self._living) < self.count:
             ready, tell = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=work, args=(self.store, self.log, tell), daemon=True)
+            process = self._context.Process(target=work, args=(self.store, self.log, self.ttl, tell), daemon=True)
             process.start()
             tell.close()
             self._living.append(Crewman(process, ready))
+
+    def all_ready(self) -> list[int]:
+        """Wait until all of them work; their process ids."""
+        for worker in self._living:
+            worker.ready.poll(PATIENCE)
+        return [worker.process.pid for worker in self._living]
 
     def kill(self, index: int, life: float, *, wait: bool) -> None:
         """Let one live for some seconds, counted from when it works, or from now; then SIGKILL it, and see it gone."""

@@ -49,10 +49,10 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk of four megabytes in memory; without the right to mount one, limits of this process."""
+    """A disk of a few megabytes in memory; without the right to mount one, limits of this process."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=False, capture_output=True)
     if mounted.returncode == 0:
         yield mounted_disk(folder)
         subprocess.run(["mount", "-o", "remount,rw", folder], check=False)
@@ -63,20 +63,20 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def mounted_disk(folder: Path) -> Disk:
     filler = folder / "filler"
+    filler.touch()
 
     def fill() -> None:
-        with filler.open("wb") as file:
+        with filler.open("ab", buffering=0) as file:
             try:
                 while True:
-                    file.write(b"x" * 4096)
-                    file.flush()
+                    file.write(b"x" * 65_536)
             except OSError:
                 pass
 
     def remount(mode: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{mode}", folder], check=True)
 
-    return Disk(folder, fill, filler.unlink, lambda: remount("ro"), lambda: remount("rw"))
+    return Disk(folder, fill, lambda: os.truncate(filler, 0), lambda: remount("ro"), lambda: remount("rw"))
 
 
 def limited_disk(folder: Path) -> Disk:

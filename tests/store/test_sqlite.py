@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import random
 import sqlite3
 import subprocess
@@ -13,52 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from replay.errors import InvalidRequest, StoreUnavailable
 from replay.store.blocks import ROOM, SIZE
-from replay.store.contract import Capability, Claim, Commit, Committed, Filter, Lease, Message, NewRun, Posted, RunKey, Store
+from replay.store.contract import Capability, Claim, Commit, Committed, Filter, Message, NewRun, Posted, RunKey, Store
 from replay.store.sqlite import SQLiteStore, open_sqlite
-from replay.store.sqlite_files import Address
-from replay.store.sqlite_writing import DUE, FORESEE, LANES, LOOK
-from replay.testing import StoreContract, TransactionContract, VirtualClock
-from replay.testing.store_suite.case import OpenAgain, together
-from tests.store.sqlite_case import HOUR, ORDER, PLACE, answer, begin, execute, grow, journal, opened
+from replay.store.sqlite_address import Address
+from replay.testing import StoreContract, VirtualClock
+from replay.testing.store_suite.case import together
+from tests.store.sqlite_case import HOUR, ORDER, answer, begin, execute, grow, journal, opened
+from tests.store.sqlite_fixtures import SQLiteCase
 
 CLAIM = Claim(worker="ann", namespace="default", queues=["default"], workflows=["order"], limit=10, ttl=HOUR)
-
-
-class SQLiteCase:
-    """A file in a temporary folder, and its stores."""
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        return tmp_path / "runs.db"
-
-    @pytest.fixture
-    def store(self, path: Path, clock: VirtualClock) -> Iterator[Store]:
-        store = open_sqlite(f"sqlite:///{path}", clock=clock)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def open_again(self, path: Path, clock: VirtualClock) -> Iterator[OpenAgain]:
-        with contextlib.ExitStack() as stack:
-
-            def open_again() -> Store:
-                return stack.enter_context(contextlib.closing(open_sqlite(f"sqlite:///{path}", clock=clock)))
-
-            yield open_again
-
-    def damage(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
-        path = store._connections.address.path
-        data = execute(path, f"SELECT payload FROM replay_events WHERE {PLACE}", *key, seq)[0][0]
-        flipped = bytes([data[0] ^ 1]) + data[1:]
-        execute(path, f"UPDATE replay_events SET payload = ? WHERE {PLACE}", flipped, *key, seq)
-
-    def lose(self, store: SQLiteStore, key: RunKey, seq: int) -> None:
-        execute(store._connections.address.path, f"DELETE FROM replay_events WHERE {PLACE}", *key, seq)
 
 
 class TestSQLite(SQLiteCase, StoreContract):
@@ -158,12 +122,21 @@ def test_durability_is_what_was_asked_for(path: Path, options: str, synchronous:
         assert ("wal", synchronous) == tuple(raw.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous"))
 
 
+def test_a_sqlite_that_is_too_old_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fail later, at a statement that it does not know."""
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+
+    with pytest.raises(StoreUnavailable, match="is too old; use SQLite 3[.]35[.]0 or newer"):
+        open_sqlite(f"sqlite:///{path}")
+
+
 def test_the_way_to_a_first_result_does_not_import_sqlalchemy(path: Path) -> None:
     """It costs more time than all the rest together."""
     script = f"""
 import sys
 from replay.store.contract import *
 from replay.store.sqlite import open_sqlite
+from tests.store.sqlite_fixtures import SQLiteCase
 from tests.store.sqlite_case import begin, grow
 store = open_sqlite("sqlite:///{path}")
 grow(store, begin(store), 1, to=5)
@@ -259,127 +232,7 @@ def test_a_payload_is_never_mistaken(store: SQLiteStore) -> None:
     assert payloads == [event.payload for event in store.journal(ORDER, after=1)]
 
 
-# ---- claims -------------------------------------------------------------------------------------------------------------
-
-
-def plan(store: SQLiteStore, statement: str, values: tuple[object, ...]) -> list[str]:
-    """What SQLite means to do for a statement."""
-    with store._connections.reading() as raw:
-        return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-
-
-def test_a_claim_looks_at_one_index(store: SQLiteStore) -> None:
-    """Neither question walks over the table, and the order of the list is the order of the index."""
-    lanes = plan(store, LANES, ("default", '["default"]', '["order"]', 0))
-    due = plan(store, DUE, ("default", "default", "order", 0, 0, 10))
-
-    assert [] == [line for line in (*lanes, *due) if line.startswith("SCAN replay_runs")]
-    assert {"replay_runs_ready"} == {line.split("INDEX ")[1].split()[0] for line in (*lanes, *due) if "replay_runs" in line}
-    assert [] == [line for line in due if "TEMP B-TREE" in line]
-
-
-@pytest.mark.parametrize(("statement", "values"), [(LOOK, ("a", "b")), (FORESEE, ("a", '["b", "c"]'))])
-def test_a_commit_finds_its_runs_by_their_key(store: SQLiteStore, statement: str, values: tuple[object, ...]) -> None:
-    """One run or many."""
-    assert any("USING INDEX replay_runs_key" in line for line in plan(store, statement, values))
-
-
-def work(store: SQLiteStore, deed: Callable[[], object]) -> int:
-    """How many instructions of SQLite's machine a deed takes: a measure of cost that no busy machine changes."""
-    steps = 0
-
-    def count() -> int:
-        nonlocal steps
-        steps += 1
-        return 0
-
-    with store._connections.writing() as raw:
-        writer = raw
-    with store._connections.reading() as raw:
-        reader = raw
-    for connection in (writer, reader):
-        connection.set_progress_handler(count, 1)
-    deed()
-    for connection in (writer, reader):
-        connection.set_progress_handler(None, 1)
-    return steps
-
-
-def parked(number: int, first: int = 0, **fields: Any) -> list[NewRun]:
-    """Runs that wake up in some years."""
-    return [
-        NewRun(key=RunKey("default", f"parked-{place}"), workflow="order", events=journal(1), ready_at=10**16 + place, **fields)
-        for place in range(first, first + number)
-    ]
-
-
-def test_a_claim_costs_the_same_however_many_runs_are_parked(store: SQLiteStore) -> None:
-    """It walks over none of them: neither to find nothing, nor to find one."""
-    costs: list[tuple[int, int]] = []
-    store.create(parked(100))
-    for number in (0, 0, 5_000):
-        store.create(parked(number, 100))
-        nothing = work(store, lambda: store.claim(CLAIM))
-        store.create([NewRun(key=RunKey("default", f"ready-{len(costs)}"), workflow="order", events=journal(1))])
-        costs.append((nothing, work(store, lambda: store.claim(CLAIM))))
-
-    assert costs[1] == costs[2]  # the first time, statements are read and understood too
-
-
-def test_a_claim_walks_over_no_run_of_others(store: SQLiteStore) -> None:
-    """A backlog of a workflow that nobody offers here costs nothing here."""
-    store.claim(CLAIM)
-    before = work(store, lambda: store.claim(CLAIM))
-    store.create([NewRun(key=RunKey("default", f"go-{n}"), workflow="go", events=journal(1)) for n in range(500)])
-
-    assert before == work(store, lambda: store.claim(CLAIM))
-
-
-def test_mail_for_held_runs_costs_what_there_is(store: SQLiteStore) -> None:
-    """A thousand held runs without mail are not looked at."""
-    begin(store, RunKey("default", "a"))
-    before = work(store, lambda: store.claim(CLAIM))
-    store.create([NewRun(key=RunKey("default", f"held-{n}"), workflow="order", events=journal(1)) for n in range(1_000)])
-    assert 1_000 == len(store.claim(CLAIM.__class__(**{**as_dict(CLAIM), "limit": 1_000})).runs)
-
-    assert before + 50 > work(store, lambda: store.claim(CLAIM))
-
-
-def as_dict(claim: Claim) -> dict[str, Any]:
-    """A claim's fields."""
-    return {name: getattr(claim, name) for name in ("worker", "namespace", "queues", "workflows", "limit", "ttl")}
-
-
 # ---- lists --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "narrow",
-    [
-        {},
-        {"statuses": ["pending"]},
-        {"statuses": ["pending", "completed", "stuck"]},
-        {"tags": {"team": "a"}},
-        {"parent": "boss"},
-        {"workflow": "order"},
-    ],
-    ids=["all", "status", "statuses", "tag", "parent", "workflow"],
-)
-def test_a_page_costs_what_it_shows(path: Path, narrow: dict[str, Any]) -> None:
-    """Not what there is: the second page of three thousand runs is as cheap as that of three hundred."""
-    clock = VirtualClock()
-    costs = []
-    query = Filter(**narrow)
-    with opened(path, "?durability=relaxed", clock) as store:
-        for first, end in ((0, 300), (300, 3_000)):
-            for number in range(first, end, 10):
-                clock.advance(1)
-                store.create(parked(10, number, tags={"team": "a"}, parent="boss"))
-            second = functools.partial(store.find, query, limit=10, cursor=store.find(query, limit=10).cursor)
-            costs.append((len(second().runs), work(store, second)))
-
-    assert (10, 10) == (costs[0][0], costs[1][0])
-    assert costs[1][1] < 1.2 * costs[0][1]
 
 
 @pytest.mark.parametrize("prefix", ["a", "ab", "a%", "a_", "\u00e9", "\ud7ff", "\U0010ffff", "\U0010ffffx", "A"])
@@ -392,135 +245,6 @@ def test_a_prefix_is_compared_letter_by_letter(store: SQLiteStore, prefix: str) 
     found = [run.key.id for run in store.find(Filter(prefix=prefix)).runs]
 
     assert sorted((name for name in ids if name.startswith(prefix)), reverse=True) == found
-
-
-# ---- transactions -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own(store: SQLiteStore, path: Path) -> None:
-    execute(path, "CREATE TABLE own (word TEXT NOT NULL UNIQUE)")
-
-
-INSERT = text("INSERT INTO own (word) VALUES (:word)")
-
-
-class TestTransactions(SQLiteCase, TransactionContract):
-    """What a step's own SQL is promised."""
-
-    @pytest.fixture(autouse=True)
-    def table(self, path: Path, store: Store) -> None:
-        execute(path, "CREATE TABLE own (word TEXT NOT NULL)")
-
-    def write_own(self, connection: Any, word: str) -> None:
-        connection.execute(INSERT, {"word": word})
-
-    def own_words(self, store: SQLiteStore) -> list[str]:
-        return [row[0] for row in execute(store._connections.address.path, "SELECT word FROM own")]
-
-
-def words(path: Path) -> list[str]:
-    """What the user's own table holds."""
-    return [row[0] for row in execute(path, "SELECT word FROM own ORDER BY word")]
-
-
-@pytest.mark.usefixtures("own")
-@pytest.mark.parametrize("verb", ["commit", "rollback"])
-def test_only_the_store_ends_a_transaction(store: SQLiteStore, path: Path, verb: str) -> None:
-    """A step that commits by itself would part its writing from its answer; it is refused at that line."""
-    lease = begin(store)
-
-    def step(connection: Any) -> Commit:
-        connection.execute(INSERT, {"word": "sold"})
-        getattr(connection, verb)()
-        return Commit(lease=lease, expected=1, events=[answer(2)])
-
-    with pytest.raises(ProgrammingError, match="in a transaction that the store ends"):
-        store.transact(step)
-
-    assert ([], 1) == (words(path), len(store.journal(ORDER)))
-
-
-@pytest.mark.usefixtures("own")
-def test_a_transaction_that_was_ended_by_sql_is_noticed(store: SQLiteStore) -> None:
-    """SQL that says COMMIT cannot be stopped, but it is not taken for success."""
-    lease = begin(store)
-
-    def step(connection: Any) -> Commit:
-        connection.execute(text("COMMIT"))
-        return Commit(lease=lease, expected=1, events=[answer(2)])
-
-    with pytest.raises(InvalidRequest, match="leave COMMIT and ROLLBACK to the store"):
-        store.transact(step)
-
-    assert 1 == len(store.journal(ORDER))
-    grow(store, lease, 1, to=3)
-
-
-@pytest.mark.usefixtures("own")
-def test_a_part_of_a_transaction_can_be_undone(store: SQLiteStore, path: Path) -> None:
-    """Savepoints are the step's own; so are errors that it handles."""
-    lease = begin(store)
-
-    def step(connection: Any) -> Commit:
-        connection.execute(INSERT, {"word": "sold"})
-        with contextlib.suppress(IntegrityError), connection.begin_nested():
-            connection.execute(INSERT, {"word": "undone"})
-            connection.execute(INSERT, {"word": "sold"})
-        return Commit(lease=lease, expected=1, events=[answer(2)])
-
-    assert (Committed.APPLIED, ["sold"]) == (store.transact(step), words(path))
-
-
-@pytest.mark.usefixtures("own")
-def test_transactions_follow_each_other(store: SQLiteStore, path: Path) -> None:
-    """Also after one that failed, and from several threads."""
-    leases = [begin(store, RunKey("default", f"run-{number}")) for number in range(4)]
-
-    def sell(lease: Lease) -> None:
-        for seq in range(2, 12):
-
-            def step(connection: Any, seq: int = seq) -> Commit:
-                connection.execute(INSERT, {"word": f"{lease.key.id}/{seq:02}"})
-                return Commit(lease=lease, expected=seq - 1, events=[answer(seq)])
-
-            def fail(connection: Any, seq: int = seq) -> Commit:
-                step(connection, seq)
-                raise LookupError
-
-            with pytest.raises(LookupError):
-                store.transact(fail)
-            assert Committed.APPLIED is store.transact(step)
-
-    together(*(lambda lease=lease: sell(lease) for lease in leases))
-
-    assert [f"run-{number}/{seq:02}" for number in range(4) for seq in range(2, 12)] == words(path)
-
-
-def test_a_store_cannot_be_written_to_within_its_own_transaction(store: SQLiteStore) -> None:
-    """It would wait for itself for ever; reading sees what was before."""
-    lease = begin(store)
-
-    def step(connection: Any) -> Commit:
-        assert 1 == len(store.journal(ORDER))
-        with pytest.raises(InvalidRequest, match="a transaction of this thread is open already"):
-            store.post([Message("m", ORDER, "signal", "s", b"1")])
-        return Commit(lease=lease, expected=1, events=[answer(2)])
-
-    assert Committed.APPLIED is store.transact(step)
-
-
-def test_an_error_of_a_users_other_database_stays_its_own(store: SQLiteStore) -> None:
-    """The store does not claim that its file is at fault."""
-    lease = begin(store)
-
-    def step(connection: Any) -> Commit:
-        raise sqlite3.OperationalError("database is locked")
-
-    with pytest.raises(sqlite3.OperationalError):
-        store.transact(step)
-
-    grow(store, lease, 1, to=2)
 
 
 # ---- values, life and noise ---------------------------------------------------------------------------------------------

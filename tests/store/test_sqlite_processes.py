@@ -296,15 +296,25 @@ def test_a_child_that_was_forked_within_a_transaction_has_no_store(path: Path) -
     with opened(path) as store:
         lease = begin(store)
 
-        def deed() -> None:
+        def inside() -> None:
             with pytest.raises(StoreUnavailable, match="it is closed; open it again"):
                 store.post([])
 
         def step(connection: object) -> Commit:
-            with child(deed):
+            with child(inside):
                 pass
             return Commit(lease=lease, expected=1, events=[answer(2)])
 
+        def fork_and_return(connection: object) -> Commit:
+            pids.append(os.fork())
+            return Commit(lease=lease, expected=2, events=[answer(3)])
+
+        pids: list[int] = []
         store.transact(step)
-        grow(store, lease, 2, to=4)
+        try:
+            store.transact(fork_and_return)
+        except StoreUnavailable:
+            os._exit(42 if not pids[0] else 1)
+        assert 42 == os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1])
+        grow(store, lease, 3, to=4)
         assert journal(4) == store.journal(ORDER)

@@ -29,6 +29,10 @@ class Texts(list[str | None]):
     """A column of texts."""
 
 
+class Names(Texts):
+    """Texts to look for: no batch, however many they are."""
+
+
 class Octets(list[bytes | None]):
     """A column of bytes."""
 
@@ -96,7 +100,8 @@ def sized(values: Iterable[bytes | None]) -> list[bytes]:
     return parts
 
 
-DUMPERS: Final[dict[type[Any], type[Dumper]]] = {Longs: LongsDumper, Texts: TextsDumper, Octets: OctetsDumper}
+COLUMNS: Final[dict[type[Any], type[Dumper]]] = {Longs: LongsDumper, Texts: TextsDumper, Octets: OctetsDumper}
+DUMPERS: Final[dict[type[Any], type[Dumper]]] = {**COLUMNS, Names: TextsDumper}
 KINDS: Final[dict[str, tuple[type[Any], str]]] = {
     "number": (Longs, "int8"),
     "text": (Texts, "text"),

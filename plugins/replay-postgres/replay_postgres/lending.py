@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
 from replay.hooks import Commit, InvalidRequest, require_sound
-from replay_postgres.pool import BEGIN, Raw
+from replay_postgres.pool import BEGIN, SETTINGS, Raw
 
 
 class Foreign(Exception):
@@ -34,6 +34,8 @@ def borrowed(raw: Raw, work: Callable[[Any], Commit]) -> Commit:
         Foreign: It raised, or spoilt the transaction, which is rolled back.
     """
     raw.execute(BEGIN)
+    for name in SETTINGS:
+        raw.execute(f"SET LOCAL {name} = on".encode())  # they fit the store's statements, not everyone's
     try:
         with lent(raw) as connection:
             commit = work(connection)

@@ -25,13 +25,19 @@ from psycopg.types.numeric import Int8BinaryDumper
 
 from replay.hooks import StoreUnavailable
 from replay_postgres.address import Address
-from replay_postgres.arrays import DUMPERS
+from replay_postgres.arrays import COLUMNS, DUMPERS
 
 PATIENCE: Final = 30.0
 """Seconds to wait for a connection of the pool."""
 OLDEST: Final = 120_000
 """PostgreSQL 12: the oldest server that knows all that is used here."""
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+FEW: Final = 16
+"""Rows of a batch up to which its statement is prepared; with more it is planned anew, as a plan made for few would be slow."""
+SETTINGS: Final = {"jit": "off", "enable_seqscan": "off"}
+"""What the server's planner is told. Compiling takes longer than any statement here; and a plan that was made while a table was
+small must not read all of it when it has grown."""
 
 Row: TypeAlias = tuple[Any, ...]
 Ask: TypeAlias = tuple[str, Sequence[Any]]
@@ -62,8 +68,12 @@ class Hot:
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement; its rows."""
         cursor = self._cursors[0]
-        cursor.execute(self.spell(sql), parameters, prepare=self._prepare, binary=True)
+        cursor.execute(self.spell(sql), parameters, prepare=self._prepares(parameters), binary=True)
         return cursor.fetchall() if cursor.description else []
+
+    def _prepares(self, parameters: Sequence[Any]) -> bool:
+        """Whether the plan that fits any parameters fits these."""
+        return self._prepare and not any(type(column) in COLUMNS and len(column) > FEW for column in parameters)
 
     def ask_together(self, asks: Sequence[Ask]) -> list[list[Row]]:
         """Run statements one after the other in one round trip; the rows of each."""
@@ -71,7 +81,7 @@ class Hot:
             self._cursors.append(self._cursor())
         with self.connection.pipeline():
             for cursor, (sql, parameters) in zip(self._cursors, asks, strict=False):
-                cursor.execute(self.spell(sql), parameters, prepare=self._prepare, binary=True)
+                cursor.execute(self.spell(sql), parameters, prepare=self._prepares(parameters), binary=True)
         return [cursor.fetchall() if cursor.description else [] for cursor, _ in zip(self._cursors, asks, strict=False)]
 
     def transaction(self, asks: Sequence[Ask]) -> list[list[Row]]:
@@ -218,8 +228,8 @@ def connected(address: Address, conninfo: Mapping[str, Any], spell: Callable[[st
         psycopg.Error: It could not be made.
     """
     settings = dict(conninfo)
-    if address.prepare:  # a proxy that shares connections takes no options; compiling a statement takes longer than running it
-        settings["options"] = f"{settings.get('options', '')} -c jit=off".strip()
+    if address.prepare:  # a proxy that shares connections takes no options, and plans every statement anew
+        settings["options"] = " ".join([settings.get("options") or "", *(f"-c {name}={value}" for name, value in SETTINGS.items())])
     raw = Raw.connect(**settings, autocommit=True, prepare_threshold=5 if address.prepare else None)
     problem = unfit(raw)
     if problem:

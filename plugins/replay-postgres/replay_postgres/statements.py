@@ -181,9 +181,11 @@ def turns(*, reading: bool) -> str:
     """Many turns, whose runs are locked: for each its turn, the run's pk if it was applied, and the run as it was before."""
     fields = {name: f"f.{name}" for name in ITEM.names}
     fields |= {"read": "coalesce(f.read, 0)", "obeyed": "coalesce(f.obeyed, 0)"} if reading else {"read": "0", "obeyed": "0"}
-    fits = """fit AS MATERIALIZED (
-        SELECT i.*, r.pk, coalesce(r.box, r.pk) AS box FROM item i JOIN @runs r USING (namespace, id)
-        WHERE r.fence = i.fence AND r.worker = i.worker AND r.worker <> '' AND r.seq = i.expected AND r.turn <> i.turn)"""
+    fits = """seen AS MATERIALIZED (
+        SELECT i.*, r.pk, coalesce(r.box, r.pk) AS box, r.fence AS held, r.worker AS holder, r.turn AS last,
+            r.fence = i.fence AND r.worker = i.worker AND r.worker <> '' AND r.seq = i.expected AND r.turn <> i.turn AS fits
+        FROM item i LEFT JOIN @runs r USING (namespace, id)),
+    fit AS MATERIALIZED (SELECT * FROM seen WHERE fits)"""
     reads = f""",
     used AS (
         UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(34)} USING (turn)
@@ -198,8 +200,7 @@ def turns(*, reading: bool) -> str:
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),
     {added(18, "done")}
-    SELECT i.turn, d.pk, r.fence, r.worker, r.turn FROM item i LEFT JOIN done d ON d.turn = i.turn
-    LEFT JOIN @runs r ON (r.namespace, r.id) = (i.namespace, i.id)"""
+    SELECT s.turn, d.pk, s.held, s.holder, s.last FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
 
 
 TURNS: Final = turns(reading=False)

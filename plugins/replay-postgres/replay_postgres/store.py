@@ -50,7 +50,7 @@ from replay.hooks import (
 )
 from replay_postgres import statements as sql
 from replay_postgres.address import Address
-from replay_postgres.arrays import Longs, Texts
+from replay_postgres.arrays import Longs, Names
 from replay_postgres.clock import ServerClock, monotonic
 from replay_postgres.herald import Bell, Herald
 from replay_postgres.migrations import bring_up
@@ -221,7 +221,7 @@ class PostgresStore:
         """See ``Store.claim``."""
         limit = max(0, claim.limit)
         room = 1 << (2 * limit + ROOM).bit_length()
-        asked = (claim.namespace, Texts(claim.queues), Texts(claim.workflows), claim.worker, limit, claim.ttl)
+        asked = (claim.namespace, Names(claim.queues), Names(claim.workflows), claim.worker, limit, claim.ttl)
         before = monotonic()
         rows = self._with(lambda hot: hot.ask(sql.claiming(room), (self._moment, *asked)))
         now, next_at, held = rows[0][:3]

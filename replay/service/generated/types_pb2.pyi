@@ -294,16 +294,18 @@ class Created(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., new: _Optional[bool] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
 
 class Claimed(_message.Message):
-    __slots__ = ("run", "lease", "journal", "mail")
+    __slots__ = ("run", "lease", "journal", "mail", "partial")
     RUN_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_FIELD_NUMBER: _ClassVar[int]
     MAIL_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     run: Run
     lease: Lease
     journal: _containers.RepeatedCompositeFieldContainer[Event]
     mail: _containers.RepeatedCompositeFieldContainer[Message]
-    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., journal: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[Message, _Mapping]]] = ...) -> None: ...
+    partial: bool
+    def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., journal: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
     __slots__ = ("namespace", "workflow", "statuses", "tags", "created_after", "created_before", "prefix", "parent")

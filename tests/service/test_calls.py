@@ -1,0 +1,310 @@
+"""The client's calls over raw gRPC, as a client in any language makes them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+
+from replay import Engine
+from replay.model.codec import from_json
+from replay.service.generated import client_pb2 as cb
+from replay.service.generated import types_pb2 as pb
+from replay.store.memory import WORLDS
+from tests.service.wire import PATIENCE, Wire, counting, detail, doubling, greeting, key, served, start, wire
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    name = uuid.uuid4().hex
+    yield f"memory://{name}"
+    WORLDS.pop(name, None)
+
+
+@pytest.fixture
+def line(url: str) -> Iterator[Wire]:
+    with served(url) as server, wire(server) as stubs:
+        yield stubs
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    """A worker beside the server, straight on its store."""
+    with Engine(url, workflows=[greeting, counting, doubling], grace=2) as opened:
+        yield opened
+
+
+def code(caught: pytest.ExceptionInfo[grpc.RpcError]) -> grpc.StatusCode:
+    found: Any = caught.value
+    status: grpc.StatusCode = found.code()
+    return status
+
+
+def test_starting_twice_is_one_run(line: Wire) -> None:
+    """The same id with the same input is the same run, however the input is spelt."""
+    first = line.client.StartRun(start("a", "doubling", b"[ 3 ]", tags={"shop": "x"}))
+    again = line.client.StartRun(start("a", "doubling", b"[3]"))
+
+    assert (True, False) == (first.new, again.new)
+    assert first.run == again.run
+    assert {"shop": "x"} == dict(first.run.tags)
+
+
+def test_starting_with_other_input_is_refused_with_both_sides(line: Wire) -> None:
+    """ALREADY_EXISTS carries the error's facts, so that every language can raise its own."""
+    line.client.StartRun(start("a", "doubling", b"[3]"))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.StartRun(start("a", "doubling", b"[4]"))
+
+    name, facts = detail(caught.value)
+    assert grpc.StatusCode.ALREADY_EXISTS == code(caught)
+    assert ("RunExists", "a") == (name, facts["run"])
+    assert facts["existing"] != facts["asked"]
+
+
+def test_what_does_not_fit_is_an_invalid_argument(line: Wire) -> None:
+    """No workflow, no JSON, no name: each says so, and nothing was started."""
+    for request in (start("a", ""), start("a", payload=b"{"), start("a\n"), start("a", queue="\x00")):
+        with pytest.raises(grpc.RpcError) as caught:
+            line.client.StartRun(request)
+        assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+    assert not line.client.ListRuns(cb.ListRunsRequest()).runs
+
+
+def test_a_request_without_a_namespace_means_the_default_one(line: Wire) -> None:
+    """In every call alike."""
+    line.client.StartRun(cb.StartRunRequest(key=key("a", ""), workflow="greeting"))
+
+    assert "default" == line.client.GetRun(cb.GetRunRequest(key=key("a", ""))).run.key.namespace
+    assert ["a"] == [run.key.id for run in line.client.ListRuns(cb.ListRunsRequest()).runs]
+
+
+def test_signal_with_start_begins_a_run_once_and_delivers_each_message_once(line: Wire, engine: Engine) -> None:
+    """The second call finds the run; the same message id changes nothing."""
+    told = cb.SignalRunRequest(name="word", payload=b'"you"', message_id="m1")
+    request = cb.SignalWithStartRequest(start=start("a"), signal=told)
+    first = line.client.SignalWithStart(request)
+
+    assert first.new
+    assert "hello you" == engine.get("a", greeting).result(PATIENCE)
+
+
+def test_a_signal_reaches_its_run_and_its_id_comes_back(line: Wire, engine: Engine) -> None:
+    """The server chooses an id where none is given."""
+    line.client.StartRun(start("a"))
+
+    answer = line.client.SignalRun(cb.SignalRunRequest(key=key("a"), name="word", payload=b'"all"'))
+
+    assert answer.message_id
+    assert "hello all" == engine.get("a", greeting).result(PATIENCE)
+
+
+def test_a_signal_for_nobody_and_one_for_a_closed_run_are_refused(line: Wire, engine: Engine) -> None:
+    """NOT_FOUND, and FAILED_PRECONDITION with the run's status."""
+    engine.start(doubling(1), id="done").result(PATIENCE)
+    closed = grpc.StatusCode.FAILED_PRECONDITION
+
+    for run, status, name in (
+        ("nobody", grpc.StatusCode.NOT_FOUND, "UnknownRun"),
+        ("done", closed, "RunClosed"),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            line.client.SignalRun(cb.SignalRunRequest(key=key(run), name="word", payload=b'"x"'))
+        assert (status, name) == (code(caught), detail(caught.value)[0])
+
+
+def test_an_update_is_answered_refused_or_failed(line: Wire, engine: Engine) -> None:
+    """The reply of the workflow, its validator's refusal, and its handler's error."""
+    line.client.StartRun(start("c", "counting"))
+
+    def update(name: str, payload: bytes) -> Any:
+        return line.client.UpdateRun(cb.UpdateRunRequest(key=key("c"), name=name, payload=payload), timeout=PATIENCE).reply
+
+    assert b"4" == update("add", b"4")
+    assert b"6" == update("add", b"2")
+    for name, payload, error in (("add", b"-1", "UpdateRefused"), ("nothing", b"1", "UpdateRefused"), ("break", b"1", "RunFailed")):
+        with pytest.raises(grpc.RpcError) as caught:
+            update(name, payload)
+        assert (grpc.StatusCode.FAILED_PRECONDITION, error) == (code(caught), detail(caught.value)[0])
+
+
+def test_an_update_that_nobody_answers_ends_with_its_deadline(line: Wire) -> None:
+    """Without a worker there is no reply; the call says so in time."""
+    line.client.StartRun(start("c", "counting"))
+
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.UpdateRun(cb.UpdateRunRequest(key=key("c"), name="add", payload=b"1"), timeout=0.3)
+
+    assert grpc.StatusCode.DEADLINE_EXCEEDED == code(caught)
+
+
+@pytest.mark.parametrize(("verb", "status"), [("cancel", "cancelled"), ("terminate", "terminated")])
+def test_a_run_is_ended_from_afar(line: Wire, engine: Engine, verb: str, status: str) -> None:
+    """The watcher sees it end."""
+    line.client.StartRun(start("a"))
+    line.client.ControlRun(cb.ControlRunRequest(key=key("a"), verb=verb, reason="enough"))
+
+    *_, last = line.client.WatchRun(cb.WatchRunRequest(key=key("a")), timeout=PATIENCE)
+
+    assert status == last.run.status
+
+
+def test_a_paused_run_goes_on_when_it_is_resumed(line: Wire, engine: Engine) -> None:
+    """Paused, then resumed, then told its word."""
+    line.client.StartRun(start("a"))
+    line.client.ControlRun(cb.ControlRunRequest(key=key("a"), verb="pause"))
+    watch = line.client.WatchRun(cb.WatchRunRequest(key=key("a")), timeout=PATIENCE)
+    assert "paused" == next(seen.run.status for seen in watch if seen.run.status == "paused")
+    line.client.ControlRun(cb.ControlRunRequest(key=key("a"), verb="resume"))
+    line.client.SignalRun(cb.SignalRunRequest(key=key("a"), name="word", payload=b'"again"'))
+
+    assert "hello again" == engine.get("a", greeting).result(PATIENCE)
+
+
+def test_an_unknown_control_is_refused(line: Wire) -> None:
+    """The error names the verbs that there are."""
+    line.client.StartRun(start("a"))
+
+    with pytest.raises(grpc.RpcError, match="use one of cancel, pause, resume, terminate") as caught:
+        line.client.ControlRun(cb.ControlRunRequest(key=key("a"), verb="explode"))
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
+def test_runs_are_listed_in_pages_newest_first(line: Wire) -> None:
+    """Every run once, whatever the page's size."""
+    for number in range(7):
+        line.client.StartRun(start(f"r{number}"))
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = line.client.ListRuns(cb.ListRunsRequest(limit=3, cursor=cursor))
+        found += [run.key.id for run in page.runs]
+        cursor = page.cursor
+        if not cursor:
+            break
+
+    assert [f"r{number}" for number in reversed(range(7))] == found
+
+
+def test_a_filter_narrows_by_workflow_status_tag_and_prefix(line: Wire) -> None:
+    """What is unset does not narrow."""
+    line.client.StartRun(start("a-1", tags={"shop": "x"}))
+    line.client.StartRun(start("a-2", "doubling", b"[1]"))
+    line.client.StartRun(start("b-1", tags={"shop": "y"}))
+
+    def ids(**narrow: Any) -> set[str]:
+        return {run.key.id for run in line.client.ListRuns(cb.ListRunsRequest(filter=pb.Filter(**narrow))).runs}
+
+    assert {"a-1", "a-2", "b-1"} == ids()
+    assert {"a-2"} == ids(workflow="doubling")
+    assert {"a-1", "a-2"} == ids(prefix="a-")
+    assert {"b-1"} == ids(tags={"shop": "y"})
+    assert {"a-1", "a-2", "b-1"} == ids(statuses=["pending", "running"])
+    assert set() == ids(statuses=["completed"])
+
+
+def test_a_cursor_of_somebody_else_is_refused(line: Wire) -> None:
+    """It is no cursor of this store."""
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.ListRuns(cb.ListRunsRequest(cursor="page two"))
+
+    assert (grpc.StatusCode.INVALID_ARGUMENT, "InvalidRequest") == (code(caught), detail(caught.value)[0])
+
+
+def test_a_followed_journal_brings_every_event_once_until_the_run_ends(line: Wire, engine: Engine) -> None:
+    """What is there, then what comes."""
+    line.client.StartRun(start("a"))
+    stream = line.client.ReadJournal(cb.ReadJournalRequest(key=key("a"), follow=True), timeout=PATIENCE)
+    seen = list(next(stream).events)
+    line.client.SignalRun(cb.SignalRunRequest(key=key("a"), name="word", payload=b'"you"'))
+    seen += [event for page in stream for event in page.events]
+
+    assert list(range(1, len(seen) + 1)) == [event.seq for event in seen]
+    assert ("started", "completed") == (seen[0].kind, seen[-1].kind)
+
+
+def test_a_journal_that_is_not_followed_ends_where_it_is(line: Wire) -> None:
+    """After a seq too."""
+    line.client.StartRun(start("a"))
+
+    def kinds(after: int) -> list[str]:
+        pages = line.client.ReadJournal(cb.ReadJournalRequest(key=key("a"), after=after), timeout=PATIENCE)
+        return [event.kind for page in pages for event in page.events]
+
+    assert (["started"], []) == (kinds(0), kinds(1))
+
+
+def test_watching_or_reading_a_run_that_is_not_there_says_so(line: Wire) -> None:
+    """NOT_FOUND, not an empty stream."""
+    for call, request in (
+        (line.client.WatchRun, cb.WatchRunRequest(key=key("x"))),
+        (line.client.ReadJournal, cb.ReadJournalRequest(key=key("x"), follow=True)),
+        (line.client.ListSavepoints, cb.ListSavepointsRequest(key=key("x"))),
+        (line.client.GetRun, cb.GetRunRequest(key=key("x"))),
+        (line.client.ForkRun, cb.ForkRunRequest(source=key("x"))),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call(request, timeout=PATIENCE))
+        assert (grpc.StatusCode.NOT_FOUND, "UnknownRun") == (code(caught), detail(caught.value)[0])
+
+
+def test_a_run_is_forked_at_a_savepoint_and_the_source_is_not_touched(line: Wire, engine: Engine) -> None:
+    """The fork shares the past up to there and hears another word."""
+    line.client.StartRun(start("a"))
+    line.client.SignalRun(cb.SignalRunRequest(key=key("a"), name="word", payload=b'"one"'))
+    engine.get("a", greeting).result(PATIENCE)
+    (point,) = line.client.ListSavepoints(cb.ListSavepointsRequest(key=key("a"))).savepoints
+
+    fork = line.client.ForkRun(cb.ForkRunRequest(source=key("a"), target_id="b", at="begun")).run
+    line.client.SignalRun(cb.SignalRunRequest(key=key("b"), name="word", payload=b'"two"'))
+
+    assert ("begun", {"goal": "greet"}) == (point.name, {name: note for name, note in from_json(point.notes).items() if note})
+    assert f"a#{point.seq}" == fork.source
+    assert "hello two" == engine.get("b", greeting).result(PATIENCE)
+    assert "hello one" == engine.get("a", greeting).result(PATIENCE)
+
+
+def test_a_fork_with_another_answer_goes_another_way(line: Wire, engine: Engine) -> None:
+    """An edited answer is what the fork is told."""
+    engine.start(doubling(3), id="a").result(PATIENCE)
+
+    line.client.ForkRun(cb.ForkRunRequest(source=key("a"), target_id="b", edits={3: b"100"}))
+
+    assert 6 == engine.get("a", doubling).result(PATIENCE)
+    assert 104 == engine.get("b", doubling).result(PATIENCE)
+
+
+def test_an_edit_behind_the_fork_is_refused(line: Wire, engine: Engine) -> None:
+    """It could never be heard."""
+    engine.start(doubling(3), id="a").result(PATIENCE)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.ForkRun(cb.ForkRunRequest(source=key("a"), target_id="b", at="2", edits={4: b"1"}))
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
+def test_a_followed_topic_brings_what_was_published_and_what_comes(line: Wire) -> None:
+    """In order, each once."""
+    request = cb.PublishTopicRequest(entries=[pb.TopicEntry(topic="news", payload=b"%d" % number) for number in range(3)])
+    line.client.PublishTopic(request)
+    stream = line.client.ReadTopic(cb.ReadTopicRequest(topic="news", follow=True), timeout=PATIENCE)
+    heard = [entry.payload for entry in next(stream).entries]
+    line.client.PublishTopic(cb.PublishTopicRequest(entries=[pb.TopicEntry(topic="news", payload=b"3")]))
+    heard += [entry.payload for entry in next(stream).entries]
+    stream.cancel()
+
+    assert [b"0", b"1", b"2", b"3"] == heard
+
+
+def test_replays_own_topics_cannot_be_written_by_a_client(line: Wire) -> None:
+    """Or it could answer updates in a workflow's name."""
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.PublishTopic(cb.PublishTopicRequest(entries=[pb.TopicEntry(topic="~reply:m", payload=b"{}")]))
+
+    assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
