@@ -369,8 +369,10 @@ def _add_standard(server: grpc.Server) -> Any:
 
 def _bind(server: grpc.Server, service: Service) -> int:
     try:
-        if service.tls_key is None or service.tls_cert is None:
+        if service.tls_key is None and service.tls_cert is None and service.tls_clients is None:
             return int(server.add_insecure_port(service.listen))
+        if service.tls_key is None or service.tls_cert is None:
+            raise InvalidRequest("TLS", "certificate and key go together, mutual TLS needs both", "give --tls-cert and --tls-key")
         key, chain = service.tls_key.read_bytes(), service.tls_cert.read_bytes()
         clients = None if service.tls_clients is None else service.tls_clients.read_bytes()
         credentials = grpc.ssl_server_credentials([(key, chain)], clients, require_client_auth=clients is not None)

@@ -60,7 +60,9 @@ HELD_MAIL: Final = f"""
 ENTRIES: Final = """
     SELECT "offset", at, payload FROM replay_topics WHERE namespace = ? AND topic = ? AND "offset" > ?
     ORDER BY "offset" LIMIT ?"""
-KEEP: Final = "INSERT INTO replay_blobs (name, data) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET data = excluded.data"
+KEEP: Final = """
+    INSERT INTO replay_blobs (name, data) VALUES (?, ?)
+    ON CONFLICT (name) DO UPDATE SET data = excluded.data WHERE data <> excluded.data"""
 BLOB: Final = "SELECT data FROM replay_blobs WHERE name = ?"
 
 FIRST_PAUSE: Final = 0.02

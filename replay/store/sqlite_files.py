@@ -61,11 +61,13 @@ class Raw(sqlite3.Connection):
     Attributes:
         file: Device and inode of the file that it was opened for.
         lent: Whether a user's code has it.
+        lost: Whether it was inherited in a fork, within its transaction: then it is the parent's.
         engine: SQLAlchemy's view of it, once there is one.
     """
 
     file: tuple[int, int] | None = None
     lent = False
+    lost = False
     engine: Any = None
 
     def commit(self) -> None:
@@ -224,7 +226,7 @@ class Connections:
 
     def end(self, raw: Raw, error: BaseException | None = None) -> None:
         """Commit, or roll back when there was an error; let others in."""
-        if raw in INHERITED:  # a child forked in a transaction has left it in its own way
+        if raw.lost:
             raise StoreUnavailable(self.address.url, "its transaction belongs to the parent process", "open the store in the child")
         try:
             if error is None:
@@ -401,6 +403,7 @@ class Connections:
     def after_fork_in_child(self) -> None:
         """Begin anew; a transaction that was open in the fork belongs to the parent."""
         if self._writer is not None:
+            self._writer.lost = True
             INHERITED.append(self._writer)
             self._writer, self._closed = None, True
         self._forking = self._busy = False

@@ -21,7 +21,7 @@ def lent(raw: Raw) -> Iterator[Connection]:
     """The connection, in the transaction that was begun on it.
 
     Raises:
-        InvalidRequest: That transaction was ended meanwhile, by SQL that says so.
+        InvalidRequest: That transaction was ended meanwhile, by SQL that says so, or this is a child that was forked in it.
     """
     if raw.engine is None:
         raw.engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, pool_reset_on_return=None)
@@ -33,5 +33,5 @@ def lent(raw: Raw) -> Iterator[Connection]:
             yield connection
         finally:
             raw.lent = False
-    if not raw.in_transaction:
-        raise InvalidRequest("transaction", "it was ended by its user's SQL", "leave COMMIT and ROLLBACK to the store")
+    if raw.lost or not raw.in_transaction:
+        raise InvalidRequest("transaction", "it was ended by its user's SQL or a fork", "leave COMMIT and ROLLBACK to the store")

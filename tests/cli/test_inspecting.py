@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 
 import pytest
 
@@ -99,6 +101,19 @@ def test_inspect_works_when_todays_code_does_not_fit(ended: Program, monkeypatch
     assert 0 == answer.code
     assert "step_completed" in answer.out
     assert "run order-1 does not fit its journal at event #3" in answer.err
+
+
+def test_a_damaged_journal_is_told_and_not_shown(ended: Program) -> None:
+    """Code 4: the operator must act; other runs are not concerned."""
+    with contextlib.closing(sqlite3.connect(ended.store.removeprefix("sqlite:///"))) as file, file:
+        file.execute("UPDATE replay_events SET name = 'cli-chrage' WHERE name = 'cli-charge'")
+
+    answer = ended("inspect", "order-1")
+
+    assert (4, "") == (answer.code, answer.out)
+    assert "journal of order-1 is damaged at event #2" in answer.err
+    assert 4 == ended("replay", "order-1").code
+    assert 0 == ended("list").code
 
 
 # ---- one moment ---------------------------------------------------------------------------------------------------------

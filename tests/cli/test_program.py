@@ -273,6 +273,42 @@ def test_a_terminal_has_colour_unless_it_is_not_wanted(shell: Shell, variables: 
     assert coloured == ("\x1b[36m" in said)
 
 
+def watched(shell: Shell, *words: str) -> tuple[str, str]:
+    """Standard output of a call, and what a terminal on standard error saw."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "replay.cli", *words],
+        cwd=shell.folder,
+        env={**shell.environment, "TERM": "xterm-256color"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        check=False,
+    )
+    os.write(theirs, b"\n")  # so that there is something to read
+    os.close(theirs)
+    seen = os.read(ours, 1_000_000).decode()
+    os.close(ours)
+    return done.stdout, seen
+
+
+def test_who_waits_at_a_terminal_sees_what_for(shell: Shell) -> None:
+    """A line that turns; nothing of it is in the output."""
+    said, seen = watched(shell, "run", "patient", "--id", "p", "--timeout", "2s")
+
+    assert "" == said
+    assert "p  1 event  signal go" in seen
+
+
+def test_long_work_shows_its_progress_at_a_terminal(shell: Shell) -> None:
+    """A bar on standard error, gone when the work is done; none with --json."""
+    shell.call("start", "patient", "--id", "p")
+
+    assert "replaying" in watched(shell, "replay", "p")[1]
+    assert "replaying" not in watched(shell, "replay", "p", "--json")[1]
+    assert "replaying" not in shell.call("replay", "p").stderr
+
+
 def test_bash_takes_the_completion_script(shell: Shell) -> None:
     """And completes verbs with it."""
     (shell.folder / "replay").write_text(f'#!/bin/sh\nexec {sys.executable} -m replay.cli "$@"\n', encoding="utf-8")

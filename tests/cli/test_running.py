@@ -237,10 +237,12 @@ def test_worker_without_workflows_is_told(program: Program, monkeypatch: pytest.
 
 def test_a_store_that_cannot_be_used_is_code_four(program: Program) -> None:
     """Whoever must act is the operator."""
+    Path("no.db").write_text("no database" * 1_000, encoding="utf-8")
     missing = program("list", "--store", "nosuch://x")
-    closed = program("list", "--store", "sqlite:////proc/no/such.db")
+    closed = program("start", "cli-sum", "--store", "sqlite:////proc/no/such.db")
+    other = program("list", "--store", "sqlite:///no.db")
 
-    assert (4, 4) == (missing.code, closed.code)
+    assert (4, 4, 4) == (missing.code, closed.code, other.code)
     assert "no store for 'nosuch'; installed: " in missing.err
     assert "sqlite:////proc/no/such.db" in closed.err
     assert "nosuch" == json.loads(program("list", "--store", "nosuch://x", "--json").err)["error"]["scheme"]

@@ -89,8 +89,14 @@ def limited_disk(folder: Path) -> Disk:
     def free() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
-    return Disk(folder, fill, free, fill, free)
+    def allow(file: int, within: int) -> None:
+        for path in folder.iterdir():
+            path.chmod(file)
+        folder.chmod(within)
 
+    def freeze() -> None:
+        if os.geteuid() == 0:
+            pytest.skip("root may write where nobody may: run it as another user, or where a disk can be mounted")
+        allow(0o444, 0o555)
 
-def is_root() -> bool:
-    return os.geteuid() == 0
+    return Disk(folder, fill, free, freeze, lambda: allow(0o644, 0o755))

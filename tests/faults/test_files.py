@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ from replay import Engine, Start, StoreUnavailable, Workflow, sleep, step, workf
 from replay.engine.observers import Observer
 from replay.store.contract import Filter
 from tests.faults.conftest import Disk
-from tests.helpers.engines import PATIENCE, until
+from tests.helpers.engines import PATIENCE, Gate, until
 
 pytestmark = pytest.mark.faults
 
 DONE: list[tuple[int, int]] = []
+GATES: list[Gate] = []
+"""Where the second step of each run waits, when there is one."""
 
 
 @step
 def fill_page(run: int, number: int) -> str:
     DONE.append((run, number))
+    if number == 1 and GATES:
+        GATES[0].enter()
     return "x" * 20_000
 
 
@@ -53,23 +58,31 @@ def sound(engine: Engine, runs: int) -> None:
     assert sorted((run, number) for run in range(runs) for number in range(10)) == sorted(set(DONE))
 
 
-@pytest.mark.parametrize("how", ["full", "read-only"])
-def test_a_disk_that_takes_no_more_stops_nothing_for_good(disk: Disk, how: str) -> None:
-    """The engine waits, says why, and goes on when there is room again; nothing is lost, and no answer is asked for twice."""
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """What happens to the file happens while every run is in its second step."""
     DONE.clear()
+    GATES[:] = [Gate()]
+    yield GATES[0]
+    GATES.clear()
+
+
+def test_a_disk_that_takes_no_more_stops_nothing_for_good(disk: Disk, gate: Gate) -> None:
+    """The engine waits, says why, and goes on when there is room again; nothing is lost, and no answer is asked for twice."""
     refusals = Refusals()
     with Engine(f"sqlite:///{disk.folder}/runs.db", observers=[refusals], grace=0.5) as engine:
         handles = engine.start_many([Start(filling(n), f"r{n}") for n in range(5)])
-        until(lambda: len(DONE) >= 10, engine.store)
-        (disk.fill if how == "full" else disk.freeze)()
+        gate.await_entry(5)
+        disk.fill()
+        gate.open()
         until(lambda: refusals.heard, engine.store)
         assert any(handle.status != "completed" for handle in handles)
-        (disk.free if how == "full" else disk.thaw)()
+        disk.free()
 
         assert [200_000] * 5 == [handle.result(PATIENCE) for handle in handles]
         sound(engine, 5)
     assert len(DONE) == len(set(DONE))
-    assert any("room" in text or "read" in text for text in refusals.heard)
+    assert any("make room" in text for text in refusals.heard)
 
 
 def test_nothing_can_be_started_on_a_full_disk(disk: Disk) -> None:
@@ -112,14 +125,14 @@ class Holder:
         self.process.stdout.close()
 
 
-def test_a_lock_held_by_another_process_is_waited_for(tmp_path: Path) -> None:
+def test_a_lock_held_by_another_process_is_waited_for(tmp_path: Path, gate: Gate) -> None:
     """Longer than the busy timeout: callers are told, runs wait, and go on when it is let go."""
-    DONE.clear()
     refusals = Refusals()
     with Engine(f"sqlite:///{tmp_path}/runs.db?busy_timeout=0.1", observers=[refusals]) as engine:
         handle = engine.start(filling(0), id="a")
-        until(lambda: len(DONE) >= 2, engine.store)
+        gate.await_entry()
         holder = Holder(tmp_path / "runs.db")
+        gate.open()
         until(lambda: len(refusals.heard) >= 3, engine.store)
         assert handle.status in {"running", "waiting"}
         holder.let_go()

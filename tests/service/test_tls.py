@@ -51,7 +51,7 @@ def test_an_expired_certificate_is_named_as_such(authority: Authority) -> None:
     expired = authority.identity("server", begins=-2 * DAY, ends=-DAY)
     with (
         served("memory://expired", **tls(expired)) as server,
-        pytest.raises(StoreUnavailable, match="(?i)certificate.*look at the certificates"),
+        pytest.raises(StoreUnavailable, match=r"(?i)certificate.*look at the certificates"),
     ):
         Client(f"grpcs://127.0.0.1:{server.port}?ca={authority.cert}")
 
@@ -61,7 +61,7 @@ def test_a_server_of_an_unknown_authority_is_not_trusted(authority: Authority, t
     other = Authority(tmp_path, "other")
     with (
         served("memory://unknown", **tls(other.identity("server"))) as server,
-        pytest.raises(StoreUnavailable, match="(?i)certificate"),
+        pytest.raises(StoreUnavailable, match=r"(?i)certificate"),
     ):
         Client(f"grpcs://127.0.0.1:{server.port}?ca={authority.cert}")
 

@@ -126,7 +126,7 @@ def test_a_sqlite_that_is_too_old_is_refused(path: Path, monkeypatch: pytest.Mon
     """It would fail later, at a statement that it does not know."""
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
 
-    with pytest.raises(StoreUnavailable, match="is too old; use SQLite 3[.]35[.]0 or newer"):
+    with pytest.raises(StoreUnavailable, match=r"is too old; use SQLite 3\.35\.0 or newer"):
         open_sqlite(f"sqlite:///{path}")
 
 

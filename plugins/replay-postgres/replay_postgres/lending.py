@@ -34,8 +34,8 @@ def borrowed(raw: Raw, work: Callable[[Any], Commit]) -> Commit:
         Foreign: It raised, or spoilt the transaction, which is rolled back.
     """
     raw.execute(BEGIN)
-    for name in SETTINGS:
-        raw.execute(f"SET LOCAL {name} = on".encode())  # they fit the store's statements, not everyone's
+    for name, (_, usual) in SETTINGS.items():
+        raw.execute(f"SET LOCAL {name} = {usual}".encode())
     try:
         with lent(raw) as connection:
             commit = work(connection)

@@ -22,6 +22,7 @@ from replay_postgres.address import Address
 from replay_postgres.pool import BEGIN, Raw
 
 TEXT: Final = 'text COLLATE "C" NOT NULL'  # compared byte by byte: as fast as can be, and by code points as everywhere in replay
+"""No index but the key's holds ids: or a plan that was made while the table was small might look for a run in another one."""
 
 FIRST: Final = (
     f"""CREATE TABLE @runs (
@@ -36,9 +37,9 @@ FIRST: Final = (
     """CREATE INDEX replay_runs_ready ON @runs (namespace, queue, workflow, priority, ready_at)
         WHERE ready_at IS NOT NULL""",
     "CREATE INDEX replay_runs_mail ON @runs (namespace, worker) WHERE mail > 0 AND worker <> ''",
-    "CREATE INDEX replay_runs_created ON @runs (namespace, created_at, id)",
-    "CREATE INDEX replay_runs_status ON @runs (namespace, status, created_at, id)",
-    "CREATE INDEX replay_runs_parent ON @runs (namespace, parent, created_at, id) WHERE parent <> ''",
+    "CREATE INDEX replay_runs_created ON @runs (namespace, created_at)",
+    "CREATE INDEX replay_runs_status ON @runs (namespace, status, created_at)",
+    "CREATE INDEX replay_runs_parent ON @runs (namespace, parent, created_at) WHERE parent <> ''",
     f"""CREATE TABLE @tags (
         run int8 NOT NULL, created_at int8 NOT NULL, namespace {TEXT}, name {TEXT}, word {TEXT}, PRIMARY KEY (run, name))""",
     "CREATE INDEX replay_tags_word ON @tags (namespace, name, word, created_at)",

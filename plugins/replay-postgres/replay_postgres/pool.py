@@ -29,15 +29,17 @@ from replay_postgres.arrays import COLUMNS, DUMPERS
 
 PATIENCE: Final = 30.0
 """Seconds to wait for a connection of the pool."""
-OLDEST: Final = 120_000
-"""PostgreSQL 12: the oldest server that knows all that is used here."""
+OLDEST: Final = 130_000
+"""PostgreSQL 13: the oldest server that knows all that is used here."""
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 
 FEW: Final = 16
-"""Rows of a batch up to which its statement is prepared; with more it is planned anew, as a plan made for few would be slow."""
-SETTINGS: Final = {"jit": "off", "enable_seqscan": "off"}
-"""What the server's planner is told. Compiling takes longer than any statement here; and a plan that was made while a table was
-small must not read all of it when it has grown."""
+"""Rows of a batch up to which the plan is good that was made for any."""
+SETTINGS: Final = {"jit": ("off", "on"), "enable_seqscan": ("off", "on"), "plan_cache_mode": ("force_generic_plan", "auto")}
+"""What the planner is told for the store's statements, and for a user's own. Ours are look-ups by key, planned once for ever: so they
+must not be planned to read a whole table while it is small, and compiling one takes longer than running it."""
+PLAN: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
+"""Said before what is not so simple: a batch of many rows, or a claim, whose best plan depends on what there is."""
 
 Row: TypeAlias = tuple[Any, ...]
 Ask: TypeAlias = tuple[str, Sequence[Any]]
@@ -67,13 +69,11 @@ class Hot:
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Run one statement; its rows."""
+        if self._prepare and has_many(parameters):
+            return self.transaction([(sql, parameters)])[0]
         cursor = self._cursors[0]
-        cursor.execute(self.spell(sql), parameters, prepare=self._prepares(parameters), binary=True)
+        cursor.execute(self.spell(sql), parameters, prepare=self._prepare, binary=True)
         return cursor.fetchall() if cursor.description else []
-
-    def _prepares(self, parameters: Sequence[Any]) -> bool:
-        """Whether the plan that fits any parameters fits these."""
-        return self._prepare and not any(type(column) in COLUMNS and len(column) > FEW for column in parameters)
 
     def ask_together(self, asks: Sequence[Ask]) -> list[list[Row]]:
         """Run statements one after the other in one round trip; the rows of each."""
@@ -81,12 +81,24 @@ class Hot:
             self._cursors.append(self._cursor())
         with self.connection.pipeline():
             for cursor, (sql, parameters) in zip(self._cursors, asks, strict=False):
-                cursor.execute(self.spell(sql), parameters, prepare=self._prepares(parameters), binary=True)
+                cursor.execute(self.spell(sql), parameters, prepare=self._prepare, binary=True)
         return [cursor.fetchall() if cursor.description else [] for cursor, _ in zip(self._cursors, asks, strict=False)]
 
-    def transaction(self, asks: Sequence[Ask]) -> list[list[Row]]:
-        """Run statements as one transaction in one round trip; the rows of each."""
-        return self.ask_together([(BEGIN, ()), *asks, ("COMMIT", ())])[1:-1]
+    def transaction(self, asks: Sequence[Ask], *, plan: bool = False) -> list[list[Row]]:
+        """Run statements as one transaction in one round trip; the rows of each.
+
+        Args:
+            asks: The statements.
+            plan: Whether they are to be planned for these very parameters, even if those are few.
+        """
+        plan = self._prepare and (plan or any(has_many(parameters) for _, parameters in asks))
+        first: list[Ask] = [(BEGIN, ()), (PLAN, ())] if plan else [(BEGIN, ())]
+        return self.ask_together([*first, *asks, ("COMMIT", ())])[len(first) : -1]
+
+
+def has_many(parameters: Sequence[Any]) -> bool:
+    """Whether there is a batch of many rows among a statement's parameters."""
+    return any(type(column) in COLUMNS and len(column) > FEW for column in parameters)
 
 
 class Raw(psycopg.Connection[Row]):
@@ -229,7 +241,7 @@ def connected(address: Address, conninfo: Mapping[str, Any], spell: Callable[[st
     """
     settings = dict(conninfo)
     if address.prepare:  # a proxy that shares connections takes no options, and plans every statement anew
-        settings["options"] = " ".join([settings.get("options") or "", *(f"-c {name}={value}" for name, value in SETTINGS.items())])
+        settings["options"] = " ".join([settings.get("options") or "", *(f"-c {name}={ours}" for name, (ours, _) in SETTINGS.items())])
     raw = Raw.connect(**settings, autocommit=True, prepare_threshold=5 if address.prepare else None)
     problem = unfit(raw)
     if problem:

@@ -223,7 +223,7 @@ class PostgresStore:
         room = 1 << (2 * limit + ROOM).bit_length()
         asked = (claim.namespace, Names(claim.queues), Names(claim.workflows), claim.worker, limit, claim.ttl)
         before = monotonic()
-        rows = self._with(lambda hot: hot.ask(sql.claiming(room), (self._moment, *asked)))
+        rows = self._with(lambda hot: hot.transaction([(sql.claiming(room), (self._moment, *asked))], plan=True)[0])
         now, next_at, held = rows[0][:3]
         if self._given is None:
             self._server.heard(before, now)

@@ -36,7 +36,7 @@ GENERAL: Final = "look into the server's log"
 
 ADVICE: Final[Mapping[str, str]] = {
     "08": DOWN,
-    "0A": "use PostgreSQL 12 or newer; through a transaction-pooling proxy, add ?prepare=off",
+    "0A": "use PostgreSQL 13 or newer; through a transaction-pooling proxy, add ?prepare=off",
     "25006": READONLY,
     "25": "look at what the transaction's own SQL did: it failed, or ended the transaction",
     "26": "through a transaction-pooling proxy, add ?prepare=off to the URL",
