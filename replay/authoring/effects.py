@@ -179,9 +179,7 @@ def gather(*branches: Branches[T], limit: int | None = None) -> Effect[tuple[T, 
 @overload
 def gather(*branches: Branches[T], limit: int | None = None, min_successful: int) -> Effect[tuple[T | None, ...]]: ...
 @overload
-def gather(
-    *branches: Branches[T], limit: int | None = None, return_errors: Literal[True]
-) -> Effect[tuple[T | BaseException, ...]]: ...
+def gather(*branches: Branches[T], limit: int | None = None, return_errors: Literal[True]) -> Effect[tuple[T | BaseException, ...]]: ...
 @overload
 def gather(
     *branches: Branches[T], limit: int | None = None, min_successful: int, return_errors: Literal[True]
@@ -206,9 +204,7 @@ def gather(
     if limit is not None and limit < 1:
         raise EffectError(f"gather with limit={limit!r}", "let at least one branch run")
     if min_successful is not None and not 1 <= min_successful <= len(listed):
-        raise EffectError(
-            f"gather of {len(listed)} branches with min_successful={min_successful!r}", "ask for 1 up to that many"
-        )
+        raise EffectError(f"gather of {len(listed)} branches with min_successful={min_successful!r}", "ask for 1 up to that many")
     return Gather(listed, limit, min_successful, return_errors)
 
 

@@ -26,6 +26,7 @@ from replay.engine.pool import Job
 from replay.engine.remote import StepRun
 from replay.engine.steps import Attempt, Done
 from replay.engine.worker import Worker
+from replay.errors import Cancelled
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model.codec import from_json
@@ -269,7 +270,7 @@ class Stage:
 class Rehearsal(Attempt):
     """An attempt whose body is the step's own, its stub, or what a recording says."""
 
-    __slots__ = ("answer", "place", "replies", "stage", "stubbed")
+    __slots__ = ("answer", "hands", "place", "replies", "seconds", "stage", "stubbed")
 
     def __init__(
         self, stage: Stage, live: Live, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]
@@ -279,28 +280,51 @@ class Rehearsal(Attempt):
         self.replies = report
         self.place = (position(live.interp, command.id, "#"), info.attempt)
         self.stubbed = False
+        self.seconds = 0.0
         self.answer: Any = None
+        self.hands: Hands
 
     def begin(self, executor: Any) -> None:
         """Queue it; a stub's answer, and a recorded one, is called for like a plain function's."""
+        self.hands = executor
         stub = self.stage.stubs.get(self.effect.name)
         if self.place in self.stage.recorded:
             executor.submit(self._run)
         elif stub is None:
             super().begin(executor)
         else:
-            seconds = self._choose(stub)
-            moment = NEVER if seconds == float("inf") else self.stage.now() + round(seconds * SECOND)
-            executor.submit_at(moment, self._run)
+            self._choose(stub)
+            executor.submit(self._run)
 
-    def _choose(self, stub: Stub) -> float:
+    def _choose(self, stub: Stub) -> None:
         self.stubbed = True
         try:
-            seconds, self.answer = stub.next()
+            self.seconds, self.answer = stub.next()
         except NoAnswer as error:
             self.stage.problems.append(error)
-            seconds, self.answer = 0.0, error
-        return seconds
+            self.answer = error
+
+    def _run(self) -> None:
+        if not self.seconds:
+            super()._run()
+            return
+        try:
+            self._start()
+        except Cancelled as error:
+            self.report(Done(self, b"", error, 0))
+            return
+        moment = NEVER if self.seconds == float("inf") else self.stage.now() + round(self.seconds * SECOND)
+        self.hands.submit_at(moment, self._finish)
+
+    def _finish(self) -> None:
+        """What a stub that takes its time answers at last."""
+        payload: bytes = b""
+        error: BaseException | None = None
+        try:
+            payload = self.call()
+        except BaseException as raised:  # noqa: BLE001 - border: a stub may raise anything, as a step may
+            error = raised
+        self.report(Done(self, payload, error, round(self.seconds * SECOND)))
 
     def call(self, **extra: Any) -> bytes:
         """The encoded result of recording, stub or body."""
@@ -308,7 +332,7 @@ class Rehearsal(Attempt):
             self._start()
             stub = self.stage.stubs.get(self.effect.name)
             if stub is not None:
-                self._choose(stub)
+                self._choose(stub)  # which takes no time there
         recorded = self.stage.recorded.get(self.place)
         if recorded is not None:
             payload, error = recorded

@@ -35,7 +35,7 @@ from replay.testing.clock import VirtualClock
 from replay.testing.interposed import Interposed
 from replay.testing.problems import RunsOn, StillWaiting, UnyieldedEffect
 from replay.testing.stage import Hands, Stage, StagedWorker, StepCall, Stub
-from replay.testing.unyielded import HOOK, Watch
+from replay.testing.unyielded import HOOK, Found, Watch
 
 POLL: Final = 1e11
 """Seconds between two looks that nobody asked for: never, for the world tells its workers when the store has changed."""
@@ -84,7 +84,7 @@ class World(Client):
         ttl: Length of a lease, in seconds.
         concurrency: How many runs a worker holds.
         observers: Whom the workers tell what they do.
-        strict: Whether effects that are thrown away are raised.
+        strict: Whether effects that are thrown away are raised; ``thrown_away`` has them anyway.
         max_rounds: After how many rounds without rest the world gives up.
 
     Attributes:
@@ -108,7 +108,7 @@ class World(Client):
         concurrency: int = 1_000,
         observers: Iterable[Observer] = (),
         strict: bool = True,
-        max_rounds: int = 100_000,
+        max_rounds: int = 50_000,
     ) -> None:
         if workers < 1:
             raise InvalidRequest("workers", f"{workers!r} is too few", "let there be one")
@@ -122,6 +122,7 @@ class World(Client):
         self.max_rounds = max_rounds
         self.stage = Stage(self.clock)
         self.watch = Watch(self.stage.offer)
+        self.thrown_away: list[Found] = []
         self._settings = Settings(namespace=namespace, queues=tuple(queues), ttl=ttl, concurrency=concurrency, poll=POLL)
         self._offered: dict[tuple[str, str], WorkflowSpec] | None = None
         if workflows is not None:
@@ -389,6 +390,7 @@ class World(Client):
         if self.stage.problems:
             raise self.stage.problems.pop(0)
         found, self.watch.found = self.watch.found, []
+        self.thrown_away += found
         if found and self.strict:
             thrown = found[0]
             advice = f"write `yield from {thrown.effect.partition(' ')[2]}`, or take it out"

@@ -82,8 +82,10 @@ def test_handles_are_awaited_side_by_side(engine: Engine) -> None:
             found: int = await handle
             return found
 
-        answers = await asyncio.wait_for(asyncio.gather(*map(wait, handles), tell()), PATIENCE)
-        return list(answers[:-1]), turns
+        telling = asyncio.create_task(tell())
+        answers = await asyncio.wait_for(asyncio.gather(*map(wait, handles)), PATIENCE)
+        await telling
+        return answers, turns
 
     assert ([100 + n for n in range(20)], 20) == asyncio.run(main())
 
@@ -126,7 +128,7 @@ def test_an_update_is_awaited(engine: Engine) -> None:
         replies = [handle.update("double", n) for n in range(3)]
         found = [await reply for reply in replies]
         with pytest.raises(UpdateRefused):
-            await handle.update("halve", 1)
+            _ = await handle.update("halve", 1)
         return found
 
     assert [0, 2, 4] == asyncio.run(main())
@@ -175,7 +177,7 @@ def test_unknown_runs_are_named(engine: Engine) -> None:
         handle.cancel,
         handle.replay,
         lambda: handle.query("x"),
-        lambda: handle.fork(),
+        handle.fork,
         lambda: list(handle.events(timeout=0)),
     ):
         with pytest.raises(UnknownRun, match="nobody"):
@@ -189,7 +191,7 @@ def test_unknown_savepoints_events_and_workflows_are_named(engine: Engine) -> No
     handle.result(PATIENCE)
 
     with pytest.raises(UnknownName, match="savepoint 'after'; known: before"):
-        handle.fork("after")
+        _ = handle.fork("after")
     for number in (0, 6, -1):
         with pytest.raises(UnknownName, match="1 to 5"):
             handle.at(number)

@@ -119,8 +119,11 @@ def test_a_forked_child_may_open_an_engine_of_its_own(tmp_path: Path) -> None:
         _, status = os.waitpid(child, 0)
         ours.signal("never", 7)
 
-        assert (43, 7, 43) == (os.waitstatus_to_exitcode(status), ours.result(PATIENCE), engine.get("theirs", counting_up).result(PATIENCE))
-
+        assert (43, 7, 43) == (
+            os.waitstatus_to_exitcode(status),
+            ours.result(PATIENCE),
+            engine.get("theirs", counting_up).result(PATIENCE),
+        )
 
 
 def test_a_spawned_process_opens_its_own_engine(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_the_same_id_with_other_input_is_an_error(engine: Engine) -> None:
 
     for other in (ordering(Cart("visa", [2])), ordering(Cart("visa", [1]), gift=True), listening()):
         with pytest.raises(RunExists, match="'a' exists as ordering"):
-            engine.start(other, id="a")
+            _ = engine.start(other, id="a")
 
 
 def test_fifty_threads_start_one_run(open_engine: OpenEngine, store_url: str) -> None:
@@ -160,11 +161,15 @@ def test_namespaces_do_not_see_each_other(open_engine: OpenEngine) -> None:
 # ---- what is refused -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrong", [ordering, ordering.fn, no_workflow, no_workflow(), sleep(1), "ordering", None, 5], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [ordering, ordering.fn, no_workflow, no_workflow(), sleep(1), "ordering", None, 5],
+    ids=lambda got: type(got).__name__ + str(got)[:9],
+)
 def test_only_a_call_of_a_workflow_can_be_started(engine: Engine, wrong: Any) -> None:
     """The error shows what to write."""
     with pytest.raises(InvalidRequest, match=r"engine\.start\(order\(cart\)\)"):
-        engine.start(wrong)
+        _ = engine.start(wrong)
     with pytest.raises(InvalidRequest):
         engine.start_many([Start(wrong, "a")])
     assert [] == list(engine.find().runs)
@@ -172,7 +177,7 @@ def test_only_a_call_of_a_workflow_can_be_started(engine: Engine, wrong: Any) ->
 
 def test_arguments_that_do_not_fit_are_refused_at_the_call() -> None:
     """Before there is a run."""
-    with pytest.raises(PayloadError, match="argument 'cart' of .*ordering"):
+    with pytest.raises(PayloadError, match=r"argument 'cart' of .*ordering"):
         ordering("no cart")  # type: ignore[arg-type]  # that is the point
     with pytest.raises(TypeError, match="cart"):
         ordering()  # type: ignore[call-arg]  # that is the point
@@ -182,13 +187,14 @@ def test_arguments_that_do_not_fit_are_refused_at_the_call() -> None:
 def test_a_name_that_is_none_is_refused(engine: Engine, name: Any) -> None:
     """As id, queue, signal, message id and tag alike; nobody else's request fails with it."""
     handle = engine.start(listening(), id="a")
-    calls = [
+    calls: list[Callable[[], Any]] = [
         lambda: engine.get(name),
-        lambda: engine.start(listening(), tags={name: "x"}) if not isinstance(name, list) else engine.get(name),
         lambda: handle.signal(name, 1),
         lambda: handle.signal("word", 1, id=name),
         lambda: handle.update(name),
     ]
+    if isinstance(name, Hashable):
+        calls.append(lambda: engine.start(listening(), tags={name: "x"}))
     if name != "":
         calls += [lambda: engine.start(listening(), id=name), lambda: engine.start(listening(), queue=name)]
 
@@ -212,11 +218,11 @@ def test_an_input_that_is_too_large_is_refused(open_engine: OpenEngine) -> None:
     handle = engine.start(listening(), id="a")
 
     with pytest.raises(PayloadTooLarge, match="100 are allowed"):
-        engine.start(ordering(Cart("x" * 200, [])))
+        _ = engine.start(ordering(Cart("x" * 200, [])))
     with pytest.raises(PayloadTooLarge, match="signal 'word'"):
         handle.signal("word", "x" * 200)
     with pytest.raises(PayloadTooLarge, match="update 'ask'"):
-        handle.update("ask", "x" * 200)
+        _ = handle.update("ask", "x" * 200)
 
 
 @pytest.mark.parametrize(

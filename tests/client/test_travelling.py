@@ -213,7 +213,7 @@ def test_any_past_moment_can_be_seen(bought: Any) -> None:
     assert [0, 10, 12, 12] == [moment.variables["total"] for moment in moments[:4]]
     assert ["book", "pen"] == [moment.variables["item"] for moment in moments[:2]]
     assert moments[0].line.endswith(f"{__file__.rsplit('/', 1)[1]}:{buying.fn.__code__.co_firstlineno + 4}")
-    assert ("step price(\"book\")",) == moments[0].pending
+    assert ('step price("book")',) == moments[0].pending
     assert ("signal agreed",) == moments[3].pending
     assert ("", ()) == (moments[5].line, moments[5].pending)
 
@@ -251,7 +251,7 @@ def test_messages_sent_in_the_past_are_not_sent_again(engine: Engine) -> None:
 
     @workflow
     def hearing() -> Workflow[list[int]]:
-        heard = []
+        heard: list[int] = []
         while len(heard) < 3:
             heard.append((yield from signal("number", int)))
         return heard

@@ -99,7 +99,7 @@ def ended() -> bool:
 def live(store: Any, lives: int) -> int:
     """One life of an engine, to the end of the run or of its store; how many calls of the store that took."""
     name = worker_name().rsplit("/", 2)[0] + f"/999999999.{lives}/dead"
-    replay.client.embedded.worker_name = lambda: name  # a process that is gone when the next one looks
+    setattr(replay.client.embedded, "worker_name", lambda: name)  # noqa: B010 - a process that is gone when the next one looks
     engine = Engine(store, workflows=[crash_flow, crash_child], poll=1, grace=0, threads=2)
     try:
         handle = engine.start(crash_flow(), id="a")
@@ -110,7 +110,7 @@ def live(store: Any, lives: int) -> int:
     except StoreUnavailable:
         assert isinstance(store, Dying)
     finally:
-        calls = sum(store.calls.values())
+        calls: int = sum(store.calls.values())
         engine.close()
         store.store.close()
     return calls

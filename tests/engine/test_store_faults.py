@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 
 from replay import (
+    Client,
     Engine,
     InvalidRequest,
     RunFailed,
@@ -120,7 +122,7 @@ def test_a_commit_that_was_applied_unheard_is_recognised(store_url: str, open_en
 
     store.after = after
     engine = open_engine(store)
-    engine.worker.observers.refused = lambda _key, fate: refused.append(fate)  # type: ignore[method-assign]  # listened to
+    engine.worker.observers.refused = lambda key, fate: refused.append(fate)  # type: ignore[method-assign]  # listened to
 
     @step
     def one() -> int:
@@ -217,8 +219,9 @@ def test_a_commit_that_cannot_be_written_sticks_its_own_run_only(store_url: str,
     engine = open_engine()
     handles = [engine.start(good(), id=f"good-{n}") for n in range(5)]
     spoilt = engine.start(bad(), id="bad")
-    for handle in [*handles, spoilt]:
+    for handle in handles:
         handle.signal("go")
+    spoilt.signal("go")
 
     assert ["good"] * 5 == [handle.result(PATIENCE) for handle in handles]
     with pytest.raises(RunFailed, match="surrogate"):
@@ -291,10 +294,14 @@ def test_a_clock_that_goes_back_an_hour_makes_nobody_deaf(open_engine: OpenEngin
     assert sorted(moments) == moments
 
 
+def later_ended(engine: Engine, clock: VirtualClock, seconds: float) -> bool:
+    """Whether the run has ended, some time later."""
+    let_pass(engine, clock, seconds)
+    return engine.get("a").status == "completed"
+
+
 def test_a_clock_that_goes_back_hides_no_message_of_others(store_url: str, clock: VirtualClock, open_engine: OpenEngine) -> None:
     """What another client posts is found by looking, as ever."""
-    from replay import Client
-
     engine = open_engine(clock=clock, poll=0.2)
     handle = engine.start(waiting(), id="a")
     let_pass(engine, clock, 1)
@@ -302,7 +309,7 @@ def test_a_clock_that_goes_back_hides_no_message_of_others(store_url: str, clock
     with Client(store_url, clock=clock) as client:
         client.get("a").signal("go")
 
-    until(lambda: let_pass(engine, clock, 0.1) or handle.status == "completed", engine.store)
+    until(partial(later_ended, engine, clock, 0.1), engine.store)
 
 
 def test_a_clock_that_jumps_an_hour_ahead_loses_nothing(open_engine: OpenEngine, clock: VirtualClock) -> None:
@@ -327,7 +334,7 @@ def test_a_clock_that_jumps_an_hour_ahead_loses_nothing(open_engine: OpenEngine,
     handle = engine.start(flow(), id="a")
     for _ in range(10):
         let_pass(engine, clock, 61)
-    until(lambda: let_pass(engine, clock, 61) or handle.status == "completed", engine.store)
+    until(partial(later_ended, engine, clock, 61), engine.store)
 
     assert 10 == handle.result(PATIENCE)
     assert [0, 1, 2, 3, 4] == done
@@ -341,6 +348,6 @@ def test_a_closed_store_is_named(store_url: str) -> None:
     with Engine(store, grace=0) as engine:
         store.close()
         with pytest.raises(StoreUnavailable, match="it is closed"):
-            engine.start(waiting())
+            _ = engine.start(waiting())
     with pytest.raises(InvalidRequest):
-        engine.start(waiting())
+        _ = engine.start(waiting())

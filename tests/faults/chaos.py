@@ -339,7 +339,9 @@ class Audit:
         rows = connection.execute("SELECT key FROM chaos_ledger").fetchall() if exists else []
         connection.close()
         found = Counter(key for (key,) in rows)
-        self.report.misbooked += [f"{key}: {found[key]} instead of {booked[key]}" for key in found | booked if found[key] != booked[key]]
+        self.report.misbooked += [
+            f"{key}: {found[key]} instead of {booked[key]}" for key in found | booked if found[key] != booked[key]
+        ]
 
     def _words(self, errands: dict[str, load.Errand]) -> None:
         said: Counter[str] = Counter()

@@ -217,7 +217,7 @@ def chaos_question() -> Workflow[int]:
     return (yield from question) + (yield from chaos_work(1))
 
 
-WORKFLOWS: Final = [
+WORKFLOWS: Final[list[Any]] = [
     chaos_row,
     chaos_crowd,
     chaos_naps,

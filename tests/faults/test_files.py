@@ -90,9 +90,9 @@ def test_nothing_can_be_started_on_a_full_disk(disk: Disk) -> None:
     with Engine(f"sqlite:///{disk.folder}/runs.db", grace=0.5) as engine:
         engine.start(filling(0), id="r0").result(PATIENCE)
         disk.fill()
+        many = [Start(filling(number), f"s{number}") for number in range(5_000)]
         with pytest.raises(StoreUnavailable, match="make room"):
-            for number in range(1000):
-                engine.start_many([Start(filling(number), f"s{number}")])
+            engine.start_many(many)
         disk.free()
 
         assert 200_000 == engine.start(filling(1), id="r1").result(PATIENCE)
@@ -114,9 +114,8 @@ class Holder:
     """Another process that holds the file's lock until it is told to let go."""
 
     def __init__(self, path: Path) -> None:
-        self.process: Any = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process: Any = process
         assert "held\n" == self.process.stdout.readline()
 
     def let_go(self) -> None:
@@ -177,4 +176,4 @@ def test_a_file_that_is_removed_under_an_engine_is_missed(tmp_path: Path) -> Non
             path.unlink()
 
         with pytest.raises(StoreUnavailable, match="removed or replaced"):
-            engine.start(filling(1), id="b")
+            _ = engine.start(filling(1), id="b")

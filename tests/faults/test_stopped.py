@@ -48,6 +48,18 @@ def holds_the_file(path: Path) -> bool:
     return False
 
 
+def going_on(under_way: Load, processes: list[int]) -> int | None:
+    """More is started; who is busy with it."""
+    under_way.go_on(more=True)
+    return busy(under_way.client, processes)
+
+
+def ending(under_way: Load) -> bool:
+    """Nothing more is started; whether all has ended."""
+    under_way.go_on(more=False)
+    return not under_way.open
+
+
 def is_free(client: Client, process: int) -> bool:
     """Whether it holds no lease."""
     return not held_by(client, process)
@@ -65,13 +77,13 @@ def test_two_processes_never_both_commit_to_one_run(url: str, log: Path, tmp_pat
         try:
             taken_over = 0
             while taken_over < 5:
-                process = until(lambda: under_way.go_on(more=True) or busy(client, processes), client.store)
+                process = until(partial(going_on, under_way, processes), client.store)
                 os.kill(process, signal.SIGSTOP)
                 if not holds_the_file(path):
                     until(partial(is_free, client, process), client.store)
                     taken_over += 1
                 os.kill(process, signal.SIGCONT)
-            until(lambda: under_way.go_on(more=False) or not under_way.open, client.store, 60)
+            until(partial(ending, under_way), client.store, 60)
         finally:
             for process in processes:
                 os.kill(process, signal.SIGCONT)
@@ -80,5 +92,5 @@ def test_two_processes_never_both_commit_to_one_run(url: str, log: Path, tmp_pat
         Audit(client, report, load.executions(log)).of(under_way.errands)
 
     # A step may be begun by a worker that does not know yet that it was stopped; what it answers is refused.
-    assert {**report.violations, "done_again": []} == dict.fromkeys(report.violations, [])
+    assert {**report.violations, "done_again": []} == {name: [] for name in report.violations}
     assert report.recoveries > 0

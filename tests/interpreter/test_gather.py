@@ -111,7 +111,7 @@ def test_a_list_of_branches_is_taken_like_branches() -> None:
     @workflow
     def listed() -> Workflow[int]:
         effects: list[Effect[int]] = [double(1), double(2)]
-        return sum((yield from gather(*effects))) + sum((yield gather(effects)))  # type: ignore[call-overload]
+        return sum((yield from gather(*effects))) + sum((yield gather(effects)))
 
     world = World(listed())
     assert ["0/0/0", "0/1/0"] == world.ids

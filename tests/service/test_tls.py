@@ -82,12 +82,13 @@ def store() -> Store:
 def test_a_server_does_not_start_half_secure(authority: Authority, store: Store) -> None:
     """A key without a certificate, or an authority for clients without either, is no TLS at all: refused."""
     identity = authority.identity("server")
-    for options in (
+    misfits: tuple[dict[str, Any], ...] = (
         {"tls_cert": identity.cert},
         {"tls_key": identity.key},
         {"tls_clients": authority.cert},
         {"tls_cert": identity.cert, "tls_key": identity.cert.with_name("missing")},
-    ):
+    )
+    for options in misfits:
         with pytest.raises(InvalidRequest):
             Server(store, Service(listen="127.0.0.1:0", **options))
 

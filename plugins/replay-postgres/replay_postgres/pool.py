@@ -36,8 +36,10 @@ BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 FEW: Final = 16
 """Rows of a batch up to which the plan is good that was made for any."""
 SETTINGS: Final = {"jit": ("off", "on"), "enable_seqscan": ("off", "on"), "plan_cache_mode": ("force_generic_plan", "auto")}
-"""What the planner is told for the store's statements, and for a user's own. Ours are look-ups by key, planned once for ever: so they
-must not be planned to read a whole table while it is small, and compiling one takes longer than running it."""
+"""What the planner is told for the store's statements, and for a user's own. Ours are look-ups by key, planned once for any parameters;
+compiling one takes longer than running it."""
+REPLAN: Final = 2.0
+"""Seconds after which plans are forgotten: one that was made while a table was small may be a bad one when it has grown."""
 PLAN: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
 """Said before what is not so simple: a batch of many rows, or a claim, whose best plan depends on what there is."""
 
@@ -108,9 +110,11 @@ class Raw(psycopg.Connection[Row]):
         hot: How the store uses it.
         lent: Whether a user's code has it.
         engine: SQLAlchemy's view of it, once there is one.
+        replan_at: When its plans are to be forgotten.
     """
 
     hot: Hot
+    replan_at = 0.0
     lent = False
     engine: Any = None
 
@@ -169,6 +173,7 @@ class Pool:
         try:
             if raw is None:
                 raw = self._connect()
+            self._refresh(raw)
             yield raw
         except BaseException:
             self._give_up(raw)
@@ -193,6 +198,12 @@ class Pool:
                     reason = f"all {self.address.pool} connections of the pool were in use for {PATIENCE:g} s"
                     raise StoreUnavailable(self.address.shown, reason, "raise ?pool=, or look for transactions that do not end")
         raise StoreUnavailable(self.address.shown, "it is closed", "open it again")
+
+    def _refresh(self, raw: Raw) -> None:
+        if self.address.prepare and time.monotonic() >= raw.replan_at:
+            if raw.replan_at:
+                raw.pgconn.exec_(b"DISCARD PLANS")  # behind psycopg's back, which would forget the statements, too
+            raw.replan_at = time.monotonic() + REPLAN
 
     def _give_back(self, raw: Raw) -> None:
         with self._gate:

@@ -19,8 +19,8 @@ from typing import Final
 from replay.hooks import BLOCK_SIZE, CLOSED, CONTROL, EVENT_COLUMNS, MESSAGE_COLUMNS, RUN_COLUMNS
 from replay_postgres.arrays import Shape
 
-MOMENT: Final = """moment AS MATERIALIZED (
-    SELECT coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8) AS now)"""
+CLOCK: Final = "coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
+MOMENT: Final = f"moment AS MATERIALIZED (SELECT {CLOCK} AS now)"
 
 
 def quoted(names: tuple[str, ...], prefix: str = "") -> str:
@@ -39,6 +39,16 @@ RUN: Final = f"""r.pk, r.mail, r.turn, {quoted(RUN_COLUMNS, "r.")}, r.tags::text
     CASE WHEN r.shown THEN (SELECT jsonb_object_agg(s.key, encode(s.value, 'hex'))::text FROM @state s WHERE s.run = r.pk)
     ELSE '{{}}' END"""
 """All that an index entry is made of."""
+
+
+def rows(shape: Shape, first: int, count: int = 1, *, skip: int = 0) -> str:
+    """Rows as plain parameters from ``$first`` on, without the first columns of each."""
+    kinds = [kind for _, kind in shape.kinds][skip:]
+    return ", ".join(
+        "(" + ", ".join(f"${first + row * len(kinds) + place}::{kind}" for place, kind in enumerate(kinds)) + ")"
+        for row in range(count)
+    )
+
 
 # ---- runs that are created ----------------------------------------------------------------------------------------------
 
@@ -85,12 +95,9 @@ def described(first: int) -> str:
             SELECT born.pk, s.key, s.value FROM {STATE.sql(first + 3)} JOIN born USING (turn))"""
 
 
-def creation(shape: Shape, condition: str) -> str:
-    """Create runs; the turns of those that are new, with pk, moment, fence and ready_at."""
-    first = 4 + len(shape.names)
+def begetting() -> str:
+    """Runs out of items."""
     return f"""
-    WITH {MOMENT},
-    item AS (SELECT i.*, i.status {IS_CLOSED} AS closed FROM {shape.sql(4)} WHERE {condition}),
     begun AS (SELECT i.*, m.now, ($2::text <> '' AND NOT i.closed AND i.ready_at <= m.now) AS leased FROM item i, moment m),
     born AS (
         INSERT INTO @runs ({BORN_COLUMNS})
@@ -100,13 +107,30 @@ def creation(shape: Shape, condition: str) -> str:
             leased::int, CASE WHEN leased THEN $2::text ELSE '' END, 0, '', result, 0, 0, NULL, 0, turn, tags::jsonb, shown = 1
         FROM begun ORDER BY namespace, id
         ON CONFLICT (namespace, id) DO NOTHING
-        RETURNING pk, turn, namespace, created_at, fence, ready_at),
+        RETURNING pk, turn, namespace, created_at, fence, ready_at)"""
+
+
+def creation(shape: Shape, condition: str) -> str:
+    """Create runs; the turns of those that are new, with pk, moment, fence and ready_at."""
+    first = 4 + len(shape.names)
+    return f"""
+    WITH {MOMENT},
+    item AS (SELECT i.*, i.status {IS_CLOSED} AS closed FROM {shape.sql(4)} WHERE {condition}),
+    {begetting()},
     {added(first)}, {described(first + 16)}
     SELECT turn, pk, created_at, fence, ready_at FROM born"""
 
 
 CREATE: Final = creation(NEW, "true")
 """``$2`` is the creator that wants to hold them, ``$3`` for how long."""
+CREATE_ALONE: Final = f"""
+    WITH {MOMENT},
+    item AS (SELECT i.*, i.status {IS_CLOSED} AS closed FROM (VALUES {rows(NEW, 4)}) AS i({quoted(tuple(NEW.names))})),
+    {begetting()},
+    added AS (INSERT INTO @events (run, {quoted(EVENT_COLUMNS)})
+        SELECT born.pk, e.* FROM born, (VALUES {rows(EVENTS, 4 + len(NEW.names), skip=1)}) AS e)
+    SELECT turn, pk, created_at, fence, ready_at FROM born"""
+"""The same for one run with one event, without tags and state."""
 CREATE_CHILDREN: Final = creation(NEW + GATE, PASSED)
 """The same, for those whose parent's turn was applied."""
 
@@ -117,51 +141,34 @@ LOCK: Final = f"""
     SELECT r.pk FROM {KEYS.sql(1)} JOIN @runs r USING (namespace, id) ORDER BY r.pk FOR NO KEY UPDATE OF r"""
 CHANGE: Final = """
     seq = r.seq + {count}, status = {status}, wake_at = {wake_at}, applied = greatest(r.applied, {applied}),
-    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, result = coalesce({result}, r.result), note = {note}, turn = {turn},
-    updated_at = m.now, worker = CASE WHEN {rests} > 0 THEN '' ELSE r.worker END,
+    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now}"""
+"""What every turn does to its run."""
+REST: Final = """, result = coalesce({result}, r.result), worker = CASE WHEN {rests} > 0 THEN '' ELSE r.worker END,
     ready_at = CASE {rests} WHEN 0 THEN r.ready_at WHEN 2 THEN NULL ELSE CASE
-        WHEN CASE WHEN {status} IN ('paused', 'stuck') THEN r.control - {obeyed} ELSE r.mail - {read} END > 0 THEN m.now
+        WHEN CASE WHEN {status} IN ('paused', 'stuck') THEN r.control - {obeyed} ELSE r.mail - {read} END > 0 THEN {now}
         ELSE {wake_at} END END"""
-"""What a turn does to its run; it keeps it (``rests`` 0), gives it back (1), or closes it (2)."""
+"""What a turn does that keeps its run and has a result (``rests`` 0), gives it back (1), or closes it (2)."""
 FEW: Final = 4
 """Events that a turn alone may have to go the short way."""
 
 
 @functools.cache
-def turn_alone(events: int) -> str:
+def turn_alone(events: int, *, keeps: bool) -> str:
     """One turn of nothing but some events, in one statement without arrays or locks beside its own."""
-    change = CHANGE.format(
-        **dict.fromkeys(("read", "obeyed"), "0"),
-        **{
-            name: f"${place}::{kind}"
-            for place, (name, kind) in enumerate(
-                {
-                    "turn": "int8",
-                    "count": "int8",
-                    "status": "text",
-                    "wake_at": "int8",
-                    "applied": "int8",
-                    "base": "int8",
-                    "result": "bytea",
-                    "note": "text",
-                    "rests": "int8",
-                }.items(),
-                2,
-            )
-        },
-    )
-    kinds = [kind for _, kind in EVENTS.kinds][1:]
-    rows = [
-        "(" + ", ".join(f"${16 + event * len(kinds) + place}::{kind}" for place, kind in enumerate(kinds)) + ")"
-        for event in range(events)
-    ]
+    kinds = {"turn": "int8", "count": "int8", "status": "text", "wake_at": "int8", "applied": "int8", "base": "int8", "note": "text"}
+    if not keeps:
+        kinds |= {"result": "bytea", "rests": "int8"}
+    names = {name: f"${place}::{kind}" for place, (name, kind) in enumerate(kinds.items(), 2)}
+    change = (CHANGE if keeps else CHANGE + REST).format(**names, now=CLOCK, read="0", obeyed="0")
+    first = 2 + len(kinds)
+    namespace, run, fence, worker, expected = (f"${place}" for place in range(first, first + 5))
     append = f""", added AS (INSERT INTO @events (run, {quoted(EVENT_COLUMNS)})
-        SELECT done.pk, e.* FROM done, (VALUES {", ".join(rows)}) AS e)"""
+        SELECT done.pk, e.* FROM done, (VALUES {rows(EVENTS, first + 5, events, skip=1)}) AS e)"""
     return f"""
-    WITH {MOMENT}, done AS (
-        UPDATE @runs r SET {change} FROM moment m
-        WHERE r.namespace = $11::text AND r.id = $12::text AND r.fence = $13::int8 AND r.worker = $14::text AND r.worker <> ''
-            AND r.seq = $15::int8 AND r.turn <> $2::int8 RETURNING r.pk){append if events else ""}
+    WITH done AS (
+        UPDATE @runs r SET {change}
+        WHERE r.namespace = {namespace}::text AND r.id = {run}::text AND r.fence = {fence}::int8 AND r.worker = {worker}::text
+            AND r.worker <> '' AND r.seq = {expected}::int8 AND r.turn <> $2::int8 RETURNING r.pk){append if events else ""}
     SELECT pk FROM done"""
 
 
@@ -179,7 +186,7 @@ READ: Final = Shape("c", "turn:number id")
 
 def turns(*, reading: bool) -> str:
     """Many turns, whose runs are locked: for each its turn, the run's pk if it was applied, and the run as it was before."""
-    fields = {name: f"f.{name}" for name in ITEM.names}
+    fields = {name: f"f.{name}" for name in ITEM.names} | {"now": "m.now"}
     fields |= {"read": "coalesce(f.read, 0)", "obeyed": "coalesce(f.obeyed, 0)"} if reading else {"read": "0", "obeyed": "0"}
     fits = """seen AS MATERIALIZED (
         SELECT i.*, r.pk, coalesce(r.box, r.pk) AS box, r.fence AS held, r.worker AS holder, r.turn AS last,
@@ -195,7 +202,7 @@ def turns(*, reading: bool) -> str:
     return f"""
     WITH {MOMENT}, item AS MATERIALIZED (SELECT * FROM {ITEM.sql(2)}), {fits}{reads if reading else ""},
     done AS (
-        UPDATE @runs r SET {CHANGE.format(**fields)}, mail = r.mail - {fields["read"]}, control = r.control - {fields["obeyed"]},
+        UPDATE @runs r SET {(CHANGE + REST).format(**fields)}, mail = r.mail - {fields["read"]}, control = r.control - {fields["obeyed"]},
             tags = CASE WHEN f.tags IS NULL THEN r.tags ELSE jsonb_strip_nulls(r.tags || f.tags::jsonb) END,
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),

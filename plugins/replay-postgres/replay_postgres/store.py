@@ -60,12 +60,10 @@ from replay_postgres.reading import finding, journal, journals, recovery, whole
 from replay_postgres.trouble import AGAIN, lost, told
 from replay_postgres.turns import (
     Batch,
-    alone,
     concerns_others,
     creation,
     fate_of,
     full_blocks,
-    is_plain,
     lease_rows,
     letter,
     newborn,
@@ -310,15 +308,14 @@ class PostgresStore:
         self, hot: Hot, batch: Sequence[Commit], turns: Sequence[int], together: Callable[[Sequence[Ask]], list[list[Row]]]
     ) -> tuple[list[Committed], list[int | None], list[Message]]:
         """The fates of turns, the numbers of the runs of those that were applied now, and messages that found nobody."""
-        if len(batch) == 1 and is_plain(batch[0]):
-            rows = hot.ask(*alone(self._moment, turns[0], batch[0]))
-            if rows:
-                return [Committed.APPLIED], [rows[0][0]], []
+        made = Batch(self._moment, batch, turns)
+        answers = [hot.ask(*made.asks[0])] if len(made.asks) == 1 else together(made.asks)
+        if made.short:
+            if pk := answers[0]:
+                return [Committed.APPLIED], [pk[0][0]], []
             lease = batch[0].lease
             seen = hot.ask(sql.LOOK, lease.key)
             return [fate_of(lease, turns[0], *seen[0]) if seen else Committed.FENCED], [None], []
-        made = Batch(self._moment, batch, turns)
-        answers = together(made.asks)
         by_turn = {row[0]: row for row in answers[made.turns]}
         rows = [by_turn[turn] for turn in turns]
         fates = [

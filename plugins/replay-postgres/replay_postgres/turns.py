@@ -111,6 +111,10 @@ def belongings(births: Iterable[tuple[int, NewRun]]) -> list[Any]:
 def creation(now: int | None, births: Sequence[tuple[int, NewRun]], worker: str, ttl: int) -> Ask:
     """The statement that creates runs."""
     rows = [new_row(turn, new) for turn, new in births]
+    if len(births) == 1:
+        (_, new), (row,) = births[0], rows
+        if len(new.events) == 1 and not new.tags and not new.state:
+            return sql.CREATE_ALONE, [now, worker, ttl, *row, *sealed(0, new.events)[0][1:]]
     return sql.CREATE, [now, worker, ttl, *sql.NEW.parameters(rows), *belongings(births)]
 
 
@@ -122,29 +126,27 @@ def rests(commit: Commit) -> int:
     return CLOSES if commit.status in CLOSED else RESTS if commit.release else KEEPS
 
 
-def is_plain(commit: Commit) -> bool:
-    """Whether a turn only adds a few events and changes its own run."""
-    return len(commit.events) <= sql.FEW and not (
-        commit.consumed
-        or commit.posts
-        or commit.children
-        or commit.topics
-        or commit.state
-        or commit.tags
-        or commit.successor is not None
+def is_short(commits: Sequence[Commit]) -> bool:
+    """Whether this is one turn that adds a few events and looks at nothing but its own run."""
+    return (
+        len(commits) == 1
+        and len(commits[0].events) <= sql.FEW
+        and not (commits[0].consumed or commits[0].posts or commits[0].tags or commits[0].state)
     )
 
 
 def alone(now: int | None, turn: int, commit: Commit) -> Ask:
-    """The statement for a plain turn."""
+    """The statement for a short turn."""
     lease = commit.lease
+    end, keeps = rests(commit), not rests(commit) and commit.result is None
     parameters: list[Any] = [
-        *(now, turn, len(commit.events), commit.status, wake_at(commit), commit.applied, commit.base, commit.result),
-        *(legible(commit.note), rests(commit), *lease.key, lease.fence, lease.worker, commit.expected),
+        *(now, turn, len(commit.events), commit.status, wake_at(commit), commit.applied, commit.base, legible(commit.note)),
+        *(() if keeps else (commit.result, end)),
+        *(*lease.key, lease.fence, lease.worker, commit.expected),
     ]
     for row in sealed(0, commit.events):
         parameters += row[1:]
-    return sql.turn_alone(len(commit.events)), parameters
+    return sql.turn_alone(len(commit.events), keeps=keeps), parameters
 
 
 def wake_at(commit: Commit) -> int | None:
@@ -168,6 +170,7 @@ class Batch:
     Attributes:
         asks: Statements, in order.
         turns: Which of them tells what became of the turns.
+        short: Whether it tells that only by answering at all.
         posts: Which of them tells what became of messages, or None.
         letters: Those messages.
     """
@@ -178,10 +181,15 @@ class Batch:
         self.posts: int | None = None
         self.letters: list[Message] = []
         pairs = list(zip(turns, commits, strict=True))
-        self._lock(commits)
-        self.turns = len(self.asks)
-        self._turn(pairs)
-        self._describe(pairs)
+        self.short = is_short(commits)
+        if self.short:
+            self.turns = 0
+            self.asks.append(alone(now, turns[0], commits[0]))
+        else:
+            self._lock(commits)
+            self.turns = len(self.asks)
+            self._turn(pairs)
+            self._describe(pairs)
         for turn, commit in pairs:
             if commit.successor is not None:
                 parameters = [now, *sql.NEW.parameters([new_row(turn, commit.successor)]), *belongings([(turn, commit.successor)])]

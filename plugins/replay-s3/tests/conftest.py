@@ -9,8 +9,12 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+# REPLAY_S3_ENDPOINT names a real server for the same tests, with its credentials in the usual variables.
+REAL = os.environ.get("REPLAY_S3_ENDPOINT")
 os.environ.update(
-    {
+    {}
+    if REAL
+    else {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -21,7 +25,10 @@ os.environ.update(
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The address of the quick server."""
+    """The address of the quick server, or of the real one."""
+    if REAL:
+        yield REAL
+        return
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
