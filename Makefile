@@ -58,6 +58,13 @@ bench: $(VENV)/.dev  ## The benchmarks, measured (quote ratios of one run: machi
 bench-check: $(VENV)/.dev  ## The benchmarks, each run once as a test
 	$(BIN)/python -m pytest benchmarks
 
+# ------------------------------------------------------------------------------------------------------------ faults
+
+CHAOS_ARGS ?= --kills 500 --seed 1 --workers 2
+
+chaos: $(VENV)/.dev  ## Kill workers 500 times under load and audit every journal (CHAOS_ARGS='--store … --kills … --seed …')
+	$(BIN)/python -m tests.faults.chaos $(CHAOS_ARGS)
+
 # ------------------------------------------------------------------------------------------------------------- setup
 
 # -I keeps environment and current folder out. Debian splits ensurepip from python3: say which package brings it.
@@ -106,4 +113,4 @@ clean:  ## Remove .venv and every cache
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo test lint types floors ci protos bench bench-check lock clean help
+.PHONY: demo test lint types floors ci protos bench bench-check chaos lock clean help

@@ -225,7 +225,7 @@ class PayloadTooLarge(WorkflowError):
     def __str__(self) -> str:
         return (
             f"{self.where}: {self.size:,} bytes encoded, {self.limit:,} are allowed; "
-            "store the data elsewhere and pass a reference, or raise max_payload_bytes"
+            "store the data elsewhere and pass a reference, or raise max_payload of the engine and its clients"
         )
 
 

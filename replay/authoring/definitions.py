@@ -324,6 +324,9 @@ def _make_step(fn: Callable[..., Any], **settings: Any) -> StepFunction[..., Any
     if options.transactional and CONNECTION not in inspect.signature(fn).parameters:
         problem = f"it is transactional and has no parameter {CONNECTION!r}"
         raise DefinitionError(f"step {name}", problem, f"add `{CONNECTION}: Any`; the engine hands it in")
+    if options.transactional and inspect.iscoroutinefunction(fn):
+        problem, advice = "it is transactional and async", "write `def`: the engine calls it inside the transaction"
+        raise DefinitionError(f"step {name}", problem, advice)
     made: StepFunction[..., Any] = StepFunction(fn, name, options)
     _register(STEPS, name, made, f"step {name}")
     return made

@@ -166,6 +166,8 @@ class Live:
             self.journal = ()
             self.arrived = True
             self._arrive()
+        elif self.fed == len(journal):
+            self._terminate_busy()
         return budget
 
     def _forget_said(self) -> None:
@@ -199,7 +201,10 @@ class Live:
         Raises:
             WorkflowError: The author's code cannot go on; the run is stuck where its journal ends.
         """
+        if self.over:
+            return
         if not self.interp.settled and not self._go_on():
+            self._terminate_busy()
             return
         while len(self.fresh) < TURN_LIMIT and not self.over and self.interp.settled:
             if self.answers:
@@ -216,6 +221,14 @@ class Live:
         settled = self.interp.advance(ANSWER_BUDGET)
         self._gather_in()
         return settled
+
+    def _terminate_busy(self) -> None:
+        """Code that never rests hears no message; it can be ended from outside all the same."""
+        for message in self.mail:
+            if message.kind == "terminate":
+                self.mail.remove(message)
+                self._take_message(message, message.at)
+                return
 
     @property
     def over(self) -> bool:
@@ -287,6 +300,11 @@ class Live:
         payload = Failure(type="Terminated", message=reason).encode()
         self.fresh.append(self._event(events.FAILED, "", TERMINATED, payload, now))
         self.terminated = payload
+        for command in self.interp.pending.values():  # none of its code runs, so nobody else would tell them
+            effect = command.effect
+            child = isinstance(effect, Call) and effect.options_.on_parent_close == "cancel"
+            if child or (isinstance(effect, Step) and self._is_remote(effect)):
+                self._call_off(command, "was terminated")
 
     def _pause(self, _message: Message, _now: int) -> None:
         self.paused = True
@@ -394,16 +412,19 @@ class Live:
             self.lines.pop(command.id, None)
             remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
             if remote:
-                target = child_id(self.interp, command.id, effect)
-                key = RunKey(self.key.namespace, target)
-                payload = to_json({"reason": f"its parent {self.key.id} no longer waits for it"})
-                self.posts.append(Message(f"{target}:cancel", key, "cancel", "cancel", payload))
+                self._call_off(command, "no longer waits for it")
             elif command.cancelled and waiting is not None:
                 self._give_up(command)
             else:
                 self.withdrawn.append(command)
         gone = {command.id for command in withdrawn if not command.cancelled}
         self.acting = [command for command in self.acting if command.id not in gone]
+
+    def _call_off(self, command: Command, why: str) -> None:
+        """Ask a child, or a step elsewhere, to stop."""
+        target = child_id(self.interp, command.id, command.effect)
+        payload = to_json({"reason": f"its parent {self.key.id} {why}"})
+        self.posts.append(Message(f"{target}:cancel", RunKey(self.key.namespace, target), "cancel", "cancel", payload))
 
     def _close(self) -> None:
         """The workflow has ended: its closing event says how."""

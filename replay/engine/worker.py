@@ -524,15 +524,16 @@ class Worker:
             try:
                 if not live.arrived:
                     budget = live.replay(max(budget, 1))
-                    if not live.arrived:
+                    if not live.arrived and not live.over:
                         self.touched[live.key] = live
                         continue
                 live.turn(now)
-                commit = self._commit_of(live, now) if live.interp.settled else None
+                settled = live.interp.settled or live.over  # one that never rests may have been terminated
+                commit = self._commit_of(live, now) if settled else None
             except Exception as error:  # noqa: BLE001 - border: today's code does not fit; the run is set aside, the others go on
                 self._stuck(live, error)
                 continue
-            if not live.interp.settled:
+            if not settled:
                 self.touched[live.key] = live
                 continue
             if commit is None:

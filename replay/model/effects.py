@@ -21,8 +21,8 @@ import attrs
 
 from replay.errors import PayloadError, TimedOut
 from replay.model import events
-from replay.model.names import Micros, micros
-from replay.model.options import OnCancel, OnParentClose, RunOptions, StepOptions
+from replay.model.names import Micros
+from replay.model.options import OnCancel, OnParentClose, RunOptions, StepOptions, require_span
 
 if TYPE_CHECKING:
     from replay.model.retry import Retry
@@ -261,22 +261,21 @@ class Call(Effect[R_co]):
         delay: float | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
-        retry: Retry | None = None,
         on_parent_close: OnParentClose | None = None,
     ) -> Self:
         """The same call, started otherwise, as ``RunOptions`` says, but for spans in seconds; what is left out stays as it is."""
+        owner = f"workflow {self.name}"
         given = {
             "id": id,
             "queue": queue,
             "priority": priority,
-            "delay": None if delay is None else micros(delay),
-            "deadline": None if deadline is None else micros(deadline),
+            "delay": None if delay is None else require_span(owner, "delay", delay),
+            "deadline": None if deadline is None else require_span(owner, "deadline", deadline),
             "tags": tags,
-            "retry": retry,
             "on_parent_close": on_parent_close,
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"workflow {self.name}"))
+        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(owner))
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""

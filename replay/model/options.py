@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from replay.errors import DefinitionError, describe
-from replay.model.names import Micros, Queue
+from replay.model.names import Micros, Queue, micros
 from replay.model.retry import Retry
 
 OnCancel = Literal["abandon", "wait"]
@@ -88,11 +88,28 @@ _STEP_RULES: Final[Any] = (
         "write raises=[PaymentDeclined]",
     ),
     (
+        lambda step: not step.transactional or step.timeout is None,
+        lambda _step: "it is transactional and has a timeout, which nothing could keep",
+        "limit the statement itself, by what the database offers",
+    ),
+    (
         lambda step: not step.at_most_once or step.retry.max_attempts == 1,
         lambda _step: "it is at_most_once and has a retry policy",
         "choose one of them",
     ),
 )
+
+
+def require_span(owner: str, what: str, seconds: float) -> Micros:
+    """A span that an option gives, in microseconds.
+
+    Raises:
+        DefinitionError: It is no span.
+    """
+    if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        problem = f"{what} must be 0 seconds or more, got {describe(seconds)}"
+        raise DefinitionError(owner, problem, "leave it out for none")
+    return micros(seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +143,10 @@ class RunOptions:
             DefinitionError: One of them cannot; ``owner`` is named in it.
         """
         require_retry(owner, self.retry)
+        if not isinstance(self.priority, int):
+            raise DefinitionError(owner, f"priority must be a whole number, got {describe(self.priority)}", "write priority=1")
+        if not isinstance(self.tags, Mapping):
+            raise DefinitionError(owner, f"tags must be words by name, got {describe(self.tags)}", 'write tags={"team": "blue"}')
         if self.on_parent_close not in {"cancel", "abandon", "wait"}:
             problem = f"on_parent_close must be 'cancel', 'abandon' or 'wait', got {describe(self.on_parent_close)}"
             raise DefinitionError(owner, problem, "leave it out for 'cancel'")

@@ -12,19 +12,26 @@ import attrs
 
 
 def _positive(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
-    if not value >= 0:
-        message = f"Retry.{field.name} must be 0 or more, got {value!r}"
+    if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        message = f"Retry.{field.name} must be a number from 0 up, got {value!r}"
         raise ValueError(message)
 
 
 def _fraction(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
-    if not 0 <= value <= 1:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
         message = f"Retry.{field.name} must be from 0 to 1, got {value!r}"
         raise ValueError(message)
 
 
-def _kinds(given: Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
-    return tuple(given)
+def _kinds(given: type[BaseException] | Iterable[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    return (given,) if isinstance(given, type) else tuple(given)
+
+
+def _exceptions(_owner: Any, field: attrs.Attribute[Any], kinds: tuple[Any, ...]) -> None:
+    for kind in kinds:
+        if not isinstance(kind, type) or not issubclass(kind, BaseException):
+            message = f"Retry.{field.name} must be exception classes, such as [OSError], got {kind!r}"
+            raise ValueError(message)
 
 
 @attrs.frozen(kw_only=True)
@@ -46,12 +53,12 @@ class Retry:
     factor: float = attrs.field(default=2.0, validator=_positive)
     max_delay: float = attrs.field(default=60.0, validator=_positive)
     jitter: float = attrs.field(default=0.1, validator=_fraction)
-    retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_kinds)
-    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds)
+    retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_kinds, validator=_exceptions)
+    give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds, validator=_exceptions)
 
     def __attrs_post_init__(self) -> None:
-        if self.max_attempts < 1:
-            message = f"Retry.max_attempts must be 1 or more, got {self.max_attempts!r}"
+        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            message = f"Retry.max_attempts must be a whole number from 1 up, got {self.max_attempts!r}"
             raise ValueError(message)
 
     def allows(self, error: BaseException, attempt: int) -> bool:

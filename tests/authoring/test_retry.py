@@ -86,18 +86,29 @@ def test_what_is_no_exception_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_attempts": 0}, "Retry.max_attempts must be 1 or more, got 0"),
-        ({"initial": -1}, "Retry.initial must be 0 or more, got -1"),
-        ({"factor": -0.1}, "Retry.factor must be 0 or more"),
-        ({"max_delay": float("nan")}, "Retry.max_delay must be 0 or more, got nan"),
+        ({"max_attempts": 0}, "Retry.max_attempts must be a whole number from 1 up, got 0"),
+        ({"max_attempts": 2.5}, "Retry.max_attempts must be a whole number from 1 up, got 2.5"),
+        ({"max_attempts": "3"}, "Retry.max_attempts must be a whole number from 1 up, got '3'"),
+        ({"initial": -1}, "Retry.initial must be a number from 0 up, got -1"),
+        ({"initial": float("inf")}, "Retry.initial must be a number from 0 up, got inf"),
+        ({"initial": "1"}, "Retry.initial must be a number from 0 up, got '1'"),
+        ({"factor": -0.1}, "Retry.factor must be a number from 0 up"),
+        ({"max_delay": float("nan")}, "Retry.max_delay must be a number from 0 up, got nan"),
         ({"jitter": -0.1}, "Retry.jitter must be from 0 to 1, got -0.1"),
         ({"jitter": 1.5}, "Retry.jitter must be from 0 to 1, got 1.5"),
+        ({"retry_on": ["ValueError"]}, r"Retry.retry_on must be exception classes, such as \[OSError\], got 'ValueError'"),
+        ({"give_up_on": [int]}, "Retry.give_up_on must be exception classes"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused_where_it_is_written(settings: dict[str, Any], message: str) -> None:
     """Naming the field."""
     with pytest.raises(ValueError, match=message):
         Retry(**settings)
+
+
+def test_one_class_need_not_be_a_list() -> None:
+    """What everyone writes first."""
+    assert (OSError,) == Retry(retry_on=OSError).retry_on
 
 
 def test_a_policy_is_a_value() -> None:

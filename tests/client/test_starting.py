@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -193,7 +193,7 @@ def test_a_name_that_is_none_is_refused(engine: Engine, name: Any) -> None:
         lambda: handle.signal("word", 1, id=name),
         lambda: handle.update(name),
     ]
-    if isinstance(name, Hashable):
+    if not isinstance(name, list):
         calls.append(lambda: engine.start(listening(), tags={name: "x"}))
     if name != "":
         calls += [lambda: engine.start(listening(), id=name), lambda: engine.start(listening(), queue=name)]

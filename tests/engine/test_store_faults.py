@@ -303,7 +303,7 @@ def later_ended(engine: Engine, clock: VirtualClock, seconds: float) -> bool:
 def test_a_clock_that_goes_back_hides_no_message_of_others(store_url: str, clock: VirtualClock, open_engine: OpenEngine) -> None:
     """What another client posts is found by looking, as ever."""
     engine = open_engine(clock=clock, poll=0.2)
-    handle = engine.start(waiting(), id="a")
+    _ = engine.start(waiting(), id="a")
     let_pass(engine, clock, 1)
     let_pass(engine, clock, -3600)
     with Client(store_url, clock=clock) as client:

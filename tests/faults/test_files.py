@@ -114,8 +114,10 @@ class Holder:
     """Another process that holds the file's lock until it is told to let go."""
 
     def __init__(self, path: Path) -> None:
-        process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.process: Any = process
+        process: Any = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.process = process
         assert "held\n" == self.process.stdout.readline()
 
     def let_go(self) -> None:

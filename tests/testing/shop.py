@@ -119,5 +119,5 @@ def pure() -> Workflow[str]:
     name = yield from replay.uuid()
     for who in sorted({"ann", "ben", "cleo"}):
         yield from note(f"{who} {luck} {name}")
-    kind = isinstance(here, datetime.datetime) and not isinstance(luck, datetime.date)
-    return f"{here.isoformat()} {kind} {datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).isoformat()}"
+    kinds = [isinstance(thing, datetime.datetime) for thing in (here, luck)]
+    return f"{here.isoformat()} {kinds} {datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).isoformat()}"

@@ -6,7 +6,7 @@ the other finds it done, and a schema is of one version or the other, whoever is
 Rule 3: a schema that is up to date is not locked, so a role without the right to create anything may use it. A migration waits for
 locks for seconds only, and is then given up as a whole: workers that run are never held up for long.
 
-Searching reads these tables by the names that SQL stores share (``replay.store.sql_schema``); the conformance suite holds both together.
+Searching reads these tables by the names that SQL stores share; the conformance suite holds both together.
 """
 
 from __future__ import annotations

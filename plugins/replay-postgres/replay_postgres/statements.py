@@ -202,7 +202,8 @@ def turns(*, reading: bool) -> str:
     return f"""
     WITH {MOMENT}, item AS MATERIALIZED (SELECT * FROM {ITEM.sql(2)}), {fits}{reads if reading else ""},
     done AS (
-        UPDATE @runs r SET {(CHANGE + REST).format(**fields)}, mail = r.mail - {fields["read"]}, control = r.control - {fields["obeyed"]},
+        UPDATE @runs r SET {(CHANGE + REST).format(**fields)},
+            mail = r.mail - {fields["read"]}, control = r.control - {fields["obeyed"]},
             tags = CASE WHEN f.tags IS NULL THEN r.tags ELSE jsonb_strip_nulls(r.tags || f.tags::jsonb) END,
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),

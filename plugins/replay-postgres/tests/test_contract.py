@@ -49,9 +49,11 @@ class TestPostgresTransactions(PostgresCase, TransactionContract):
     """What a store with transactions promises beyond that."""
 
     @pytest.fixture(autouse=True)
-    def table(self, cluster: TemporaryCluster, store: PostgresStore, schema: str) -> None:
-        cluster.execute(f"CREATE TABLE {schema}.words (word text)")
+    def table(self, cluster: TemporaryCluster, schema: str) -> Iterator[None]:
         self.words = f"{schema}.words"
+        cluster.execute(f"CREATE TABLE {self.words} (word text)")
+        yield
+        cluster.execute(f"DROP TABLE {self.words}")
 
     def write_own(self, connection: Any, word: str) -> None:
         connection.execute(text(f"INSERT INTO {self.words} VALUES (:word)"), {"word": word})

@@ -389,7 +389,8 @@ def test_many_changes_are_told(opened: Opened, url: str) -> None:
     for number in range(200):
         other.publish(SHOP, [("news", b"%d" % number)])
     while not (entries := one.read(SHOP, "news")) or entries[-1].payload != b"199":
-        assert seen != (seen := one.wait(seen, 30))
+        before, seen = seen, one.wait(seen, 30)
+        assert before != seen
 
 
 def test_who_listens_goes_on_when_its_connection_is_killed(opened: Opened, url: str, cluster: TemporaryCluster) -> None:
@@ -400,7 +401,8 @@ def test_who_listens_goes_on_when_its_connection_is_killed(opened: Opened, url: 
 
     cluster.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
 
-    assert seen != (seen := one.wait(seen, 30))  # it may have missed something
+    before, seen = seen, one.wait(seen, 30)
+    assert before != seen  # it may have missed something
     while not one._herald.listening:
         seen = one.wait(seen, 30)
     woken(one, lambda: other.publish(SHOP, [("news", b"1")]))

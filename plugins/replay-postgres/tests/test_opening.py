@@ -121,13 +121,13 @@ def clerk(cluster: TemporaryCluster) -> Iterator[str]:
 
 def test_a_role_that_may_not_create_is_told(cluster: TemporaryCluster, new_schema: str, clerk: str) -> None:
     """What is to be granted."""
-    with pytest.raises(StoreUnavailable, match="permission denied.* grant the role"):
+    with pytest.raises(StoreUnavailable, match=r"permission denied.* grant the role"):
         open_postgres(cluster.url(f"schema={new_schema}", user=clerk))
 
 
 def test_a_role_that_may_not_read_is_told(cluster: TemporaryCluster, schema: str, clerk: str) -> None:
     """The tables are there, and another's."""
-    with pytest.raises(StoreUnavailable, match="permission denied.* grant the role"):
+    with pytest.raises(StoreUnavailable, match=r"permission denied.* grant the role"):
         open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
 
@@ -150,7 +150,7 @@ def test_a_role_that_may_only_read_is_told(cluster: TemporaryCluster, schema: st
     cluster.execute(f"GRANT USAGE ON SCHEMA {schema} TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO clerk")
     store = open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
-    with pytest.raises(StoreUnavailable, match="permission denied.* grant the role"):
+    with pytest.raises(StoreUnavailable, match=r"permission denied.* grant the role"):
         store.create([order()])
     assert [None] == store.get([key()])
     store.close()
@@ -164,7 +164,7 @@ def test_a_database_that_is_read_only_is_told(cluster: TemporaryCluster, schema:
     )
     store = open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
-    with pytest.raises(StoreUnavailable, match="read-only transaction.* name the primary server"):
+    with pytest.raises(StoreUnavailable, match=r"read-only transaction.* name the primary server"):
         store.create([order()])
     store.close()
 
@@ -184,7 +184,7 @@ def test_a_wrong_password_is_told_and_not_shown(cluster: TemporaryCluster, schem
     """Not in the error, nor in the traceback that goes to a log."""
     url = cluster.url(f"schema={schema}", user=f"{guarded}:wr0ng")
 
-    with pytest.raises(StoreUnavailable, match="password authentication failed.* check user and password") as caught:
+    with pytest.raises(StoreUnavailable, match=r"password authentication failed.* check user and password") as caught:
         open_postgres(url)
 
     assert "wr0ng" not in "".join(traceback.format_exception(caught.value))
@@ -226,7 +226,7 @@ def test_a_server_that_has_no_room_for_connections_is_told(cluster: TemporaryClu
     cluster.execute(f"GRANT USAGE ON SCHEMA {schema} TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO clerk")
     cluster.execute("ALTER ROLE clerk CONNECTION LIMIT 0")
 
-    with pytest.raises(StoreUnavailable, match="too many connections.* max_connections"):
+    with pytest.raises(StoreUnavailable, match=r"too many connections.* max_connections"):
         open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
 
@@ -234,7 +234,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(cluster: TemporaryClu
     """At start, not when the first such text comes."""
     cluster.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
     try:
-        with pytest.raises(StoreUnavailable, match="LATIN1.* ENCODING 'UTF8'"):
+        with pytest.raises(StoreUnavailable, match=r"LATIN1.* ENCODING 'UTF8'"):
             open_postgres(cluster.url(database="latin"))
     finally:
         cluster.execute("DROP DATABASE latin WITH (FORCE)")
@@ -245,7 +245,7 @@ def test_tables_that_vanish_are_told(opened: Opened, cluster: TemporaryCluster, 
     store = opened(cluster.url(f"schema={new_schema}"))
     cluster.execute(f"DROP SCHEMA {new_schema} CASCADE")
 
-    with pytest.raises(StoreUnavailable, match="does not exist.* open it again"):
+    with pytest.raises(StoreUnavailable, match=r"does not exist.* open it again"):
         store.get([key()])
     assert begin(opened(cluster.url(f"schema={new_schema}"))).fence == 1
 

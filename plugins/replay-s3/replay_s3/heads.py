@@ -20,6 +20,8 @@ import attrs
 from replay.hooks import Event, JournalDamaged, Message, NewRun, Run, RunKey, seal
 
 VERSION: Final = 1
+LONG: Final = 120
+"""Characters of a name that a key holds as they are."""
 INLINE: Final = 64 * 1024
 """Bytes of events that a head holds; then they become a segment."""
 _RUN: Final = [field.name for field in attrs.fields(Run) if field.name not in {"key", "state"}]
@@ -132,10 +134,18 @@ class Head:
         )
 
 
+def part(name: str) -> str:
+    """A name as part of a key: as people read it, and by its digest where it is long; a key has 1,024 bytes."""
+    spelt = quote(name, safe="")
+    if len(spelt) <= LONG:
+        return spelt
+    return f"{spelt[: LONG // 2]}.{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
 def slug(key: RunKey) -> str:
     """Where a run's objects are: its namespace, and its id as people read it with a digest that no other id has."""
     digest = hashlib.sha256(key.id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return f"{quote(key.namespace, safe='')}/{quote(key.id, safe='')[:80]}.{digest}"
+    return f"{part(key.namespace)}/{quote(key.id, safe='')[:80]}.{digest}"
 
 
 def pack(data: bytes) -> Any:

@@ -56,7 +56,7 @@ from replay.hooks import (
     wakes,
 )
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
-from replay_s3.heads import INLINE, Head, Outbox, pack, pack_events, pack_message, slug, unpack, unpack_events, unpack_message
+from replay_s3.heads import INLINE, Head, Outbox, pack, pack_events, pack_message, part, slug, unpack, unpack_events, unpack_message
 
 STALE: Final = 60.0
 """Seconds after which a marker that does not fit its head is taken away; no writer takes that long between the two."""
@@ -201,7 +201,7 @@ class S3Store:
     def _marker(self, run: Run) -> str:
         workflow = hashlib.sha256(run.workflow.encode()).hexdigest()[:12]
         namespace, _, name = slug(run.key).partition("/")
-        return f"ready/{namespace}/{quote(run.queue, safe='')}/{run.ready_at:020d}/{workflow}/{name}"
+        return f"ready/{namespace}/{part(run.queue)}/{run.ready_at:020d}/{workflow}/{name}"
 
     def _mark(self, run: Run, before: Run | None = None) -> None:
         """Before a head says when it is ready, a marker says so."""
@@ -260,7 +260,7 @@ class S3Store:
         due: list[Object] = []
         next_at: int | None = None
         for queue in claim.queues:
-            for marker in bucket.entries(f"ready/{quote(claim.namespace, safe='')}/{quote(queue, safe='')}/", limit=LOOK):
+            for marker in bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK):
                 moment, workflow = int(marker.key.split("/")[3]), marker.key.split("/")[4]
                 if workflow not in offered:
                     continue
@@ -497,6 +497,8 @@ class S3Store:
         done = list(head.consumed)
         self.bucket.together(lambda message: self.bucket.put(self._letter(key, message), b""), done)
         head.consumed = head.consumed[len(done) :]
+        for message in done:
+            self._letters.pop(self._letter(key, message), None)
 
     def _deliver(self, outbox: Outbox, *, again: bool = False) -> None:
         """Send what a commit sends; twice is once."""
@@ -617,7 +619,7 @@ class S3Store:
         self._letters.update({self._letter(found[2].key, found[2].id): found for found in letters if found is not None})
         found = list(self._letters.values())  # those that came with a claim, and those that came since
         mine = {
-            key
+            key: set(held.head.consumed)
             for key in {message.key for _, _, message in found}
             if (held := self._held.get(key) or self._load(key)) is not None
             and held.head.run.worker == claim.worker
@@ -626,7 +628,11 @@ class S3Store:
         for place, (_, _, message) in list(self._letters.items()):
             if message.key not in self._held:
                 self._letters.pop(place, None)  # whoever holds the run now reads them again
-        return [message for _, _, message in sorted(found) if message.key in mine and message.key.namespace == claim.namespace]
+        return [
+            message
+            for _, _, message in sorted(found)
+            if message.key in mine and message.key.namespace == claim.namespace and message.id not in mine[message.key]
+        ]
 
     def _forget_letters(self, lease: Lease, consumed: Sequence[str]) -> None:
         places = [self._letter(lease.key, message) for message in consumed]
@@ -649,7 +655,7 @@ class S3Store:
     def find(self, query: Filter, *, limit: int = 100, cursor: str = "") -> Page:
         """See ``Store.find``; it reads every head of the namespace: a bucket has no index."""
         before = page_after(cursor)
-        below = f"runs/{quote(query.namespace, safe='')}/"
+        below = f"runs/{part(query.namespace)}/"
         heads = [found.key for found in self._open().entries(below, limit=10_000_000) if found.key.endswith("/head")]
         runs = [
             run
@@ -704,7 +710,7 @@ class S3Store:
             return
 
     def _topic(self, namespace: str, topic: str) -> str:
-        return f"topics/{quote(namespace, safe='')}/{hashlib.sha256(topic.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}/"
+        return f"topics/{part(namespace)}/{hashlib.sha256(topic.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}/"
 
     def _end(self, below: str) -> int:
         known = self._ends.get(below, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(store: S3Store, line: 
 @pytest.mark.faults
 def test_a_server_that_ignores_conditions_is_refused(line: tuple[str, Any], bucket: str) -> None:
     """Two workers would overwrite each other on it."""
+    if "REPLAY_S3_ENDPOINT" in os.environ:
+        pytest.skip("a real server notices that signed headers were taken away, and cannot play deaf")
     line[1].deaf = True
 
     with pytest.raises(StoreUnavailable, match="ignores the conditions of writes"):
