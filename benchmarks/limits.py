@@ -6,9 +6,12 @@ Each limit is the bare loop that replay's workload cannot beat: a generator, sql
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 ROW = ("step_completed", "17", "work", 1_700_000_000_000_000, b"17", 123456789)
 
@@ -123,4 +126,38 @@ def sqlite_rows(path: Path, rows: int = 30_000, batch: int = 500) -> float:
 
     found = best(measure)
     connection.close()
+    return found
+
+
+ECHO = """
+import grpc, sys
+from concurrent.futures import ThreadPoolExecutor
+method = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+server = grpc.server(ThreadPoolExecutor(8))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("limits.Echo", {"Echo": method}),))
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+sys.stdin.read()
+"""
+"""A server that does nothing, in a process of its own."""
+
+
+def unary_calls(calls: int = 1_000) -> float:
+    """Bare unary gRPC calls a second over loopback, one after the other, to a server in another process."""
+    import grpc
+
+    with subprocess.Popen([sys.executable, "-c", ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
+            echo: Any = channel.unary_unary("/limits.Echo/Echo")
+            echo(b"", wait_for_ready=True)
+
+            def measure() -> float:
+                began = time.perf_counter()
+                for _ in range(calls):
+                    echo(b"x" * 200)
+                return calls / (time.perf_counter() - began)
+
+            found = best(measure)
+        process.terminate()
     return found

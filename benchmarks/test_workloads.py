@@ -1,4 +1,4 @@
-"""W1 to W8 and W12 on memory and SQLite, each with its limit measured in the same run."""
+"""W1 to W8, W10 and W12 on memory and SQLite, each with its limit measured in the same run."""
 
 from __future__ import annotations
 
@@ -147,6 +147,19 @@ def test_w8_claiming_beside_parked_runs(benchmark: Any, report: Any, full: bool,
     store.close()
     growth = found[max(found)] / found[min(found)]
     report("W8 growth of a claim over the table", "sqlite", growth, "times", "≤ 1.5", growth <= 1.5 if full else None)
+
+
+def test_w10_over_the_wire(benchmark: Any, report: Any, full: bool, tmp_path: Path) -> None:
+    """W2 and W3 with the store behind `replay serve` on SQLite, in another process."""
+    steps, runs = (1_000, 500) if full else (20, 10)
+    limit = limits.unary_calls(1_000 if full else 50)
+    with workloads.served(tmp_path / "served.db") as url, workloads.engine_on(url) as engine:
+        workloads.seconds_of_sequence(engine, 20)
+        sequence = steps / min(workloads.seconds_of_sequence(engine, steps) for _ in range(rounds(full)))
+        many = runs / min(workloads.seconds_of_many(engine, runs) for _ in range(rounds(full)))
+        benchmark.pedantic(workloads.seconds_of_sequence, args=(engine, 20), rounds=1)
+    report(f"W10 over the wire, {steps:,} steps in sequence", "grpc", sequence, "steps/s", "≥ 1,200", sequence >= 1_200, limit)
+    report(f"W10 over the wire, {runs} runs of 5 steps", "grpc", many, "runs/s", "≥ 800", many >= 800, limit)
 
 
 def test_w12_savepoint_recovery(benchmark: Any, report: Any, full: bool, store: Store, backend: str) -> None:

@@ -1,7 +1,8 @@
 """The workloads of the performance page, as functions: each runs the real thing once and says how much it did in what time.
 
 W1 replay of N steps from the store · W2 one run, N steps in sequence · W3 many runs of five steps · W4 one run, N steps at once ·
-W5 start to result of a one-step run · W6 parked runs · W7 start-up · W8 claiming beside many parked runs · W12 savepoint recovery.
+W5 start to result of a one-step run · W6 parked runs · W7 start-up · W8 claiming beside many parked runs · W10 a store behind a server
+in another process · W12 savepoint recovery.
 A step is a plain function that returns its int.
 """
 
@@ -240,6 +241,24 @@ def engine_on(url: str) -> Iterator[Engine]:
     """An engine as a user opens it."""
     with Engine(url, workflows=[sequence, at_once, parked, turns]) as engine:
         yield engine
+
+
+@contextmanager
+def served(path: Path) -> Iterator[str]:
+    """W10: `replay serve` on SQLite in a process of its own; the URL of the store that it serves."""
+    command = [sys.executable, "-m", "replay.cli", "serve", "--store", f"sqlite:///{path}", "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=path.parent, env=process_environment()) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            yield "grpc://" + said.split(" on ")[1].split(" ")[0]
+        finally:
+            process.terminate()
+
+
+def process_environment() -> dict[str, str]:
+    """This process's, with the library to be found from any folder."""
+    return {**os.environ, "PYTHONPATH": str(Path(replay.__file__).parents[1])}
 
 
 VERSION = replay.__version__

@@ -283,6 +283,8 @@ class UnknownScheme(StoreError):
 
     def __str__(self) -> str:
         hint = f"; install {self.package}" if self.package else ""
+        if "/" in self.scheme or "." in self.scheme:
+            hint = f"; a file is named by a URL, such as sqlite:///{self.scheme}"
         return f"no store for {self.scheme!r}; installed: {', '.join(self.installed) or 'none'}{hint}"
 
 

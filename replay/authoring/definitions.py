@@ -3,8 +3,9 @@
 Rule 1: calling one builds a value and runs nothing; the plain function stays at hand as ``.fn``.
 Rule 2: arguments are bound, checked against their annotations and encoded at the call, so that the error stands where the mistake
 is, and a step never shares a mutable value with the workflow.
-Rule 3: a name is an identity. Two workflows (or steps) of one name and version are an error at once; functions defined inside
-functions are not offered by name, for another process could not import them.
+Rule 3: a name is an identity. Two workflows of one name and version are an error at once; two steps of one name are one as soon as
+somebody must find the step by its name, on another queue. Functions defined inside functions are not offered by name, for another
+process could not import them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, TypeVar, get_args, get_origin, overload
 
-from replay.errors import ChildFailed, DefinitionError, StepFailed, StepInterrupted, TimedOut, describe
+from replay.errors import ChildFailed, DefinitionError, EffectError, StepFailed, StepInterrupted, TimedOut, describe
 from replay.model import events
 from replay.model.codec import ArgumentsCodec, PayloadCodec, hints_of, payload_codec
 from replay.model.effects import NO_DEFAULT, Answer, Call, Effect, Step
@@ -119,6 +120,11 @@ class StepFunction(Generic[P, R]):
         if failure.traceback:  # shown with the workflow's own, wherever that is printed
             failed.add_note(f"In step {self.name}:\n{failure.traceback}")
         return failed
+
+    if not TYPE_CHECKING:  # or a type checker would take `yield from charge` for right
+
+        def __iter__(self):  # noqa: ANN204 - never returns
+            raise EffectError(f"`yield from {self.name}` without a call", f"write `yield from {self.name}(…)`")
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
@@ -252,6 +258,11 @@ class WorkflowFunction(Generic[P, R]):
         run, status = failure.args[:2] if failure.args and len(failure.args) > 1 else ("", "failed")
         return ChildFailed(run, self.name, failure.type, failure.message, status)
 
+    if not TYPE_CHECKING:
+
+        def __iter__(self):  # noqa: ANN204 - never returns
+            raise EffectError(f"`yield from {self.name}` without a call", f"write `yield from {self.name}(…)`")
+
     def __repr__(self) -> str:
         return f"<workflow {self.name}{' ' + self.version if self.version else ''}>"
 
@@ -274,6 +285,8 @@ class WorkflowDecorator(Protocol):
 
 STEPS: Final[dict[str, StepFunction[..., Any]]] = {}
 """Every decorated step that has been imported, by name."""
+RIVALS: Final[dict[str, tuple[str, str]]] = {}
+"""Names of steps that two functions bear; such a step cannot be done by name, that is, on another queue."""
 WORKFLOWS: Final[dict[tuple[str, str], WorkflowFunction[..., Any]]] = {}
 """Every decorated workflow that has been imported, by name and version."""
 
@@ -328,7 +341,7 @@ def _make_step(fn: Callable[..., Any], **settings: Any) -> StepFunction[..., Any
         problem, advice = "it is transactional and async", "write `def`: the engine calls it inside the transaction"
         raise DefinitionError(f"step {name}", problem, advice)
     made: StepFunction[..., Any] = StepFunction(fn, name, options)
-    _register(STEPS, name, made, f"step {name}")
+    _register_step(name, made)
     return made
 
 
@@ -373,7 +386,7 @@ def _make_workflow(fn: Callable[..., Any], **settings: Any) -> WorkflowFunction[
         name=name,
         version=version,
         patches=frozenset(settings.get("patches", ())),
-        defaults=RunOptions(queue=Queue(queue) if queue else None, retry=settings.get("retry")),
+        defaults=RunOptions(queue=Queue(queue) if queue else None, retry=settings.get("retry")).checked(f"workflow {name}"),
         signals=settings.get("signals") or {},
     )
     _register(WORKFLOWS, (name, version), made, f"workflow {name} {version}".rstrip())
@@ -390,6 +403,16 @@ def _require_workflow_settings(owner: str, settings: Mapping[str, Any]) -> None:
         raise DefinitionError(owner, f"version must be a text, got {describe(version)}", 'write version="2"')
     if isinstance(patches, str) or not all(isinstance(patch, str) for patch in patches):
         raise DefinitionError(owner, f"patches must be several names, got {describe(patches)}", 'write patches=["fraud-check"]')
+
+
+def _register_step(name: str, made: StepFunction[..., Any]) -> None:
+    """Two steps may share a name as long as nobody has to find one by it: none of them goes to another queue."""
+    other = STEPS.get(name)
+    if other is not None and _label(other.fn) != _label(made.fn) and not (other.defaults.queue or made.defaults.queue):
+        if "<locals>" not in made.fn.__qualname__:
+            RIVALS[name] = (_label(other.fn), _label(made.fn))
+        return
+    _register(STEPS, name, made, f"step {name}")
 
 
 def _register(registry: dict[Any, Any], key: Any, made: Any, label: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from replay.errors import CallbackFailed, EffectError, PayloadError, describe
 from replay.model.about import EPOCH, RunInfo
-from replay.model.codec import from_json, payload_codec, to_json, type_name
+from replay.model.codec import from_json, payload_codec, spell, to_json, type_name
 from replay.model.effects import (
     NO_DEFAULT,
     Ambient,
@@ -53,17 +53,30 @@ Level = Literal["debug", "info", "warning", "error"]
 
 CALLBACK: Final = "callback:"
 """What the name of the signal that answers a callback begins with."""
+NAME_LIMIT: Final = 512
+"""Characters of a name."""
 LONGEST: Final = 200 * 365 * 86_400
 """The longest span, in seconds: every language counts microseconds up to there without loss."""
 LAST_MOMENT: Final = 2**53
 """The last moment of a timer, in microseconds since 1970 (year 2255); see ``LONGEST``."""
 
 
-def _span(what: str, seconds: float) -> Micros:
+def _span(what: str, seconds: Any) -> Micros:
     """A span in microseconds; ``what`` names it in the error."""
-    if not 0 <= seconds <= LONGEST:
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
         raise EffectError(f"{what} of {seconds!r} s", "give it 0 seconds or more, and at most 200 years")
     return micros(seconds)
+
+
+def _name(what: str, name: Any) -> str:
+    """What stores and other programs know something by; ``what`` names it in the error."""
+    if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and (name.isprintable() or all(map(_fits, name))):
+        return name
+    raise EffectError(f"{what} {describe(name)} is no name", f"use 1 to {NAME_LIMIT} printable characters")
+
+
+def _fits(char: str) -> bool:
+    return char >= " " and not "\ud800" <= char <= "\udfff"
 
 
 def sleep(
@@ -86,7 +99,12 @@ def sleep(
     Raises:
         EffectError: Both a span and a moment, a negative or boundless span, or a naive moment.
     """
-    span = seconds + 60 * minutes + 3600 * hours + 86400 * days
+    try:
+        span = seconds + 60 * minutes + 3600 * hours + 86400 * days
+    except TypeError:
+        parts: tuple[Any, ...] = (seconds, minutes, hours, days)
+        odd = next(part for part in parts if not isinstance(part, int | float))
+        raise EffectError(f"sleep of {describe(odd)}", "give it numbers: sleep(90), sleep(hours=24)") from None
     if until is None:
         return Sleep(span=_span("sleep", span))
     if span:
@@ -121,7 +139,7 @@ def signal(name: str, type: Any = Any, *, timeout: float | None = None, default:
     if default is not NO_DEFAULT and timeout is None:
         raise EffectError(f"signal {name!r} has a default and no timeout", "say after how many seconds it is used")
     codec = payload_codec(type)
-    where = f"signal {name!r}"
+    where = f"signal {_name('signal', name)!r}"
     return Signal(
         name=name,
         decode=lambda payload: codec.decode(payload, where),
@@ -162,7 +180,8 @@ def savepoint(
         "next_step": next_step,
         **metadata,
     }
-    return Savepoint(name=name, state=state, notes=to_json({key: value for key, value in notes.items() if value is not None}))
+    said = to_json({key: value for key, value in notes.items() if value is not None})
+    return Savepoint(name=_name("savepoint", name), state=state, notes=said)
 
 
 # ---- branches -----------------------------------------------------------------------------------------------------------
@@ -260,22 +279,25 @@ def start_child(call: Call[T], *, id: str = "", on_parent_close: OnParentClose |
 
 def send_signal(run_id: str, name: str, value: Any = None) -> Effect[None]:
     """Send a message to another run, once."""
-    return Output("send_signal", run_id, name, to_json(value))
+    where = f"signal {_name('signal', name)!r}"
+    return Output("send_signal", _name("run id", run_id), name, spell(value, where))
 
 
 def publish(topic: str, data: Any) -> Effect[None]:
     """Append to a topic that anyone can read, once."""
-    return Output("publish", topic, "", to_json(data))
+    if _name("topic", topic).startswith("~"):
+        raise EffectError(f"topic {topic!r}, which begins with a tilde as those of replay do", "choose another name")
+    return Output("publish", topic, "", spell(data, f"entry of topic {topic!r}"))
 
 
 def set_state(key: str, value: Any) -> Effect[None]:
-    """Set a value that ``handle.state()`` shows."""
-    return Output("set_state", key, "", to_json(value))
+    """Set a value that ``handle.state()`` shows; one that is no plain JSON is spelt by its class."""
+    return Output("set_state", _name("key of set_state", key), "", spell(value, f"state {key!r}"))
 
 
 def set_tags(**tags: str) -> Effect[None]:
     """Change words that the run is found by; an empty word removes a tag."""
-    return Output("set_tags", "", "", to_json({key: str(value) for key, value in tags.items()}))
+    return Output("set_tags", "", "", to_json({_name("tag", key): str(value) for key, value in tags.items()}))
 
 
 def annotate(text: str, **fields: Any) -> Effect[None]:
@@ -345,7 +367,7 @@ def on_update(
     """
     takes, gives = payload_codec(type), payload_codec(returns)
     return OnUpdate(
-        name=name,
+        name=_name("update", name),
         handler=handler,
         decode=lambda payload: takes.decode(payload, f"argument of update {name!r}"),
         encode=lambda value: gives.encode(value, f"reply of update {name!r}"),

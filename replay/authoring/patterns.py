@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from datetime import datetime
 from typing import Any, TypeVar
 
 import attrs
 
-from replay.authoring.effects import now, shield, sleep
+from replay.authoring.effects import now, shield, sleep, timeout
 from replay.errors import Cancelled, TimedOut, WorkflowError
 from replay.model.effects import Branch, Effect
 from replay.model.failure import type_of
@@ -98,7 +99,7 @@ def poll(
         every: Seconds before the second call.
         factor: By which each further pause grows.
         max_every: The longest pause, in seconds.
-        deadline: Seconds after which to give up, or None.
+        deadline: Seconds after which to give up, a call that is under way included, or None.
 
     Raises:
         TimedOut: No answer pleased in time.
@@ -107,7 +108,7 @@ def poll(
     pause = every
     while True:
         branch = ask()
-        answer: T = yield from branch
+        answer: T = yield from (branch if deadline is None else _in_time(branch, began, deadline))
         if until(answer):
             return answer
         here = yield from now()
@@ -115,3 +116,15 @@ def poll(
             raise TimedOut("poll", deadline)
         yield from sleep(pause)
         pause = min(max_every, pause * factor)
+
+
+def _in_time(branch: Branch[T], began: datetime, deadline: float) -> Generator[Effect[Any], Any, T]:
+    """A call of ``poll``, which may take what is left of its time."""
+    here = yield from now()
+    try:
+        return (yield from timeout(branch, max(0.0, deadline - (here - began).total_seconds())))
+    except TimedOut:
+        here = yield from now()
+        if (here - began).total_seconds() < deadline:  # the step's own limit
+            raise
+        raise TimedOut("poll", deadline) from None

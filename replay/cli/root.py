@@ -16,6 +16,7 @@ import click
 from replay.cli import options
 from replay.cli.exits import MEANINGS, Exit, tell
 from replay.cli.scene import Scene
+from replay.errors import InvalidRequest
 
 
 class Verb(NamedTuple):
@@ -106,11 +107,16 @@ class Root(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the verb; an error becomes one sentence and an exit code."""
         scene = ctx.ensure_object(Scene)
+        as_json = "--json" in ctx.args  # of the verb, which may stumble before it has read it
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(Exit.INTERRUPTED)
-        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+        except click.ClickException as error:
+            if not (as_json or scene.as_json):
+                raise
+            ctx.exit(tell(InvalidRequest("command line", error.format_message()), as_json=True, debug=scene.debug))
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - border: the end of the program; nothing is above it to hear
             if scene.debug:

@@ -6,19 +6,21 @@ Rule 2: a value is read as the type that the workflow declares, when its code is
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from replay.cli import completing, options
-from replay.cli.arguments import read_with
+from replay.cli.arguments import read_arguments, read_with
 from replay.cli.exits import Exit, tell
 from replay.cli.facts import value_facts
 from replay.cli.options import pass_scene, read_text, read_value
 from replay.cli.scene import Scene
 from replay.cli.text import compact, plain
-from replay.errors import ReplayError, UnknownName
+from replay.errors import ReplayError, RunFailed, UnknownName
 
 if TYPE_CHECKING:
     from replay.client import Handle
@@ -91,8 +93,32 @@ def query(scene: Scene, id: str, name: str, arguments: Sequence[str], named: Seq
     """
     with scene.run(id) as handle:
         scene.load()
-        answer = handle.query(name, *map(read_value, arguments), **{key: read_value(text) for key, text in named})
+        args, kwargs = _asked(handle, name, arguments, named)
+        try:
+            answer = handle.query(name, *args, **kwargs)
+        except ReplayError:
+            raise
+        except Exception as error:
+            shown = "".join(traceback.format_exception(error))
+            raise RunFailed(handle.id, f"query {name} failed", type(error).__qualname__, str(error), shown) from error
         _show(scene, {"id": handle.id, "query": name}, value_facts(answer))
+
+
+def _asked(
+    handle: Handle[Any], name: str, arguments: Sequence[str], named: Sequence[tuple[str, str]]
+) -> tuple[list[Any], dict[str, Any]]:
+    """A query's arguments, each as what its parameter's annotation asks for."""
+    fn = getattr(handle.spec(), "queries", {}).get(name)
+    if fn is None:
+        return [], {}
+    signature = inspect.signature(fn)
+    _, kwargs = read_arguments(fn, signature, (), named)
+    if not arguments:
+        return [], kwargs
+    known = {*kwargs, *handle.at(len(handle.journal())).variables}
+    free = signature.replace(parameters=[each for each in signature.parameters.values() if each.name not in known])
+    args, _ = read_arguments(fn, free, arguments, ())
+    return args, kwargs
 
 
 def _show(scene: Scene, about: dict[str, Any], answer: Any) -> None:

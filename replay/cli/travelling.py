@@ -57,15 +57,16 @@ def time_travel(
         spec = scene.workflow(workflow) if workflow else handle.spec()
         place = None if at is None else event_or_savepoint(at)
         journal = handle.journal()
-        edit = {seq: _typed(journal, seq, answer) for seq, answer in edits}
+        edit = {seq: _typed(spec, journal, seq, answer) for seq, answer in edits}
         if dry_run:
             from replay.client import travel
             from replay.store.contract import RunKey
 
             name = RunKey(handle.key.namespace, target or f"{id}-fork-…")
             made = travel.fork(spec, handle.key, journal, name, place, edit)
-            pending = close_pending(travel.drive(spec, made.key.id, made.events))
-            _show_plan(scene, handle, journal, made, pending, edit)
+            interpreter = travel.drive(spec, made.key.id, made.events)
+            ended = "" if interpreter.outcome is None else interpreter.outcome.kind
+            _show_plan(scene, handle, journal, made, close_pending(interpreter), ended, edit)
             return
         fork = handle.fork(place, id=target, edit=edit, workflow=spec)
         about = fork.about()
@@ -76,8 +77,8 @@ def time_travel(
             scene.note(f"forked from {plain(about.source)}; a worker goes on with it")
 
 
-def _typed(journal: Sequence[Event], seq: int, answer: Any) -> Any:
-    """A new answer as the value that its step or workflow would have returned."""
+def _typed(spec: Any, journal: Sequence[Event], seq: int, answer: Any) -> Any:
+    """A new answer as the value that its step or workflow would have returned, or the signal that would have been sent."""
     from replay.authoring.definitions import STEPS
     from replay.client.travel import require_event, spec_for
 
@@ -86,6 +87,8 @@ def _typed(journal: Sequence[Event], seq: int, answer: Any) -> Any:
     codec = None
     if event.kind == "step_completed" and event.name in STEPS:
         codec = STEPS[event.name].result
+    elif event.kind == "signal_received":
+        codec = getattr(spec, "signals", {}).get(event.name)
     elif event.kind == "child_completed":
         try:
             codec = getattr(spec_for(event.name), "result", None)
@@ -100,6 +103,7 @@ def _show_plan(
     journal: Sequence[Event],
     made: NewRun,
     pending: Sequence[dict[str, Any]],
+    ended: str,
     edit: Mapping[int, Any],
 ) -> None:
     until = len(made.events)
@@ -115,6 +119,7 @@ def _show_plan(
                 "edited": [{"seq": new.seq, "old": data(old.payload), "new": data(new.payload)} for old, new in edited],
                 "events": [event_facts(event) for event in made.events],
                 "pending": list(pending),
+                "ended": ended,
             }
         )
         return
@@ -128,7 +133,7 @@ def _show_plan(
                 ("shares", f"#1 to #{until} of {plain(handle.id)}; none of it is executed again"),
                 ("edits", "\n".join(changes)),
                 ("leaves behind", left),
-                ("then", "" if pending else "it has ended"),
+                ("then", f"it has ended: {ended}" if ended else ""),
             ]
         )
     )

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from replay.authoring.effects import CALLBACK
@@ -16,10 +17,11 @@ from replay.engine.live import new_run
 from replay.engine.worker import ending
 from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
-from replay.model.codec import from_json, payload_codec, to_json
+from replay.model.about import EPOCH
+from replay.model.codec import from_json, spell
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.journal import Started
-from replay.store.contract import CLOSED, Clock, Created, Entry, Filter, Message, NewRun, Page, Posted, Run, RunKey, Store
+from replay.store.contract import CLOSED, OPEN, Clock, Created, Entry, Filter, Message, NewRun, Page, Posted, Run, RunKey, Store
 
 R = TypeVar("R")
 PATIENCE: Final = 0.5
@@ -110,9 +112,11 @@ class Client:
             PayloadTooLarge: The input is larger than allowed.
         """
         require_call(call)
+        if queue is not None:
+            require_name(queue, "queue")
         if (delay, deadline, tags, queue, priority) != (None,) * 5:
             call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, priority=priority)
-        return self.start_many([Start(call, id or "")])[0]
+        return self.start_many([Start(call, "" if id is None else require_name(id, "id"))])[0]
 
     def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
         """Start many runs at once, in as few commits as the store can.
@@ -175,8 +179,8 @@ class Client:
         workflow: str | None = None,
         status: str | Sequence[str] | None = None,
         tags: Mapping[str, str] | None = None,
-        created_after: int | None = None,
-        created_before: int | None = None,
+        created_after: int | datetime | None = None,
+        created_before: int | datetime | None = None,
         prefix: str | None = None,
         parent: str | None = None,
         limit: int = 100,
@@ -188,20 +192,27 @@ class Client:
             workflow: Name of the workflow.
             status: One status or several.
             tags: All of these.
-            created_after: Microseconds UTC, inclusive.
-            created_before: Microseconds UTC, exclusive.
+            created_after: An aware moment, or microseconds UTC; inclusive.
+            created_before: The same, exclusive.
             prefix: What the id begins with.
             parent: Children of this run.
             limit: How many at most.
             cursor: Where the last page ended.
+
+        Raises:
+            InvalidRequest: A status, a moment or a cursor that is none.
         """
+        statuses = (status,) if isinstance(status, str) else status
+        unknown = [name for name in statuses or () if name not in OPEN | CLOSED]
+        if unknown:
+            raise InvalidRequest("status", f"{unknown[0]!r} is none", f"use {', '.join(sorted(OPEN | CLOSED))}")
         query = Filter(
             namespace=self.namespace,
             workflow=workflow,
-            statuses=(status,) if isinstance(status, str) else status,
+            statuses=statuses,
             tags=tags or {},
-            created_after=created_after,
-            created_before=created_before,
+            created_after=_moment(created_after),
+            created_before=_moment(created_before),
             prefix=prefix,
             parent=parent,
         )
@@ -240,7 +251,7 @@ class Client:
             UnknownRun: There is no such run.
             RunClosed: The run has ended.
         """
-        self._call_back(token, {"value": _plain(value, f"answer of callback {token}")})
+        self._call_back(token, {"value": from_json(spell(value, f"answer of callback {token}"))})
 
     def fail(self, token: str, error: str) -> None:
         """Answer a callback with a failure."""
@@ -259,7 +270,7 @@ class Client:
             PayloadError: It cannot be encoded.
             PayloadTooLarge: It is larger than allowed.
         """
-        payload = to_json(_plain(value, where))
+        payload = spell(value, where)
         if len(payload) > self.max_payload:
             raise PayloadTooLarge(where, len(payload), self.max_payload)
         return payload
@@ -357,9 +368,9 @@ def require_call(call: Any) -> Call[Any]:
     return call
 
 
-def _plain(value: Any, where: str) -> Any:
-    """A value as JSON: typed values are spelt by their own class."""
-    kind = type(value)
-    if value is None or kind in {bool, int, float, str, list, tuple, dict}:
-        return value
-    return from_json(payload_codec(kind).encode(value, where))
+def _moment(given: int | datetime | None) -> int | None:
+    if not isinstance(given, datetime):
+        return given
+    if given.tzinfo is None:
+        raise InvalidRequest("moment", f"{given.isoformat()} names no time zone", "give an aware datetime")
+    return (given - EPOCH) // timedelta(microseconds=1)

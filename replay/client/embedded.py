@@ -3,16 +3,19 @@
 Rule 1: requests of this process go through the engine's inbox, so that they share its commits and its connection.
 Rule 2: the engine's thread never waits for a user's code; steps run elsewhere.
 Rule 3: leaving gives everything back: what runs may come to its end for ``grace`` seconds, what waits is parked.
+Rule 4: in a program that does nothing about SIGTERM, a ``with`` in the main thread is left by it (as ``SystemExit(143)``), so that
+the engine drains; a second one ends the process at once. Who has a handler keeps it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
@@ -30,6 +33,8 @@ from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKe
 R = TypeVar("R")
 DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
 """The embedded default: a file beside the program."""
+TERMINATED: Final = 128 + signal.SIGTERM
+"""The exit code of a program that SIGTERM ended."""
 
 
 class Engine(Client):
@@ -105,6 +110,7 @@ class Engine(Client):
             observers=Observers([*heard, *observers]),
         )
         self._process = os.getpid()
+        self._listens = False
         self._gate = threading.Lock()
         self._armed = threading.Event()
         self._ended = threading.Event()
@@ -112,6 +118,18 @@ class Engine(Client):
         self._waker = threading.Thread(target=self._wake, name="replay-waker", daemon=True)
         self._thread.start()
         self._waker.start()
+
+    def __enter__(self) -> Self:
+        here = threading.current_thread() is threading.main_thread()
+        if here and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _leave)
+            self._listens = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        if self._listens and signal.getsignal(signal.SIGTERM) is _leave:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     # ---- requests go through the inbox ------------------------------------------------------------------------------------
 
@@ -216,6 +234,12 @@ class Engine(Client):
         super().close()
         if self._owned:  # a store that closes wakes who waits in it; else the waker ends with its next look
             self._waker.join(5)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    """Leave the ``with`` of an engine; the next signal is not heard here any more."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise SystemExit(TERMINATED)
 
 
 def _offered(workflows: Iterable[WorkflowFunction[..., Any]]) -> dict[tuple[str, str], WorkflowSpec]:

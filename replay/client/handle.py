@@ -190,7 +190,7 @@ class Handle(Generic[R]):
 
         Raises:
             UnknownName: The workflow has no such query.
-            InvalidRequest: A parameter is neither a variable nor given.
+            InvalidRequest: A parameter is neither a variable nor given, or something is given that it does not take.
         """
         spec = self.spec()
         queries = getattr(spec, "queries", {})
@@ -210,6 +210,9 @@ class Handle(Generic[R]):
             elif parameter.default is parameter.empty:
                 problem = f"the workflow has no variable {parameter.name!r} here"
                 raise InvalidRequest(f"query {name!r}", problem, f"pass it; variables are: {', '.join(variables) or 'none'}")
+        unused = [*map(repr, given), *(f"{key}={kwargs[key]!r}" for key in kwargs if key not in bound)]
+        if unused:
+            raise InvalidRequest(f"query {name!r}", f"it takes no {', '.join(unused)}", "leave that out")
         return queries[name](**bound)
 
     # ---- its result -------------------------------------------------------------------------------------------------------
@@ -336,7 +339,8 @@ class Handle(Generic[R]):
             RunExists: The id is taken by another run.
         """
         spec = workflow or self.spec()
-        target = RunKey(self.key.namespace, id or f"{self.key.id}-fork-{self.client.fresh_id()[:8]}")
+        name = f"{self.key.id}-fork-{self.client.fresh_id()[:8]}" if id is None else id
+        target = RunKey(self.key.namespace, require_name(name, "id"))
         made = travel.fork(spec, self.key, self.journal(), target, at, edit or {})
         (there,) = self.client.create([made], [spec])
         if not there.new:

@@ -282,7 +282,10 @@ def _edited(interpreter: Interpreter, event: Event, answer: Any) -> bytes:
     """The new answer, spelt as the effect that it answers spells it."""
     command = interpreter.pending.get(event.command)
     if event.kind == events.SIGNAL_RECEIVED:
-        return to_json(answer)
+        declared = getattr(interpreter.spec, "signals", {})
+        where = f"new answer of event #{event.seq}"
+        spelt: bytes = declared[event.name].encode(answer, where) if event.name in declared else to_json(answer)
+        return spelt
     if command is None or event.kind not in {events.STEP_COMPLETED, events.CHILD_COMPLETED}:
         problem = f"event #{event.seq} is a {event.kind}, which has no answer to replace"
         raise InvalidRequest("edit", problem, "edit results of steps and children, or signals")

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
-from replay.errors import NonDeterminismError, PayloadTooLarge, RunExists
+from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -201,7 +202,7 @@ class Live:
         Raises:
             WorkflowError: The author's code cannot go on; the run is stuck where its journal ends.
         """
-        if self.over:
+        if self.terminated is not None:
             return
         if not self.interp.settled and not self._go_on():
             self._terminate_busy()
@@ -241,9 +242,7 @@ class Live:
             return  # withdrawn meanwhile
         effect = command.effect
         self.retries.pop(answer.command, None)
-        self._feed(
-            answer.kind, answer.command, effect.name, answer.payload, now, effect.check(), answer.attempt, answer.duration
-        )
+        self._feed(answer.kind, answer.command, effect.name, answer.payload, now, effect.check(), answer.attempt, answer.duration)
         if answer.kind == events.STEP_ATTEMPT_FAILED:
             self._retry_later(command)
 
@@ -471,6 +470,9 @@ class Live:
         )
 
     def _step_run(self, command: Command, step: Step[Any]) -> NewRun:
+        if step.name in RIVALS:
+            problem = f"two steps bear this name: {' and '.join(RIVALS[step.name])}; another queue could not tell them apart"
+            raise DefinitionError(f"step {step.name}", problem, "give one of them name=…")
         begin = Started(
             workflow=STEP_RUN + step.name,
             input=step.payload,
@@ -485,14 +487,13 @@ class Live:
         queue = step.options_.queue or self.run.queue
         return new_run(key, begin, at=command.issued_at, queue=queue, priority=self.run.priority)
 
-    def refuse_child(self, child: NewRun, problem: RunExists) -> None:
-        """The id that it was to have belongs to another run: its command fails."""
+    def refusal(self, child: NewRun, problem: RunExists) -> Message:
+        """An answer in the place of a child whose id belongs to another run."""
         is_step = child.workflow.startswith(STEP_RUN)
-        failure = Failure(
-            type=qualified(RunExists), message=str(problem), args=None if is_step else [child.key.id, "failed"]
-        )
+        failure = Failure(type=qualified(RunExists), message=str(problem), args=None if is_step else [child.key.id, "failed"])
         kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
-        self.answers.append(Answer(child.parent_command, kind, failure.encode()))
+        command = child.parent_command
+        return Message(f"{position(self.interp, command, '.')}:taken", self.key, "answer", kind, failure.encode(), command)
 
     # ---- the commit -------------------------------------------------------------------------------------------------------
 
@@ -559,9 +560,7 @@ class Live:
             elif kind == "set_tags":
                 tags.update(from_json(output.payload))
             elif kind == "reply":
-                self.topics.append(
-                    (REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}")
-                )
+                self.topics.append((REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}"))
             else:
                 topic = (LOG if kind == "log" else NOTES) + self.key.id
                 said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload)}

@@ -45,9 +45,7 @@ class Attempt:
 
     __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "report", "stop")
 
-    def __init__(
-        self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]
-    ) -> None:
+    def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]) -> None:
         self.live = live
         self.command = command
         self.effect: Step[Any] = command.effect  # type: ignore[assignment]  # attempts are made of steps

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.authoring.definitions import STEPS, WORKFLOWS
+from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
 from replay.engine.live import LOG, STEP_RUN, Answer, Live
@@ -58,6 +58,7 @@ from replay.store.contract import (
     Commit,
     Committed,
     Created,
+    Lease,
     Message,
     NewRun,
     Posted,
@@ -83,6 +84,10 @@ CLAIM_LIMIT: Final = 200
 """Runs taken in one claim at most."""
 STUCK: Final = "Stuck"
 """What those who wait for a stuck run are told instead of an exception's type; the note says what was raised."""
+FRESH_LIMIT: Final = 2_000
+"""Runs that just ended here whose ending is remembered for who asks next, so that a result costs no question to the store."""
+FRESH_SIZE: Final = 4_096
+"""Bytes of such an ending at most."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 WAITING: Final = object()
@@ -211,6 +216,8 @@ class Worker:
         self.todo: deque[Live] = deque()
         self.attempts: dict[int, Attempt] = {}
         self.waiters: dict[RunKey, list[Future[Any]]] = {}
+        self.fresh: dict[RunKey, tuple[str, bytes]] = {}
+        self.fresh_until = 0
         self.ttl = round(settings.ttl * SECOND)
         self.alarms = Alarms()
         self.claim_at = 0
@@ -235,7 +242,7 @@ class Worker:
         """
         busy = self._take_in(patience)
         now = self.store.now()
-        if now < self.latest:
+        if self.latest - now > SECOND:
             self._clock_went_back(now)
         self.latest = now
         busy |= self._timers(now)
@@ -246,13 +253,10 @@ class Worker:
         while self.touched:
             busy = True
             self._round(self.store.now())
+            self._fill()
             if not self.inbox.empty() or self.store.now() >= self._next_look():
                 break
-        if self.todo:
-            now = self.store.now()
-            if now >= self.renew_at:  # after a long break: begin nothing for a run that another may hold by now
-                self._renew(now)
-            self._fill(now)
+        self._fill()
         if self.stopping is not None:
             self._drain(now)
         return busy
@@ -297,7 +301,8 @@ class Worker:
             self._start(starts)
         if posts:
             self._post(posts)
-        if strangers := [item.key for item in items if isinstance(item, WaitRequest) and item.key not in self.live]:
+        waiting = [item.key for item in items if isinstance(item, WaitRequest)]
+        if strangers := [key for key in waiting if key in self.waiters and key not in self.live]:
             self._look_at(strangers)
         return bool(items)
 
@@ -305,6 +310,10 @@ class Worker:
         """What was measured by the old time is done now, so that nobody is deaf until that time comes again."""
         logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
         self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
+        self.fresh.clear()
+        for key in list(self.resting):
+            self.live[key].parking = True
+            self._touch(self.live[key])
 
     # ---- requests of clients ----------------------------------------------------------------------------------------------
 
@@ -312,6 +321,9 @@ class Worker:
         """Remember who waits; those who gave up are forgotten each time that their number has doubled."""
         futures = self.waiters.setdefault(request.key, [])
         futures.append(request.future)
+        if request.key in self.fresh:
+            self._end_wait(request.key, self.fresh.pop(request.key))
+            return
         if len(futures) & (len(futures) - 1) == 0:
             self.waiters[request.key] = [future for future in futures if not future.done()]
 
@@ -320,6 +332,15 @@ class Worker:
         for future in self.waiters.pop(key, ()):
             if future.set_running_or_notify_cancel():
                 future.set_result(told)
+
+    def _ended(self, key: RunKey, told: tuple[str, bytes], now: int) -> None:
+        """A run ended here: tell who waits, or remember it for a moment for who started it and has not asked yet."""
+        if key in self.waiters:
+            self._end_wait(key, told)
+        elif len(told[1]) <= FRESH_SIZE and len(self.fresh) < FRESH_LIMIT:
+            if not self.fresh:
+                self.fresh_until = now + round(self.settings.poll * SECOND)
+            self.fresh[key] = told
 
     def _start(self, requests: Sequence[StartRequest]) -> None:
         """Create what was asked for in one call of the store, leased to this worker as far as it has room."""
@@ -333,9 +354,7 @@ class Worker:
         others = [run for run in wanted if id(run) not in chosen]
         try:
             made = dict(zip(map(id, others), self.store.create(others) if others else [], strict=True))
-            made.update(
-                zip(map(id, held), self.store.create(held, worker=self.name, ttl=self.ttl) if held else [], strict=True)
-            )
+            made.update(zip(map(id, held), self.store.create(held, worker=self.name, ttl=self.ttl) if held else [], strict=True))
         except Exception as error:  # noqa: BLE001 - border: a request that the store cannot take must not fail the others
             self._one_by_one(requests, self._start, error)
             return
@@ -385,6 +404,8 @@ class Worker:
         room = max(0, self.settings.concurrency - len(self.live))
         claim = self._asking(min(room, CLAIM_LIMIT))
         self.claimed_at = now
+        if now >= self.fresh_until:
+            self.fresh.clear()
         self.claim_at = now + round(self.settings.poll * SECOND)
         if now >= self.look_at:
             self._look_after(now)
@@ -452,7 +473,7 @@ class Worker:
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
         names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
-        return sorted(names | {STEP_RUN + name for name in list(STEPS)})
+        return sorted(names | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
@@ -475,8 +496,9 @@ class Worker:
         run, lease = claimed.run, claimed.lease
         spec = self._spec(run.workflow, run.version)
         if spec is None:  # claimed by a name that was withdrawn meanwhile
-            self.store.release([lease])
+            self._give_back([lease])
             return
+        self.fresh.pop(run.key, None)
         known = self.live.get(run.key)
         if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
             known.lease = lease  # it ended unnoticed, and nobody else was there before it was claimed anew
@@ -524,7 +546,7 @@ class Worker:
             try:
                 if not live.arrived:
                     budget = live.replay(max(budget, 1))
-                    if not live.arrived and not live.over:
+                    if not live.over and not live.arrived:
                         self.touched[live.key] = live
                         continue
                 live.turn(now)
@@ -542,7 +564,10 @@ class Worker:
                 batch.append(commit)
                 turned.append(live)
         for live, commit, fate in zip(turned, batch, self._send(batch) if batch else (), strict=True):
-            self._settle(live, commit, fate, now)
+            try:
+                self._settle(live, commit, fate, now)
+            except StoreError as error:
+                self._forget_turn(live, error)
 
     def _commit_of(self, live: Live, now: int) -> Commit | None:
         """What must become durable before anything else is done; None when there is nothing."""
@@ -566,10 +591,11 @@ class Worker:
         A commit that the store cannot spell at all has the error as its fate; it does not hold up the others.
         """
         unsure = False
-        fates: list[Committed] | None = None
-        while fates is None:
+        while True:
             try:
                 fates = self.store.commit(batch)
+                if unsure:
+                    fates = [self._recognise(commit, fate) for commit, fate in zip(batch, fates, strict=True)]
             except StoreUnavailable as error:
                 unsure = True
                 self._unavailable("commit", error)
@@ -578,10 +604,9 @@ class Worker:
                 self.sleep(min(1.0, 0.01 * 2 ** min(self.failures, 7)))
             except Exception as error:  # noqa: BLE001 - border: whose commit it is shows when each is sent alone
                 return [error] if len(batch) == 1 else [fate for commit in batch for fate in self._send([commit])]
-        self.failures = 0
-        if unsure:
-            fates = [self._recognise(commit, fate) for commit, fate in zip(batch, fates, strict=True)]
-        return list(fates)
+            else:
+                self.failures = 0
+                return list(fates)
 
     def _recognise(self, commit: Commit, fate: Committed) -> Committed:
         """A refusal after an unheard answer may be our own commit: the events in the journal tell."""
@@ -608,12 +633,15 @@ class Worker:
             self.observers.refused(live.key, fate)
             self._drop(live)
             if fate is Committed.CONFLICT:
-                self.store.release([live.lease])
+                self._give_back([live.lease])
             return
         live.committed += len(commit.events)
         live.applied = live.committed
         live.known.difference_update(commit.consumed)
         self._say(live, commit)
+        self._learn(live.met)
+        live.met.clear()
+        self._greet(live, commit.children)
         if commit.release:
             self._drop(live)
             if commit.status == "waiting" and commit.wake_at is not None:
@@ -621,15 +649,12 @@ class Worker:
             if commit.successor is not None:
                 self.claim_at = min(self.claim_at, max(now, commit.successor.ready_at))
             elif commit.result is not None:
-                self._end_wait(live.key, (commit.status, commit.result))
+                self._ended(live.key, (commit.status, commit.result), now)
             if commit.posts or commit.children:
                 self.claim_at = min(self.claim_at, now)
             return
         if commit.posts or commit.children:
             self.claim_at = min(self.claim_at, now)
-        self._learn(live.met)
-        live.met.clear()
-        self._greet(live, commit.children)
         self._act(live, now)
 
     def _say(self, live: Live, commit: Commit) -> None:
@@ -640,9 +665,7 @@ class Worker:
             if topic == prefix:
                 said = from_json(payload)
                 level = logging.getLevelNamesMapping().get(str(said["level"]).upper(), logging.INFO)
-                workflow_logger.log(
-                    level, "%s: %s", live.key.id, said["text"], extra={"run_id": live.key.id, "fields": said["fields"]}
-                )
+                workflow_logger.log(level, "%s: %s", live.key.id, said["text"], extra={"run_id": live.key.id, "fields": said["fields"]})
 
     def _greet(self, live: Live, children: Sequence[NewRun]) -> None:
         """A child whose given id belongs to another run will never answer: say so in its place."""
@@ -652,7 +675,8 @@ class Worker:
         for child, run in zip(given, self.store.get([child.key for child in given]), strict=True):
             if run is not None and (run.parent, run.parent_command) != (child.parent, child.parent_command):
                 problem = RunExists(run.key.id, f"{run.workflow} {run.digest}", f"{child.workflow} {child.digest}")
-                live.refuse_child(child, problem)
+                self.store.post([live.refusal(child, problem)])
+                self.claim_at = 0
 
     def _drop(self, live: Live) -> None:
         """Forget a run: its generators are closed, what runs for it is abandoned."""
@@ -709,10 +733,7 @@ class Worker:
         leases = [live.lease for live in self.live.values()]
         for live in list(self.live.values()):
             self._drop(live)
-        try:
-            self.store.release(leases)
-        except Exception as error:  # noqa: BLE001 - border: what cannot be given back ends by itself
-            self._unavailable("release", error)
+        self._give_back(leases)
         now = self.store.now()
         self.claim_at = now + BUSY_BREATH
         if self.leave_at is not None and now >= self.leave_at:
@@ -731,12 +752,14 @@ class Worker:
             if attempt is not WAITING:
                 attempt.abandon() if not command.cancelled else attempt.warn()
         live.withdrawn = []
-        if self.stopping is None:
-            acting, live.acting = live.acting, []
-            for command in acting:
-                self._begin(live, command, now)
-                if self.live.get(live.key) is not live:  # dropped with its transaction
-                    return
+        acting, live.acting = live.acting, []
+        for command in acting:
+            if self.stopping is not None and command.id not in live.intents:
+                live.acting.append(command)
+                continue
+            self._begin(live, command, now)
+            if self.live.get(live.key) is not live:  # dropped with its transaction
+                return
         if live.answers or live.mail or (live.idle and live.key not in self.resting):
             self._touch(live)
 
@@ -760,19 +783,25 @@ class Worker:
                 self.todo.append(live)
             live.queued.append(command)
 
-    def _fill(self, now: int) -> None:
-        """Begin as many waiting steps as there is room for, one of each run in turn."""
+    def _fill(self) -> None:
+        """Begin as many waiting steps as there is room for, one of each run in turn; when leaving, only those announced."""
         todo, attempts = self.todo, self.attempts
-        while todo and len(attempts) < self.settings.steps and self.stopping is None:
+        if not todo:
+            return
+        now = self.store.now()
+        if now >= self.renew_at:  # after a long break: begin nothing for a run that another may hold by now
+            self._renew(now)
+        while todo and len(attempts) < self.settings.steps:
             live = todo.popleft()
             if not live.queued:
                 continue
             command = live.queued.popleft()
             if live.queued:
                 todo.append(live)
-            if live.tasks.get(command.id) is not WAITING:
+            announced = command.id in live.intents
+            if live.tasks.get(command.id) is not WAITING or (self.stopping is not None and not announced):
                 continue
-            if live.paused and command.id not in live.intents:
+            if live.paused and not announced:
                 del live.tasks[command.id]
                 self._touch(live)
                 continue
@@ -832,9 +861,7 @@ class Worker:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
         failure = Failure.of(error, attempts=number)
         retry = effect.options_.retry
-        final = (
-            attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
-        )
+        final = attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
         if final:
             return Answer(attempt.command.id, events.STEP_FAILED, failure.encode(), number, done.duration)
         pause = retry.delay(number, chance=self.chance())
@@ -877,10 +904,10 @@ class Worker:
         self._settle(live, made[0], fate, self.store.now())
 
     def _forget_turn(self, live: Live, error: Exception) -> None:
-        """A transaction whose turn was fed was not applied: drop the run and read it again."""
-        logger.warning("run %s: transaction rolled back after its step: %s", live.key.id, error)
+        """The store failed where its answer cannot be asked for again: drop the run and read it anew."""
+        logger.warning("run %s is read again: %s", live.key.id, error)
         self._drop(live)
-        self.store.release([live.lease])
+        self._give_back([live.lease])
         self.claim_at = 0
 
     # ---- leases -----------------------------------------------------------------------------------------------------------------
@@ -916,12 +943,15 @@ class Worker:
         leases = [live.lease for live in self.live.values()]
         for live in list(self.live.values()):
             self._drop(live)
+        self._give_back(leases)
+        self.stopped = True
+
+    def _give_back(self, leases: Sequence[Lease]) -> None:
         try:
             if leases:
                 self.store.release(leases)
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - border: what cannot be given back ends by itself
             self._unavailable("release", error)
-        self.stopped = True
 
     def _unavailable(self, verb: str, error: Exception) -> None:
         self.failures += 1

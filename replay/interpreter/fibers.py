@@ -148,7 +148,9 @@ def close_generator(generator: Generator[Any, Any, Any]) -> None:
             innermost = inner
         try:
             innermost.close()
-        except (Exception, Cancelled, GeneratorExit):  # noqa: BLE001, S112 - border: the author's finally blocks may do anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S112 - border: the author's finally blocks may do anything, call sys.exit included
             continue
         if innermost is generator:
             return

@@ -330,7 +330,7 @@ class Interpreter:
             value = handler.decode(payload)
             if handler.validator is not None:
                 handler.validator(value)
-        except Exception as error:  # noqa: BLE001 - border: the author's validator refuses by raising anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - border: the author's validator refuses by raising anything
             return f"{type(error).__name__}: {error}"
         return ""
 
@@ -380,8 +380,8 @@ class Interpreter:
             except StopIteration as stop:
                 self._ended(fiber, stop.value, None)
                 return
-            except (Exception, Cancelled) as raised:  # noqa: BLE001 - border: the author's code may raise anything; it becomes the outcome
-                self._ended(fiber, None, raised)
+            except BaseException as raised:  # noqa: BLE001 - border: the author's code may raise anything, SystemExit included
+                self._ended(fiber, None, _of_the_run(raised))
                 return
             error = None
             row = rows.get(type(effect)) or handler_for(type(effect))
@@ -553,6 +553,13 @@ class _Reply(Scope):
             label, payload = "error", Failure.of(error).encode()
         reply = Output("reply", self.message, label, payload)
         self.interpreter.outputs.append((f"{fiber.path}reply", reply))
+
+
+def _of_the_run(error: BaseException) -> BaseException:
+    """What ends a fiber; Ctrl-C comes in wherever the code happens to be, and is meant for the process."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return error
 
 
 def _updating(handler: OnUpdate, payload: bytes) -> Generator[Any, Any, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from replay.model.codec_arguments import ArgumentsCodec
 from replay.model.codec_json import MAX_DEPTH, from_json, to_json
-from replay.model.codec_payload import PayloadCodec, payload_codec
+from replay.model.codec_payload import PayloadCodec, payload_codec, spell
 from replay.model.codec_registry import register_type, upcaster
 from replay.model.codec_types import hints_of, type_name
 
@@ -21,6 +21,7 @@ __all__ = [
     "hints_of",
     "payload_codec",
     "register_type",
+    "spell",
     "to_json",
     "type_name",
     "upcaster",

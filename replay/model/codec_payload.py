@@ -29,6 +29,7 @@ EMPTY: Final[Any] = inspect.Parameter.empty
 """How ``inspect`` says that there is no annotation; it means Any."""
 
 _CACHED: Final = 4096
+_PLAIN: Final = frozenset({bool, int, float, str, list, tuple, dict})
 
 WRITERS: Final[dict[type, Callable[[Any], str]]] = {
     str: quote,
@@ -119,6 +120,16 @@ def payload_codec(annotation: Any) -> PayloadCodec[Any]:
         return _cached_codec(annotation)
     except TypeError:  # an annotation that cannot be hashed, such as Annotated[int, {"min": 0}]
         return _make_codec(annotation)
+
+
+def spell(value: Any, where: str) -> bytes:
+    """A value that nobody has annotated: plain JSON as it is, anything else as its own class spells it.
+
+    Raises:
+        PayloadError: It is no data; ``where`` is named in it.
+    """
+    kind = type(value)
+    return payload_codec(Any if value is None or kind in _PLAIN else kind).encode(value, where)
 
 
 def _make_codec(annotation: Annotation) -> PayloadCodec[Any]:

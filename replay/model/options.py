@@ -71,11 +71,20 @@ def _is_span(seconds: Any) -> bool:
     return isinstance(seconds, int | float) and 0 < seconds < float("inf")
 
 
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
 _STEP_RULES: Final[Any] = (
     (
         lambda step: step.timeout is None or _is_span(step.timeout),
         lambda step: f"timeout must be more than 0 seconds, got {describe(step.timeout)}",
         "leave it out for no limit",
+    ),
+    (
+        lambda step: step.queue is None or _is_name(step.queue),
+        lambda step: f"queue must be a name, got {describe(step.queue)}",
+        "leave it out for here",
     ),
     (
         lambda step: step.on_cancel in {"abandon", "wait"},
@@ -100,7 +109,7 @@ _STEP_RULES: Final[Any] = (
 )
 
 
-def require_span(owner: str, what: str, seconds: float) -> Micros:
+def require_span(owner: str, what: str, seconds: Any) -> Micros:
     """A span that an option gives, in microseconds.
 
     Raises:
@@ -143,6 +152,8 @@ class RunOptions:
             DefinitionError: One of them cannot; ``owner`` is named in it.
         """
         require_retry(owner, self.retry)
+        if self.queue is not None and not _is_name(self.queue):
+            raise DefinitionError(owner, f"queue must be a name, got {describe(self.queue)}", "leave it out for the workflow's own")
         if not isinstance(self.priority, int):
             raise DefinitionError(owner, f"priority must be a whole number, got {describe(self.priority)}", "write priority=1")
         if not isinstance(self.tags, Mapping):

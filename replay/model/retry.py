@@ -11,13 +11,19 @@ from typing import Any
 import attrs
 
 
-def _positive(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
+def _positive(_owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, int | float) or not 0 <= value < float("inf"):
         message = f"Retry.{field.name} must be a number from 0 up, got {value!r}"
         raise ValueError(message)
 
 
-def _fraction(_owner: Any, field: attrs.Attribute[Any], value: float) -> None:
+def _count(_owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        message = f"Retry.{field.name} must be a whole number from 1 up, got {value!r}"
+        raise ValueError(message)
+
+
+def _fraction(_owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, int | float) or not 0 <= value <= 1:
         message = f"Retry.{field.name} must be from 0 to 1, got {value!r}"
         raise ValueError(message)
@@ -31,7 +37,7 @@ def _exceptions(_owner: Any, field: attrs.Attribute[Any], kinds: tuple[Any, ...]
     for kind in kinds:
         if not isinstance(kind, type) or not issubclass(kind, BaseException):
             message = f"Retry.{field.name} must be exception classes, such as [OSError], got {kind!r}"
-            raise ValueError(message)
+            raise ValueError(message)  # noqa: TRY004 - one kind of error for what cannot work
 
 
 @attrs.frozen(kw_only=True)
@@ -48,18 +54,13 @@ class Retry:
         give_up_on: Exception types that end it at once; stronger than ``retry_on``.
     """
 
-    max_attempts: int = attrs.field(default=3)
+    max_attempts: int = attrs.field(default=3, validator=_count)
     initial: float = attrs.field(default=0.2, validator=_positive)
     factor: float = attrs.field(default=2.0, validator=_positive)
     max_delay: float = attrs.field(default=60.0, validator=_positive)
     jitter: float = attrs.field(default=0.1, validator=_fraction)
     retry_on: tuple[type[BaseException], ...] = attrs.field(default=(Exception,), converter=_kinds, validator=_exceptions)
     give_up_on: tuple[type[BaseException], ...] = attrs.field(default=(), converter=_kinds, validator=_exceptions)
-
-    def __attrs_post_init__(self) -> None:
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            message = f"Retry.max_attempts must be a whole number from 1 up, got {self.max_attempts!r}"
-            raise ValueError(message)
 
     def allows(self, error: BaseException, attempt: int) -> bool:
         """Whether another attempt follows after ``attempt`` of them (from 1) ended with ``error``."""

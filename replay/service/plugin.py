@@ -8,13 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from replay.hooks import Clock, Store, StoreFactory, hookimpl, open_store
+from replay.hooks import Clock, InvalidRequest, Store, StoreFactory, StoreUnavailable, hookimpl, open_store
 
 
 def _grpc(url: str, *, clock: Clock | None = None) -> Store:
-    from replay.service.store import open_grpc
+    try:
+        from replay.service.store import open_grpc
+    except ModuleNotFoundError as missing:
+        raise StoreUnavailable(url, *_not_installed(missing)) from missing
 
     return open_grpc(url, clock=clock)
+
+
+def _not_installed(missing: ModuleNotFoundError) -> tuple[str, str]:
+    """The wire is an extra of the distribution: what is missing, and what to do."""
+    return f"the module {missing.name!r} is not installed", "install replay-engine[grpc]"
 
 
 @hookimpl
@@ -47,7 +55,10 @@ def replay_commands() -> Sequence[Any]:
 
 def run_server(options: dict[str, Any]) -> None:
     """Serve until SIGTERM or SIGINT; the first lets calls end, the second does not wait."""
-    from replay.service.server import Server, Service
+    try:
+        from replay.service.server import Server, Service
+    except ModuleNotFoundError as missing:
+        raise InvalidRequest("replay serve", *_not_installed(missing)) from missing
 
     store = open_store(options.pop("store"))
     service = Service(**options)

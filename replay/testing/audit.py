@@ -73,6 +73,7 @@ class Ledger:
         topics: Payloads by (namespace, topic), in order.
         sent: Messages of commits, by (target, id).
         delivered: Messages that the store took, by (target, id).
+        once: Positions of ``at_most_once`` steps that were begun.
         problems: What was found so far.
     """
 
@@ -82,6 +83,7 @@ class Ledger:
     topics: dict[tuple[str, str], list[bytes]] = attrs.field(factory=lambda: defaultdict(list))
     sent: dict[tuple[RunKey, str], Message] = attrs.field(factory=dict)
     delivered: dict[tuple[RunKey, str], Message] = attrs.field(factory=dict)
+    once: set[str] = attrs.field(factory=set)
     problems: list[Problem] = attrs.field(factory=list)
 
     def blame(self, rule: str, text: str) -> None:
@@ -203,6 +205,10 @@ def watch_attempt(store: Store, ledger: Ledger, attempt: Rehearsal) -> None:
     if last is not None and not attempt.effect.options_.transactional and not ledger.holds(live.key, last):
         told = f"step {attempt.effect.name} (command {attempt.command.id}) began on account of {shown(last)}"
         ledger.blame("early", f"{live.key.id}: {told}, which is not in the journal")
+    if attempt.effect.options_.at_most_once:
+        if attempt.place[0] in ledger.once:
+            ledger.blame("again", f"{live.key.id}: at_most_once step {attempt.effect.name} ({attempt.place[0]}) began twice")
+        ledger.once.add(attempt.place[0])
     (run,) = store.get([live.key])
     if run is None or (run.fence, run.worker) != (live.lease.fence, live.lease.worker):
         return

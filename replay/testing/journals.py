@@ -24,6 +24,8 @@ from replay.model.events import Event
 
 FAILURES: Final = frozenset({events.STEP_FAILED, events.STEP_ATTEMPT_FAILED, events.CHILD_FAILED, events.FAILED})
 """Kinds whose payload holds a stack trace."""
+UNTOLD: Final = frozenset({"args", "traceback"})
+"""Fields of a failure that hold, or may hold, a stack trace."""
 SHOWN: Final = 200
 """Characters of a payload that a report shows."""
 
@@ -32,7 +34,7 @@ def essence(event: Event) -> tuple[Any, ...]:
     """What replay reads of an event, but its time, and without stack traces."""
     payload: Any = event.payload
     if event.kind in FAILURES:
-        payload = {key: value for key, value in from_json(payload).items() if key != "traceback"}
+        payload = {key: value for key, value in from_json(payload).items() if key not in UNTOLD}
     return event.seq, event.kind, event.command, event.name, payload, event.check
 
 

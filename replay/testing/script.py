@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from replay.authoring.definitions import StepFunction
 from replay.client.handle import Handle
+from replay.errors import RunClosed
 from replay.model.effects import Call
 from replay.store.contract import Store
 from replay.testing.clock import VirtualClock
 from replay.testing.world import World
 
-Stubs = Mapping[str | StepFunction[..., Any], Any]
-"""Answers by step; see ``World.stub``."""
+Stubs = Mapping[Any, Any]
+"""Answers by step or step's name; see ``World.stub``."""
 Signals = Mapping[str, Any] | Sequence[tuple[str, Any] | tuple[str, Any, float]]
 """Messages, in order: values by name, or (name, value) or (name, value, seconds after the start)."""
 Prepare = Callable[[World], object]
@@ -56,26 +57,20 @@ class Script:
         self.send(handle, world)
         return handle
 
-    def send(self, handle: Handle[Any], world: World, passed: float = 0.0) -> None:
-        """Send the messages, those that come later at their moment.
-
-        Args:
-            handle: To whom.
-            world: Where.
-            passed: Seconds since the run was started.
-        """
+    def send(self, handle: Handle[Any], world: World) -> None:
+        """Send the messages, those that come later at their moment."""
         listed = list(self.signals.items()) if isinstance(self.signals, Mapping) else list(self.signals)
         for number, (name, value, *rest) in enumerate(listed):
-            seconds = (rest[0] if rest else 0.0) - passed
-            if seconds > 0:
-                world.after(seconds, _Sending(handle, name, value, f"signal-{number}"))
+            sending = _Sending(handle, name, value, f"signal-{number}")
+            if rest:
+                world.after(rest[0], sending)
             else:
-                handle.signal(name, value, id=f"signal-{number}")
+                sending()
 
 
 @attrs.frozen
 class _Sending:
-    """A message that is sent later."""
+    """A message that is to be sent; a run that has ended meanwhile takes no more."""
 
     handle: Handle[Any]
     name: str
@@ -83,4 +78,5 @@ class _Sending:
     id: str
 
     def __call__(self) -> None:
-        self.handle.signal(self.name, self.value, id=self.id)
+        with contextlib.suppress(RunClosed):
+            self.handle.signal(self.name, self.value, id=self.id)

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from replay.engine.worker import StartRequest, Wake
+from replay.engine.worker import Settings, StartRequest, Wake
 from replay.errors import ReplayError, StoreError, StoreUnavailable
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
@@ -126,6 +126,17 @@ def _trouble(dice: random.Random, tick: int, what: Trouble, worker: int) -> Deci
     elif what == "skew":
         seconds = dice.choice((-20.0, -1.0, -0.01, 0.01, 1.0, 20.0))
     return Decision(tick, what, worker, seconds, how)
+
+
+def narrow(seed: int) -> Settings:
+    """How a seed's workers work: now with plenty of room, now with hardly any, for queues and evictions have mistakes of their own."""
+    dice = random.Random(seed ^ 0x5EED)  # noqa: S311 - as above
+    return Settings(
+        concurrency=dice.choice((1, 2, 1_000)),
+        steps=dice.choice((1, 3, 256)),
+        linger=dice.choice((0.0, 0.2, 5.0)),
+        keep=dice.choice((0, 1, 200)),
+    )
 
 
 class Frail(Interposed):
@@ -420,7 +431,8 @@ class _Plan:
 
     def play(self, seed: int, schedule: Sequence[Decision]) -> Simulation:
         """One world, from beginning to end."""
-        with Simulation(schedule, seed=seed, workers=self.workers, **self.options) as world:
+        options = {"settings": narrow(seed), **self.options}
+        with Simulation(schedule, seed=seed, workers=self.workers, **options) as world:
             self.scenario(world)
             world.play()
             world.judge(self.check)

@@ -15,7 +15,7 @@ import inspect
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -29,7 +29,6 @@ from replay.engine.worker import Worker
 from replay.errors import Cancelled
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
-from replay.model.codec import from_json
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.names import SECOND
 from replay.store.contract import Claimed
@@ -208,8 +207,16 @@ class _Coroutine:
         complete(self.coroutine)
 
 
-Outcome = tuple[bytes, BaseException | None]
-"""How an attempt ended: payload, or error."""
+Place = tuple[str, int, str, bytes]
+"""What names an attempt in every world: the command's position, the attempt's number, the step's name, the encoded arguments."""
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended: payload, or error, after so many seconds."""
+
+    payload: bytes
+    error: BaseException | None
+    seconds: float
 
 
 @attrs.define
@@ -221,7 +228,7 @@ class Stage:
         stubs: By step's name.
         calls: Every attempt whose body began, oldest first.
         executions: How many bodies were begun, by (run, command).
-        outcomes: How attempts ended, by (position, attempt).
+        outcomes: How attempts ended.
         recorded: Outcomes of another world: what is there is answered without running body or stub.
         problems: What went wrong with stubs; the world raises it.
         audit: Told of every attempt when its body begins.
@@ -232,8 +239,8 @@ class Stage:
     stubs: dict[str, Stub] = attrs.field(factory=dict)
     calls: list[StepCall] = attrs.field(factory=list)
     executions: Counter[tuple[str, str]] = attrs.field(factory=Counter)
-    outcomes: dict[tuple[str, int], Outcome] = attrs.field(factory=dict)
-    recorded: Mapping[tuple[str, int], Outcome] = attrs.field(factory=dict)
+    outcomes: dict[Place, Outcome] = attrs.field(factory=dict)
+    recorded: Mapping[Place, Outcome] = attrs.field(factory=dict)
     problems: list[Exception] = attrs.field(factory=list)
     audit: Callable[[Rehearsal], None] | None = None
     specs: dict[tuple[str, str], WorkflowSpec] = attrs.field(factory=dict)
@@ -278,7 +285,8 @@ class Rehearsal(Attempt):
         super().__init__(live, command, info, now, self._told)
         self.stage = stage
         self.replies = report
-        self.place = (position(live.interp, command.id, "#"), info.attempt)
+        effect = self.effect
+        self.place: Place = (position(live.interp, command.id, "#"), info.attempt, effect.name, effect.payload)
         self.stubbed = False
         self.seconds = 0.0
         self.answer: Any = None
@@ -288,13 +296,15 @@ class Rehearsal(Attempt):
         """Queue it; a stub's answer, and a recorded one, is called for like a plain function's."""
         self.hands = executor
         stub = self.stage.stubs.get(self.effect.name)
-        if self.place in self.stage.recorded:
-            executor.submit(self._run)
-        elif stub is None:
+        recorded = self.stage.recorded.get(self.place)
+        if recorded is None and stub is None:
             super().begin(executor)
-        else:
+            return
+        if recorded is not None:
+            self.seconds = recorded.seconds
+        elif stub is not None:
             self._choose(stub)
-            executor.submit(self._run)
+        executor.submit(self._run)
 
     def _choose(self, stub: Stub) -> None:
         self.stubbed = True
@@ -335,10 +345,9 @@ class Rehearsal(Attempt):
                 self._choose(stub)  # which takes no time there
         recorded = self.stage.recorded.get(self.place)
         if recorded is not None:
-            payload, error = recorded
-            if error is not None:
-                raise error.with_traceback(None)
-            return payload
+            if recorded.error is not None:
+                raise recorded.error.with_traceback(None)
+            return recorded.payload
         if not self.stubbed:
             return super().call(**extra)
         spec = self.effect.spec
@@ -355,7 +364,7 @@ class Rehearsal(Attempt):
         return started
 
     def _told(self, done: Done) -> None:
-        self.stage.outcomes[self.place] = (done.payload, done.error)
+        self.stage.outcomes[self.place] = Outcome(done.payload, done.error, self.seconds)
         self.replies(done)
 
 
@@ -382,8 +391,3 @@ class StagedWorker(Worker):
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         self.extra.update(self.stage.specs)
         return super()._spec(name, version) or self.stage.specs.get((name, ""))
-
-
-def payload_of(value: bytes) -> Any:
-    """A payload as data, for reports."""
-    return from_json(value) if value else None

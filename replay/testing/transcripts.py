@@ -18,6 +18,7 @@ from replay.model import events
 from replay.model.codec import from_json
 from replay.model.effects import NO_DEFAULT, Call, Effect, Output, Savepoint, Signal, Step, WorkflowSpec
 from replay.model.events import Event
+from replay.testing.journals import UNTOLD
 
 
 @attrs.frozen
@@ -113,7 +114,7 @@ def _said(identity: str, output: Output) -> str:
 def _told(kind: str, payload: bytes) -> str:
     if kind != events.FAILED:
         return payload.decode()
-    return str({key: value for key, value in from_json(payload).items() if key != "traceback"})
+    return str({key: value for key, value in from_json(payload).items() if key not in UNTOLD})
 
 
 def first_difference(one: Sequence[Entry], other: Sequence[Entry], names: tuple[str, str]) -> str:

@@ -84,6 +84,7 @@ class World(Client):
         ttl: Length of a lease, in seconds.
         concurrency: How many runs a worker holds.
         observers: Whom the workers tell what they do.
+        settings: How the workers work; stronger than ``ttl`` and ``concurrency``.
         strict: Whether effects that are thrown away are raised; ``thrown_away`` has them anyway.
         max_rounds: After how many rounds without rest the world gives up.
 
@@ -107,6 +108,7 @@ class World(Client):
         ttl: float = 15.0,
         concurrency: int = 1_000,
         observers: Iterable[Observer] = (),
+        settings: Settings | None = None,
         strict: bool = True,
         max_rounds: int = 50_000,
     ) -> None:
@@ -123,7 +125,8 @@ class World(Client):
         self.stage = Stage(self.clock)
         self.watch = Watch(self.stage.offer)
         self.thrown_away: list[Found] = []
-        self._settings = Settings(namespace=namespace, queues=tuple(queues), ttl=ttl, concurrency=concurrency, poll=POLL)
+        given = settings or Settings(ttl=ttl, concurrency=concurrency)
+        self._settings = attrs.evolve(given, namespace=namespace, queues=tuple(queues), poll=POLL)
         self._offered: dict[tuple[str, str], WorkflowSpec] | None = None
         if workflows is not None:
             self._offered = {(offered.name, offered.version): offered for offered in workflows}

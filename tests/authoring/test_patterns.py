@@ -20,6 +20,7 @@ from replay import (
     poll,
     saga,
     sleep,
+    timeout,
     workflow,
 )
 from tests.interpreter.world import World, close_all, double, echo, standing, undo, unlisted
@@ -168,10 +169,20 @@ def test_poll_asks_again_until_the_answer_pleases() -> None:
 
 def test_poll_gives_up_when_no_answer_could_come_in_time() -> None:
     """It does not sleep past its deadline."""
-    world = World(waiting(4)).answer("0", 0).fire("1").answer("2", 0).fire("3").answer("4", 0)
+    world = World(waiting(4)).answer("0/0/0", 0).fire("1").answer("2/0/0", 0).fire("3").answer("4/0/0", 0)
 
     assert isinstance(world.error, TimedOut)
     assert "poll did not end within 4 s" == str(world.error)
+
+
+def test_the_own_limit_of_what_is_polled_is_not_the_poll_s() -> None:
+    """It comes through as it is, for the poll has time left."""
+
+    @workflow
+    def waiting_shortly() -> Workflow[int]:
+        return (yield from poll(lambda: timeout(double(1), 2), lambda n: n > 5, deadline=9))
+
+    assert "the branch did not end within 2 s" == str(World(waiting_shortly()).fire("0/0/0/1/0").error)
 
 
 def test_poll_passes_the_failure_of_its_step_on() -> None:

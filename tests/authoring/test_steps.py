@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import pytest
 
-from replay import DefinitionError, Effect, PayloadError, Retry, Step, StepFailed, step
-from replay.authoring.definitions import STEPS
+from replay import DefinitionError, Effect, EffectError, PayloadError, Retry, Step, StepFailed, step
+from replay.authoring.definitions import RIVALS, STEPS
 from replay.model.failure import Failure
 from replay.model.retry import ONCE
 
@@ -331,6 +331,14 @@ def test_only_plain_functions_can_be_steps(wrong: Any) -> None:
         step()(wrong)
 
 
+def test_a_step_that_was_not_called_cannot_be_yielded_from() -> None:
+    """Python alone would say that it is not iterable."""
+    uncalled: Any = authoring_charge
+
+    with pytest.raises(EffectError, match=r"`yield from authoring_charge` without a call; write `yield from authoring_charge"):
+        iter(uncalled)
+
+
 def test_a_step_of_a_step_is_refused() -> None:
     """Once is enough."""
     with pytest.raises(DefinitionError, match="it was given StepFunction <step authoring_charge>"):
@@ -360,6 +368,7 @@ def test_a_call_cannot_retry_an_at_most_once_step_either() -> None:
     ("settings", "message"),
     [
         ({"retry": 3}, "retry must be a Retry, got int 3"),
+        ({"queue": 5}, "queue must be a name, got int 5"),
         ({"timeout": 0}, "timeout must be more than 0 seconds"),
         ({"timeout": -1}, "timeout must be more than 0 seconds"),
         ({"timeout": "10"}, "timeout must be more than 0 seconds"),
@@ -417,6 +426,19 @@ def test_a_transactional_step_takes_a_connection() -> None:
     assert 3 == insert.invoke(b"[1]", connection=2)
 
 
+def test_what_a_transaction_cannot_keep_is_refused() -> None:
+    """It is called in the engine's own thread: nothing could await it or cut it short."""
+    with pytest.raises(DefinitionError, match="it is transactional and async; write `def`"):
+
+        @step(transactional=True)
+        async def waits(connection: Any) -> None: ...
+
+    with pytest.raises(DefinitionError, match="it is transactional and has a timeout"):
+
+        @step(transactional=True, timeout=5)
+        def hurries(connection: Any) -> None: ...
+
+
 def test_a_transactional_step_without_the_parameter_is_refused() -> None:
     """It could not be handed its connection."""
     with pytest.raises(DefinitionError, match="it is transactional and has no parameter 'connection'"):
@@ -434,15 +456,30 @@ def test_a_step_is_found_by_its_name() -> None:
     assert full is STEPS["authoring.settings"]
 
 
-def test_two_steps_of_one_name_are_an_error_at_once() -> None:
-    """Both are named."""
+def test_two_steps_of_one_name_are_an_error_when_one_goes_to_another_queue() -> None:
+    """Its workers could not tell them apart; both are named."""
 
     def other() -> None: ...
 
     other.__qualname__ = "other"
     with pytest.raises(DefinitionError, match=rf"the name is taken by {__name__}.authoring_charge, this one is {__name__}.other"):
-        step(name="authoring_charge")(other)
+        step(name="authoring_charge", queue="gpu")(other)
     assert authoring_charge is STEPS["authoring_charge"]
+
+
+def test_two_steps_of_one_name_get_along_where_nobody_looks_for_them() -> None:
+    """Each works in its own workflows; only by name, on another queue, neither can be done."""
+
+    def other(number: int) -> int:
+        return number
+
+    other.__qualname__ = "other"
+    try:
+        assert 7 == step(name="authoring_charge")(other).fn(7)
+        assert (f"{__name__}.authoring_charge", f"{__name__}.other") == RIVALS["authoring_charge"]
+        assert authoring_charge is STEPS["authoring_charge"]
+    finally:
+        RIVALS.pop("authoring_charge", None)
 
 
 def test_defining_the_same_function_again_replaces_it() -> None:

@@ -122,6 +122,32 @@ def test_an_option_that_cannot_work_is_refused_at_the_call() -> None:
         call.options(colour="red")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"delay": -1}, "workflow authoring_order: delay must be 0 seconds or more, got int -1; leave it out for none"),
+        ({"delay": float("nan")}, "delay must be 0 seconds or more, got float nan"),
+        ({"deadline": float("inf")}, "deadline must be 0 seconds or more, got float inf"),
+        ({"deadline": "1h"}, "deadline must be 0 seconds or more, got str '1h'"),
+        ({"queue": 5}, "queue must be a name, got int 5; leave it out for the workflow's own"),
+        ({"priority": "high"}, "priority must be a whole number, got str 'high'; write priority=1"),
+        ({"tags": ["blue"]}, "tags must be words by name, got list"),
+    ],
+)
+def test_no_run_can_be_asked_for_that_a_store_could_not_order(settings: dict[str, Any], message: str) -> None:
+    """One priority that is no number would hold up all who claim."""
+    with pytest.raises(DefinitionError, match=message):
+        authoring_order(5).options(**settings)
+
+
+def test_the_retry_policy_is_the_workflow_s() -> None:
+    """A call has none, for the code that tries again reads the workflow's."""
+    call: Any = authoring_order(5)
+
+    with pytest.raises(TypeError, match="retry"):
+        call.options(retry=Retry())
+
+
 def test_results_come_back_as_their_annotation_says() -> None:
     """``Workflow[T]`` names T."""
     receipt = Receipt("r", 5)

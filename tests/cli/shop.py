@@ -94,6 +94,12 @@ def paid(receipt: Receipt, currency: str = "EUR") -> str:
 
 
 @order.query
+def share(receipt: Receipt, people: int, of: Cart | None = None) -> float:
+    """What each pays."""
+    return (of or receipt).cents / people
+
+
+@order.query
 def whole_receipt(receipt: Receipt) -> Receipt:
     """All of it."""
     return receipt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import resource
 import subprocess
 import sys
@@ -175,3 +176,21 @@ def test_the_program_is_also_a_module(tmp_path: Path) -> None:
 
     assert said.startswith("replay 0.")
     assert "replay" == root.name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "--json", "--status", "odd"],
+        ["list", "--status", "odd", "--json"],
+        ["--json", "list", "--status", "odd"],
+        ["--json", "lst"],
+        ["status", "--json"],
+    ],
+)
+def test_a_wrong_command_line_is_an_object_too_where_json_is_asked_for(program: Program, words: list[str]) -> None:
+    """A program reads one kind of error."""
+    answer = program(*words)
+    said = json.loads(answer.err)
+
+    assert (2, 2, "InvalidRequest", "command line") == (answer.code, said["exit"], said["error"]["type"], said["error"]["what"])

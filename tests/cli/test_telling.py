@@ -108,12 +108,36 @@ def test_a_query_of_a_run_that_has_ended_works_too(ended: Program) -> None:
     assert {"id": "order-1", "query": "paid", "result": "1200 EUR"} == ended("query", "order-1", "paid", "--json").json
 
 
+@pytest.mark.parametrize("words", [["4"], ["--arg", "people=4"], ["--arg", 'of={"card": "amex", "cents": 1200}', "4"]])
+def test_a_querys_arguments_are_read_as_their_parameters_ask(waiting: Program, words: list[str]) -> None:
+    """By place or by name, as those of a workflow are."""
+    assert "300" == waiting.done("query", "order-1", "share", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["four"], 2, "argument 'people': expected int, got str 'four'"),
+        (["4", "5"], 2, "argument 'of': expected"),
+        (["4", "null", "5"], 2, "query 'share': it takes no 5"),
+        (["4", "--arg", "nobody=5"], 2, "query 'share': it takes no nobody=5"),
+        (["0"], 1, "run order-1 query share failed: ZeroDivisionError"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_says_why(waiting: Program, words: list[str], code: int, said: str) -> None:
+    """It is the caller's or the author's, never a bug of replay."""
+    answer = waiting("query", "order-1", "share", *words)
+
+    assert code == answer.code
+    assert said in answer.err
+
+
 def test_an_unknown_query_is_code_three(waiting: Program) -> None:
     """With those that there are."""
     answer = waiting("query", "order-1", "nothing")
 
     assert 3 == answer.code
-    assert "no query 'nothing'; known: paid, whole_receipt" in answer.err
+    assert "no query 'nothing'; known: paid, share, whole_receipt" in answer.err
 
 
 def test_cancel_asks_and_the_worker_does(waiting: Program) -> None:

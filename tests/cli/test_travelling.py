@@ -40,6 +40,11 @@ def test_a_dry_run_shows_all_and_makes_nothing(ended: Program) -> None:
     assert 3 == ended("status", "x").code
 
 
+def test_a_dry_run_tells_how_the_fork_would_end(ended: Program) -> None:
+    """Where nothing is left to wait for."""
+    assert "then           it has ended: completed" in ended.done("time-travel", "order-1", "--edit", "4=false", "--dry-run")
+
+
 def test_a_dry_run_in_json(ended: Program) -> None:
     """The same as data."""
     said = ended("time-travel", "order-1", "--edit", "4=false", "--dry-run", "--json").json
@@ -56,6 +61,7 @@ def test_a_dry_run_in_json(ended: Program) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (["--edit", '4="perhaps"'], 2, "new answer of event #4: expected bool, got str 'perhaps'"),
         (["--at", "nowhere"], 3, "no savepoint 'nowhere'; known: charged"),
         (["--at", "99"], 3, "no event '99'"),
         (["--edit", "99=1"], 3, "no event '99'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from replay import (
     step,
     workflow,
 )
+from replay.model.about import EPOCH
 from replay.model.codec import from_json
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, OpenEngine, let_pass, reaches, until
@@ -278,8 +280,23 @@ def test_runs_are_found_by_what_is_known_of_them(open_engine: OpenEngine, clock:
     assert ["t0", "t1", "t2", "t3", "t4", "t5"] == found(workflow="tagged", status=["completed", "waiting", "running"])
     assert ["t3", "t4", "t5"] == found(created_after=created, workflow="tagged")
     assert ["t0", "t1", "t2"] == found(created_before=created)
+    assert ["t0", "t1", "t2"] == found(created_before=EPOCH + timedelta(microseconds=created))
     assert ["t0", "t1", "t2", "t3", "t4", "t5"] == found(prefix="t")
     assert [] == found(parent="t")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"status": "wating"}, "status: 'wating' is none; use cancelled, completed, "),
+        ({"status": ["failed", "done"]}, "status: 'done' is none"),
+        ({"created_after": datetime(2024, 5, 1)}, "moment: 2024-05-01T00:00:00 names no time zone; give an aware datetime"),  # noqa: DTZ001 - the mistake itself
+    ],
+)
+def test_a_question_that_no_run_could_answer_is_refused(engine: Engine, query: Any, message: str) -> None:
+    """An empty page would look like an answer."""
+    with pytest.raises(InvalidRequest, match=message):
+        engine.find(**query)
 
 
 def test_pages_hold_everything_once(engine: Engine) -> None:

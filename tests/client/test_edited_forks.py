@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 
-from replay import Client, Engine, Workflow, savepoint, step, workflow
+from replay import Client, Engine, PayloadError, Workflow, savepoint, signal, step, workflow
 from replay.model.codec import from_json
 from tests.helpers.engines import PATIENCE, OpenEngine
 
@@ -56,3 +57,19 @@ def test_an_edit_survives_a_recovery_from_the_savepoint(store_url: str, open_eng
         assert 7 == fork.about().base
 
     assert 0 + 500 + 4 + 9 == open_engine().get("fork", adding_squares).result(PATIENCE)
+
+
+@workflow(signals={"more": Sum})
+def adding_what_is_said() -> Workflow[int]:
+    return (yield from signal("more", Sum)).total
+
+
+def test_an_edited_signal_is_of_the_declared_type(engine: Engine) -> None:
+    """As it would have been when it was sent; what does not fit makes no fork."""
+    source = engine.start(adding_what_is_said(), id="source")
+    source.signal("more", Sum(total=3))
+    assert 3 == source.result(PATIENCE)
+
+    assert 40 == source.fork(id="fork", edit={2: Sum(total=40)}).result(PATIENCE)
+    with pytest.raises(PayloadError, match="new answer of event #2: expected Sum"):
+        _ = source.fork(id="wrong", edit={2: "forty"})

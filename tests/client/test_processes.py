@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal as signals
 import subprocess
 import sys
 import textwrap
@@ -191,3 +192,53 @@ def test_a_program_may_end_without_closing(tmp_path: Path) -> None:
     assert (0, "a\n", "") == (done.returncode, done.stdout, done.stderr)
     with Client(url) as client:
         assert 1 <= len(client.get("a").journal())
+
+
+def test_sigterm_leaves_an_engine_that_drains(here: Path) -> None:
+    """A program that does nothing about it loses no step that was under way: its answer is in the journal."""
+    program = """
+        import sys
+        from replay import Engine, Workflow, step, workflow
+
+        @step
+        def hears(number: int) -> str:
+            print("begun", flush=True)
+            return sys.stdin.readline().strip()
+
+        @workflow
+        def flow() -> Workflow[str]:
+            first = yield from hears(1)
+            return first + (yield from hears(2))
+
+        with Engine("sqlite:///runs.db", grace=20) as engine:
+            engine.start(flow(), id="a").result()
+    """
+    (here / "program.py").write_text(textwrap.dedent(program), encoding="utf-8")
+    command, pipe = [sys.executable, "program.py"], subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": str(Path(replay.__file__).parents[1])}
+    with subprocess.Popen(command, cwd=here, stdin=pipe, stdout=pipe, text=True, env=environment) as running:
+        assert running.stdout is not None
+        assert "begun\n" == running.stdout.readline()
+        running.terminate()
+        said, _ = running.communicate("the word\n", timeout=PATIENCE)
+
+    assert (143, "") == (running.returncode, said)
+    with Client("sqlite:///runs.db") as client:
+        assert ["started", "step_completed"] == [event.kind for event in client.get("a").journal()]
+
+
+def test_a_program_s_own_handler_of_sigterm_stays(here: Path) -> None:
+    """The engine listens only where nobody else does."""
+
+    def mine(number: int, frame: object) -> None: ...
+
+    before = signals.signal(signals.SIGTERM, mine)
+    try:
+        with Engine("memory://"):
+            assert mine is signals.getsignal(signals.SIGTERM)
+        signals.signal(signals.SIGTERM, signals.SIG_DFL)
+        with Engine("memory://"):
+            assert signals.SIG_DFL is not signals.getsignal(signals.SIGTERM)
+        assert signals.SIG_DFL is signals.getsignal(signals.SIGTERM)
+    finally:
+        signals.signal(signals.SIGTERM, before)

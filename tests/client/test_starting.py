@@ -192,11 +192,13 @@ def test_a_name_that_is_none_is_refused(engine: Engine, name: Any) -> None:
         lambda: handle.signal(name, 1),
         lambda: handle.signal("word", 1, id=name),
         lambda: handle.update(name),
+        lambda: engine.start(listening(), id=name),
+        lambda: handle.fork(id=name),
     ]
     if not isinstance(name, list):
         calls.append(lambda: engine.start(listening(), tags={name: "x"}))
     if name != "":
-        calls += [lambda: engine.start(listening(), id=name), lambda: engine.start(listening(), queue=name)]
+        calls.append(lambda: engine.start(listening(), queue=name))
 
     for call in calls:
         with pytest.raises(InvalidRequest, match="no name"):

@@ -177,6 +177,27 @@ def test_a_parent_that_closes_does_by_its_child_what_it_said(engine: Engine, pol
         assert "c heard go" == child.result(PATIENCE)
 
 
+@pytest.mark.parametrize(("policy", "fate"), [("cancel", "cancelled"), ("abandon", "completed"), ("wait", "completed")])
+def test_a_terminated_parent_does_by_its_child_what_it_said(engine: Engine, policy: Any, fate: str) -> None:
+    """None of its code runs, so it cannot wait; the others go on by themselves."""
+
+    @workflow
+    def parent() -> Workflow[str]:
+        yield from start_child(child_waits("c"), id="c", on_parent_close=policy)
+        return (yield from signal("never", str))
+
+    handle = engine.start(parent(), id="p")
+    child = engine.get("c", child_waits)
+    until(lambda: engine.store.get([child.key])[0], engine.store)
+    handle.terminate()
+    with pytest.raises(RunFailed, match="terminated"):
+        handle.result(PATIENCE)
+    if policy != "cancel":
+        child.signal("word", "go")
+
+    assert fate == reaches(child, "cancelled", "completed")
+
+
 def test_a_cancelled_parent_takes_its_child_along(engine: Engine) -> None:
     """The child is asked, not killed."""
 
@@ -412,6 +433,22 @@ def test_the_loser_elsewhere_is_cancelled_by_a_message(open_engine: OpenEngine) 
     assert [1, 3] == list(handle.result(PATIENCE))
     open_engine(queues=["gpu"])
     assert "cancelled" == reaches(engine.get("a.0/0/0"), "cancelled")
+
+
+def test_a_terminated_run_withdraws_its_steps_elsewhere(open_engine: OpenEngine) -> None:
+    """Nobody would read the answer."""
+    engine = open_engine()
+
+    @workflow
+    def flow() -> Workflow[str]:
+        return (yield from on_gpu(1))
+
+    handle = engine.start(flow(), id="a")
+    until(lambda: engine.find(workflow="step:on_gpu").runs, engine.store)
+    handle.terminate()
+    open_engine(queues=["gpu"])
+
+    assert "cancelled" == reaches(engine.get("a.0"), "cancelled", "completed")
 
 
 def test_a_timeout_around_a_step_elsewhere_is_kept_here(open_engine: OpenEngine, clock: VirtualClock) -> None:

@@ -30,6 +30,7 @@ from replay import (
     on_update,
     poll,
     publish,
+    random,
     saga,
     savepoint,
     send_signal,
@@ -322,6 +323,14 @@ def test_unknown_queries_and_variables_are_named(parked: Any) -> None:
     with pytest.raises(InvalidRequest, match="unheard_of"):
         parked.query("asks_too_much")
     assert 3 == parked.query("asks_too_much", 3)
+    with pytest.raises(InvalidRequest, match="query 'asks_too_much': it takes no 4, more=5; leave that out"):
+        parked.query("asks_too_much", 3, 4, more=5)
+
+
+def test_a_message_that_is_no_data_is_refused_where_it_is_sent(parked: Any) -> None:
+    """Naming the message and the place in it."""
+    with pytest.raises(PayloadError, match=r"signal 'word' at \$\.a\[0\]: expected plain JSON, got object"):
+        parked.signal("word", {"a": [object()]})
 
 
 # ---- cancelling, terminating, pausing ---------------------------------------------------------------------------------------------
@@ -420,6 +429,29 @@ def stubborn() -> Workflow[None]:
             yield from signal("never")
         except Cancelled:
             yield from annotate("not me")
+
+
+def test_a_run_that_never_rests_is_terminated(open_engine: OpenEngine) -> None:
+    """It hears no message, also after a restart; ending it needs nobody's ear."""
+
+    @workflow
+    def spins() -> Workflow[None]:
+        yield from annotate("off we go")
+        while True:
+            yield from random()
+
+    with open_engine() as engine:
+        handles = [engine.start(spins(), id=name) for name in ("a", "b")]
+        reaches(handles[0], "running")
+        handles[0].terminate("enough")
+        with pytest.raises(RunFailed, match="enough"):
+            handles[0].result(PATIENCE)
+    again = open_engine(workflows=[spins]).get("b")
+    again.terminate("of you too")
+
+    with pytest.raises(RunFailed, match="of you too"):
+        again.result(PATIENCE)
+    assert ["started", "failed"] == kinds(again)
 
 
 def test_a_run_is_terminated_while_its_step_runs(engine: Engine) -> None:
@@ -725,6 +757,29 @@ def test_polling_stops_when_it_is_pleased_or_late(open_engine: OpenEngine, clock
             break
     with pytest.raises(RunFailed, match="poll"):
         late.result(PATIENCE)
+
+
+def test_polling_does_not_wait_for_a_call_that_takes_too_long(open_engine: OpenEngine, clock: VirtualClock) -> None:
+    """The deadline is the poll's, whatever is under way."""
+    engine = open_engine(clock=clock)
+    gate = Gate()
+
+    @step
+    def hangs() -> bool:
+        gate.enter()
+        return True
+
+    @workflow
+    def flow() -> Workflow[bool]:
+        return (yield from poll(hangs, lambda ready: ready, deadline=30))
+
+    handle = engine.start(flow())
+    gate.await_entry()
+    let_pass(engine, clock, 31)
+
+    with pytest.raises(RunFailed, match="poll did not end within 30 s"):
+        handle.result(PATIENCE)
+    gate.open()
 
 
 def test_ten_branches_wait_for_ten_messages(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from replay import (
     NonDeterminismError,
     RunFailed,
     StepInterrupted,
+    StoreUnavailable,
     Workflow,
     continue_as_new,
     gather,
@@ -88,8 +89,12 @@ def test_what_a_dead_engine_still_says_is_refused(store_url: str, open_engine: O
     first = open_engine(deaf, workflows=[flow], ttl=10)
     _ = first.start(flow(), id="a")
     gate.await_entry()
-    deaf.before = lambda verb: None if verb != "renew" else clock.advance(0)
-    first.worker.renew_at = clock.now() + 10**12  # a process that was stopped renews nothing
+
+    def stopped(verb: str) -> None:
+        if verb in {"renew", "claim"}:  # a process that was stopped asks for nothing, its own runs included
+            raise StoreUnavailable("test", f"{verb} of a stopped process")
+
+    deaf.before = stopped
     clock.advance(11)
     second = open_engine(clock=clock, workflows=[flow])
     handle = second.get("a", flow)

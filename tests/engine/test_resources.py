@@ -18,7 +18,7 @@ from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, let_pass, reaches, until
 
 
-@step
+@step(name="resources.same")
 def same(number: int) -> int:
     return number
 

@@ -33,7 +33,7 @@ from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, kinds, let_pass, named, reaches, until
 
 
-@step
+@step(name="running.double")
 def double(number: int) -> int:
     return 2 * number
 

@@ -150,3 +150,31 @@ def test_a_subclass_of_an_effect_is_that_effect() -> None:
     world = World(extended())
     assert ['0 step echo("x")'] == world.pending
     assert 1 == world.answer("0", 1).result
+
+
+@pytest.mark.parametrize("raised", [SystemExit, GeneratorExit, type("Odd", (BaseException,), {})])
+def test_what_is_no_exception_ends_the_run_and_nothing_else(raised: type[BaseException]) -> None:
+    """A workflow that calls ``sys.exit`` fails; were it the worker that ended, every worker that claims the run would."""
+
+    @workflow
+    def leaving() -> Workflow[Any]:
+        try:
+            yield from double(1)
+        finally:
+            raise raised("I quit")
+
+    assert "I quit" == World(leaving()).answer("0", 2).failure.message
+    World(leaving()).machine.close()
+
+
+def test_ctrl_c_is_meant_for_the_process() -> None:
+    """It comes in where the code happens to be, and says nothing about the run."""
+
+    @workflow
+    def interrupted() -> Workflow[Any]:
+        yield from double(1)
+        raise KeyboardInterrupt
+
+    world = World(interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        world.answer("0", 2)

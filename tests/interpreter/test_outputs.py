@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from replay import (
     Effect,
+    EffectError,
     PayloadError,
     Workflow,
     annotate,
     gather,
     log,
     publish,
+    savepoint,
     send_signal,
     set_state,
     set_tags,
+    signal,
     spawn,
     workflow,
 )
@@ -120,7 +125,7 @@ def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
     """Before it is yielded."""
     makers: list[Callable[[], Any]] = [
         lambda: publish("t", object()),
-        lambda: send_signal("r", "n", {1, 2}),
+        lambda: send_signal("r", "n", {object()}),
         lambda: set_state("k", double),
         lambda: annotate("t", x=1j),
         lambda: log("t", x=b""),
@@ -128,6 +133,33 @@ def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
     for make in makers:
         with pytest.raises(PayloadError):
             make()
+
+
+def test_an_output_that_is_no_plain_json_is_spelt_by_its_class() -> None:
+    """As a client spells what it sends; there is no annotation to go by."""
+    assert [b'"1.50"', b'"2024-05-01"'] == [
+        effect.payload  # type: ignore[attr-defined]  # outputs have one
+        for effect in (send_signal("r", "n", Decimal("1.50")), set_state("k", date(2024, 5, 1)))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: publish("~log:a", 1), "topic '~log:a', which begins with a tilde as those of replay do; choose another name"),
+        (lambda: publish("", 1), "topic str '' is no name; use 1 to 512 printable characters"),
+        (lambda: send_signal("", "n"), "run id str '' is no name"),
+        (lambda: send_signal("r", "a\x00b"), r"signal str 'a\\x00b' is no name"),
+        (lambda: set_state("x" * 513, 1), "key of set_state str 'x+… .515 characters. is no name"),
+        (lambda: set_tags(**{"\ud800": "x"}), "tag str .* is no name"),
+        (lambda: signal("", int), "signal str '' is no name"),
+        (lambda: savepoint("a\nb"), r"savepoint str 'a\\nb' is no name"),
+    ],
+)
+def test_an_output_to_what_has_no_name_is_refused_at_its_line(make: Callable[[], Any], message: str) -> None:
+    """A store could not keep it, or another would mistake it."""
+    with pytest.raises(EffectError, match=message):
+        make()
 
 
 def test_a_messages_id_is_made_of_run_and_place() -> None:

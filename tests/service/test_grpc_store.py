@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from replay.service.server import Server, Service
 from replay.store.contract import RunKey, Store
 from replay.testing import StoreContract, VirtualClock
 from replay.testing.store_suite.case import OpenAgain
+
+PLACE = "run = (SELECT pk FROM replay_runs WHERE namespace = ? AND id = ?) AND seq = ?"
+"""Where an event is in the file."""
 
 
 class OverTheWire(StoreContract):
@@ -64,6 +69,17 @@ class TestSQLiteBehindAServer(OverTheWire):
 
     @pytest.fixture
     def behind(self, clock: VirtualClock, tmp_path: Path) -> Iterator[Store]:
-        opened = open_store(f"sqlite:///{tmp_path}/served.db", clock=clock)
+        self._path = tmp_path / "served.db"
+        opened = open_store(f"sqlite:///{self._path}", clock=clock)
         yield opened
         opened.close()
+
+    def damage(self, store: Any, key: RunKey, seq: int) -> None:
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            (data,) = connection.execute("SELECT payload FROM replay_events WHERE " + PLACE, (*key, seq)).fetchone()
+            flipped = bytes([data[0] ^ 1]) + data[1:]
+            connection.execute("UPDATE replay_events SET payload = ? WHERE " + PLACE, (flipped, *key, seq))
+
+    def lose(self, store: Any, key: RunKey, seq: int) -> None:
+        with closing(sqlite3.connect(self._path)) as connection, connection:
+            connection.execute("DELETE FROM replay_events WHERE " + PLACE, (*key, seq))

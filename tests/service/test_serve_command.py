@@ -53,10 +53,23 @@ def test_serve_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         assert 90 == client.get("a", doubling).result(PATIENCE)
 
 
+@pytest.mark.parametrize(("words", "code"), [(["serve"], 2), (["list", "--store", "grpc://localhost:1"], 4)])
+def test_without_the_extra_the_wire_says_what_to_install(tmp_path: Path, words: list[str], code: int) -> None:
+    """The wire is an extra; that its libraries are missing is no bug."""
+    (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')\n", encoding="utf-8")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{HOME}"}
+
+    command = [*REPLAY, *words]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=PATIENCE)
+
+    assert code == said.returncode, said.stderr
+    assert "the module 'grpc' is not installed; install replay-engine[grpc]" in said.stderr
+
+
 def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     """SIGKILL in the middle of a run: another server, another worker, the same journal goes on."""
     with serving(tmp_path) as (process, said), Engine(address(said), workflows=[doubling, greeting], grace=0.2, ttl=1.0) as engine:
-        engine.start(greeting(), id="b")
+        assert "b" == engine.start(greeting(), id="b").id
         engine.start(doubling(5), id="a").result(PATIENCE)
         process.kill()
         process.wait(PATIENCE)

@@ -36,7 +36,7 @@ def fill(size: int) -> str:
     return "x" * size
 
 
-@workflow
+@workflow(name="serving.filling")
 def filling(size: int) -> Workflow[int]:
     """One step with a large answer."""
     text = yield from fill(size)
@@ -132,6 +132,8 @@ def test_a_message_above_the_limit_is_refused_and_nothing_is_lost(path: str) -> 
             engine.store.publish("default", [("t", b"x" * 500_000)])
     with served(path) as server, Engine(address(server), workflows=[filling], grace=2) as engine:
         engine.get("large").resume()
+        with closing(open_store(path)) as behind:
+            until(behind, lambda: engine.get("large").status != "stuck")  # the message has been heard
         assert 500_000 == engine.get("large", filling).result(PATIENCE)
 
 

@@ -23,7 +23,7 @@ PATIENCE = 20.0
 """Seconds after which a call that a test waits for has failed."""
 
 
-@step
+@step(name="wire.double")
 def double(number: int) -> int:
     """A step that answers at once."""
     return number * 2

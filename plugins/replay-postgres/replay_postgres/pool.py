@@ -97,6 +97,14 @@ class Hot:
         first: list[Ask] = [(BEGIN, ()), (PLAN, ())] if plan else [(BEGIN, ())]
         return self.ask_together([*first, *asks, ("COMMIT", ())])[len(first) : -1]
 
+    def look(self, sql: str, values: Mapping[str, Any]) -> list[Row]:
+        """Run a statement of SQLAlchemy's, planned for these very parameters; its rows."""
+        asks = [(BEGIN, None), (PLAN, None), (sql, values), ("COMMIT", None)]
+        with self.connection.pipeline():
+            cursors = [self.connection.cursor().execute(text.encode(), asked, prepare=False) for text, asked in asks]
+        rows: list[Row] = cursors[2].fetchall()
+        return rows
+
 
 def has_many(parameters: Sequence[Any]) -> bool:
     """Whether there is a batch of many rows among a statement's parameters."""

@@ -5,8 +5,8 @@ Rule 2: ``$1`` is the moment: the injected clock's, or NULL for the database's o
 Rule 3: whoever locks several runs locks them in the order of their ``pk``, topics come after runs, and nobody holds a topic while
 waiting for a run. What deadlocks are left (names that change hands) are tried again.
 Rule 4: an item of a batch carries a random number, its ``turn``. A commit writes it into the run, in the statement that checks fence
-and length. So the statements after it in the same transaction can ask what was applied in it, and whoever sends the batch again because
-the answer was lost is told that it was.
+and length, and notes for the rest of the transaction what was applied in it: the statements after it ask that, and need not wait for an
+answer. Whoever sends the batch again because the answer was lost is told that it had been applied, by the number in the run.
 """
 
 # ruff: noqa: S608 - statements are put together from our own words only; what comes from outside is a parameter
@@ -57,7 +57,7 @@ NEW: Final = Shape(
     "turn:number namespace id workflow version queue digest priority:number parent parent_command status seq:number base:number "
     "applied:number source ready_at:number result:octets tags shown:number",
 )
-GATE: Final = " gate:number gate_namespace gate_id"
+GATE: Final = " gate:number"
 EVENTS: Final = Shape(
     "e",
     "turn:number seq:number kind command name at:number payload:octets check:number attempt:number duration:number line worker "
@@ -66,11 +66,10 @@ EVENTS: Final = Shape(
 BLOCKS: Final = Shape("b", "turn:number last:number data:octets")
 TAGS: Final = Shape("t", "turn:number name word")
 STATE: Final = Shape("s", "turn:number key value:octets")
-FRESH: Final = "xmin::text::int8 = (txid_current() & 4294967295)"
-"""Whether a row was written in this very transaction, and not when the same batch was sent before."""
-PASSED: Final = f"""EXISTS (
-    SELECT 1 FROM @runs g WHERE g.namespace = i.gate_namespace AND g.id = i.gate_id AND g.turn = i.gate AND g.{FRESH})"""
-"""Whether the turn that an item belongs to was applied now."""
+APPLIED: Final = "= ANY (string_to_array(current_setting('replay.applied', true), ',')::int8[])"
+"""Whether a turn was applied in this very transaction: not when it was refused, nor when it had been before."""
+PASSED: Final = f"i.gate {APPLIED}"
+"""Whether the turn that an item belongs to was."""
 BORN_COLUMNS: Final = """namespace, id, workflow, version, queue, digest, priority, parent, parent_command, status, seq, base,
     applied, source, created_at, updated_at, ready_at, wake_at, fence, worker, recoveries, note, result, mail, control, box, journals,
     turn, tags, shown"""
@@ -153,8 +152,14 @@ FEW: Final = 4
 
 
 @functools.cache
-def turn_alone(events: int, *, keeps: bool) -> str:
-    """One turn of nothing but some events, in one statement without arrays or locks beside its own."""
+def turn_alone(events: int, *, keeps: bool, marks: bool) -> str:
+    """One turn of nothing but some events, in one statement without arrays or locks beside its own.
+
+    Args:
+        events: How many.
+        keeps: Whether the run is neither given back nor closed, and has no result.
+        marks: Whether statements follow that ask whether it was applied.
+    """
     kinds = {"turn": "int8", "count": "int8", "status": "text", "wake_at": "int8", "applied": "int8", "base": "int8", "note": "text"}
     if not keeps:
         kinds |= {"result": "bytea", "rests": "int8"}
@@ -169,7 +174,7 @@ def turn_alone(events: int, *, keeps: bool) -> str:
         UPDATE @runs r SET {change}
         WHERE r.namespace = {namespace}::text AND r.id = {run}::text AND r.fence = {fence}::int8 AND r.worker = {worker}::text
             AND r.worker <> '' AND r.seq = {expected}::int8 AND r.turn <> $2::int8 RETURNING r.pk){append if events else ""}
-    SELECT pk FROM done"""
+    SELECT pk{", set_config('replay.applied', $2::text, true)" if marks else ""} FROM done"""
 
 
 LOOK: Final = "SELECT fence, worker, turn FROM @runs WHERE namespace = $1::text AND id = $2::text"
@@ -208,14 +213,16 @@ def turns(*, reading: bool) -> str:
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),
     {added(18, "done")}
-    SELECT s.turn, d.pk, s.held, s.holder, s.last FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
+    SELECT s.turn, d.pk, s.held, s.holder, s.last,
+        (SELECT set_config('replay.applied', coalesce(string_agg(turn::text, ','), ''), true) FROM done)
+    FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
 
 
 TURNS: Final = turns(reading=False)
 TURNS_READING: Final = turns(reading=True)
 
-PART: Final = Shape("i", "gate:number gate_namespace gate_id")
-PART_RUN: Final = "(r.namespace, r.id) = (i.gate_namespace, i.gate_id) AND r.turn = i.gate AND r." + FRESH
+PART: Final = Shape("i", "gate:number namespace id")
+PART_RUN: Final = f"r.namespace = i.namespace AND r.id = i.id AND {PASSED}"
 TAG: Final = f"""
     INSERT INTO @tags (run, namespace, created_at, name, word)
     SELECT r.pk, r.namespace, r.created_at, i.name, i.word FROM {(PART + "name word").sql(1)} JOIN @runs r ON {PART_RUN}
@@ -257,7 +264,7 @@ SUCCEED: Final = f"""
         FROM item i JOIN @runs r USING (namespace, id) CROSS JOIN LATERAL (
             SELECT s.number FROM (SELECT generate_series(r.journals + 1, r.journals + 1000000) AS number) s
             WHERE NOT EXISTS (SELECT 1 FROM @runs o WHERE o.namespace = r.namespace AND o.id = r.id || '~' || s.number) LIMIT 1) free
-        WHERE r.turn = i.turn AND r.{FRESH}),
+        WHERE i.turn {APPLIED}),
     past AS (
         UPDATE @runs r SET id = r.id || '~' || old.number, parent = '', parent_command = '', mail = 0, control = 0, box = 0
         FROM old WHERE r.pk = old.pk RETURNING r.pk),
@@ -421,6 +428,7 @@ KEEP: Final = """
     INSERT INTO @blobs AS b (name, data) VALUES ($1::text, $2::bytea)
     ON CONFLICT (name) DO UPDATE SET data = excluded.data WHERE b.data <> excluded.data"""
 BLOB: Final = "SELECT data FROM @blobs WHERE name = $1::text"
+TELL: Final = "SELECT pg_notify($1::text, '')"
 NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"
 
 # ---- packing ------------------------------------------------------------------------------------------------------------

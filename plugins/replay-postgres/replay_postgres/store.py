@@ -170,13 +170,13 @@ class PostgresStore:
     def _changed(self, *, others: bool = True) -> None:
         """Wake who waits here, and let other processes know."""
         self._bell.ring()
-        if not others or not self._address.listen:
+        if not others:
             return
         if self._herald.listening:
             self._herald.tell()
         else:
             with contextlib.suppress(StoreError):  # news are hints
-                self._with_raw(lambda raw: raw.execute(f"NOTIFY {self._herald.channel}, ''".encode()))
+                self._with(lambda hot: hot.ask(sql.TELL, (self._herald.channel,)))
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ class PostgresStore:
         by_turn = {row[0]: row for row in answers[made.turns]}
         rows = [by_turn[turn] for turn in turns]
         fates = [
-            Committed.APPLIED if row[1] is not None else fate_of(commit.lease, row[0], *row[2:])
+            Committed.APPLIED if row[1] is not None else fate_of(commit.lease, row[0], *row[2:5])
             for commit, row in zip(batch, rows, strict=True)
         ]
         return fates, [row[1] for row in rows], made.unknown(answers)
@@ -357,6 +357,22 @@ class PostgresStore:
         rows = self._with(lambda hot: hot.ask(sql.SETTLED, commit.lease.key))
         return bool(rows) and rows[0][0] == turn
 
+    def within(self, connection: Any) -> PostgresStore:
+        """This store inside a transaction of the caller's own, on the same database.
+
+        What is created, posted and published through it becomes durable when the caller commits, and never was when the caller
+        rolls back: ``Client(store.within(connection)).start(order(cart), id="order-42")``.
+
+        Args:
+            connection: A SQLAlchemy ``Connection`` or ``Session``, or a psycopg ``Connection``.
+
+        Raises:
+            InvalidRequest: It is none of these.
+        """
+        from replay_postgres.enlisting import Enlisted
+
+        return Enlisted(self, connection)
+
     def post(self, messages: Sequence[Message]) -> list[Posted]:
         """See ``Store.post``."""
         if not messages:
@@ -391,7 +407,7 @@ class PostgresStore:
     def find(self, query: Filter, *, limit: int = 100, cursor: str = "") -> Page:
         """See ``Store.find``."""
         statement, values = finding(query, self._address.schema, limit=limit + 1, before=page_after(cursor))
-        pks = self._with_raw(lambda raw: [row[0] for row in raw.execute(statement.encode(), values).fetchall()])
+        pks = [row[0] for row in self._with(lambda hot: hot.look(statement, values))]
         rows = self._with(lambda hot: hot.ask(sql.GET_BY_PK, (Longs(pks[:limit]),))) if pks else []
         runs = {row[0]: whole(row) for row in rows}
         page = [runs[pk] for pk in pks[:limit] if pk in runs]
@@ -437,6 +453,8 @@ class PostgresStore:
         self._herald.begin()
         bell = self._bell
         until = time.monotonic() + timeout
+        if time.monotonic() - self._looked > 2 * POLL:
+            self._looked = time.monotonic()  # nobody has waited for a while; who waits again and again does so in one go
         with bell.changed:
             while bell.version == seen and not self._pool.closed:
                 left = until - time.monotonic()

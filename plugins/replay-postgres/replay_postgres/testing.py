@@ -1,6 +1,7 @@
 """For tests and benchmarks: a PostgreSQL cluster of its own in a temporary folder, and a wire to it that can be cut.
 
-Rule 1: a cluster is made of the machine's binaries, needs no configuration and disturbs no other: own folder, own port of the loopback address, own socket.
+Rule 1: a cluster is made of the machine's binaries and needs no configuration; it has its own folder, socket and port of the loopback
+address, so it disturbs no other.
 Rule 2: PostgreSQL refuses to run as root, so as root it runs as the user ``postgres``.
 Rule 3: it is gone when its ``with`` ends; a cluster whose process was killed leaves a folder below the temporary one.
 """

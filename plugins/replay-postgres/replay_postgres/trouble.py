@@ -32,21 +32,22 @@ BROKEN: Final = "look into the server's log: its files or memory are damaged; re
 SLOW: Final = (
     "look for what blocks the server in pg_stat_activity and pg_locks, and check statement_timeout and lock_timeout of the role"
 )
+PROXY: Final = "through a transaction-pooling proxy, add ?prepare=off, and listen=off or direct=HOST:PORT of the server"
 GENERAL: Final = "look into the server's log"
 
 ADVICE: Final[Mapping[str, str]] = {
     "08": DOWN,
-    "0A": "use PostgreSQL 13 or newer; through a transaction-pooling proxy, add ?prepare=off",
+    "0A": "use PostgreSQL 13 or newer",
     "25006": READONLY,
     "25": "look at what the transaction's own SQL did: it failed, or ended the transaction",
-    "26": "through a transaction-pooling proxy, add ?prepare=off to the URL",
+    "26": PROXY,
     "28": LOGIN,
     "3D": "create the database (createdb), or name another one",
     "3F": TABLES,
     "42501": RIGHTS,
     "42P01": TABLES,
     "42703": TABLES,
-    "42P05": "through a transaction-pooling proxy, add ?prepare=off to the URL",
+    "42P05": PROXY,
     "53100": ROOM,
     "53200": "give the server more memory, or lower work_mem and max_connections",
     "53300": CROWD,
@@ -59,6 +60,7 @@ ADVICE: Final[Mapping[str, str]] = {
 }
 """What to do, by SQLSTATE or its class, the longer first."""
 WORDS: Final[Sequence[tuple[str, str]]] = (
+    ("unsupported startup parameter", PROXY),
     ("password authentication failed", LOGIN),
     ("no password supplied", LOGIN),
     ("no pg_hba.conf entry", "allow this role, database and address in the server's pg_hba.conf"),

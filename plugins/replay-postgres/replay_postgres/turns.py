@@ -137,6 +137,7 @@ def is_short(commits: Sequence[Commit]) -> bool:
 
 def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     """The statement for a short turn."""
+    marks = bool(commit.children or commit.topics or commit.successor)
     lease = commit.lease
     end, keeps = rests(commit), not rests(commit) and commit.result is None
     parameters: list[Any] = [
@@ -146,7 +147,7 @@ def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     ]
     for row in sealed(0, commit.events):
         parameters += row[1:]
-    return sql.turn_alone(len(commit.events), keeps=keeps), parameters
+    return sql.turn_alone(len(commit.events), keeps=keeps, marks=marks), parameters
 
 
 def wake_at(commit: Commit) -> int | None:
@@ -234,29 +235,27 @@ class Batch:
 
     def _beget(self, pairs: Sequence[tuple[int, Commit]]) -> None:
         children = [
-            (turn, commit.lease.key, child)
-            for turn, commit in pairs
-            for child in {child.key: child for child in reversed(commit.children)}.values()
+            (turn, child) for turn, commit in pairs for child in {child.key: child for child in reversed(commit.children)}.values()
         ]
         if not children:
             return
-        births = [(number, child) for number, (_, _, child) in zip(numbers(len(children)), children, strict=True)]
-        rows = [(*new_row(number, child), turn, *parent) for (number, child), (turn, parent, _) in zip(births, children, strict=True)]
+        births = [(number, child) for number, (_, child) in zip(numbers(len(children)), children, strict=True)]
+        rows = [(*new_row(number, child), turn) for (number, child), (turn, _) in zip(births, children, strict=True)]
         parameters = [self.now, "", 0, *(sql.NEW + sql.GATE).parameters(rows), *belongings(births)]
         self.asks.append((sql.CREATE_CHILDREN, parameters))
 
     def _post(self, pairs: Sequence[tuple[int, Commit]]) -> None:
-        posts = [(turn, commit.lease.key, message) for turn, commit in pairs for message in commit.posts]
+        posts = [(turn, message) for turn, commit in pairs for message in commit.posts]
         if posts:
-            self.letters = [message for _, _, message in posts]
-            rows = [(*letter(place, message), turn, *parent) for place, (turn, parent, message) in enumerate(posts)]
+            self.letters = [message for _, message in posts]
+            rows = [(*letter(place, message), turn) for place, (turn, message) in enumerate(posts)]
             self.posts = len(self.asks)
             self.asks.append((sql.POST_WITH, [self.now, *(sql.LETTERS + sql.GATE).parameters(rows)]))
 
     def _publish(self, pairs: Sequence[tuple[int, Commit]]) -> None:
-        entries = [(turn, commit.lease.key, entry) for turn, commit in pairs for entry in commit.topics]
+        entries = [(turn, commit.lease.key.namespace, entry) for turn, commit in pairs for entry in commit.topics]
         if entries:
-            rows = [(parent.namespace, *entry, place, turn, *parent) for place, (turn, parent, entry) in enumerate(entries)]
+            rows = [(namespace, *entry, place, turn) for place, (turn, namespace, entry) in enumerate(entries)]
             self.asks.append((sql.PUBLISH_WITH, [self.now, *(sql.PUBLISHED + sql.GATE).parameters(rows)]))
 
     def unknown(self, answers: Sequence[Sequence[Row]]) -> list[Message]:

@@ -45,6 +45,16 @@ class TestPostgres(PostgresCase, StoreContract):
         assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED == store.capabilities
 
 
+class TestPostgresThroughProxy(PostgresCase, StoreContract):
+    """As it is used through a proxy that shares its connections: nothing prepared, nobody listening."""
+
+    busy_seconds = 1.0
+
+    @pytest.fixture
+    def url(self, url: str) -> str:
+        return f"{url}&prepare=off&listen=off"
+
+
 class TestPostgresTransactions(PostgresCase, TransactionContract):
     """What a store with transactions promises beyond that."""
 
