@@ -382,7 +382,8 @@ class Callback(Generic[T]):
     """A question that an outside system answers by its token, through any client; ``yield from`` it to wait for the answer.
 
     Attributes:
-        token: What to hand out: run id and a name that nobody can guess from another's.
+        token: What to hand out: the run's id and a name that no other callback has. It is no secret: whoever knows the run's id and
+            its code can work it out, so whoever answers must be let in by other means.
     """
 
     __slots__ = ("_decode", "_span", "token")

@@ -189,9 +189,7 @@ def savepoints(journal: Sequence[Event]) -> list[SavepointView]:
     for event in journal:
         if event.kind == events.SAVEPOINT:
             data = from_json(event.payload)
-            found.append(
-                SavepointView(name=event.name, seq=event.seq, at=event.at, notes=data["notes"], has_state="state" in data)
-            )
+            found.append(SavepointView(name=event.name, seq=event.seq, at=event.at, notes=data["notes"], has_state="state" in data))
     return found
 
 

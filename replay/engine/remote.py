@@ -52,4 +52,3 @@ class StepRun:
     def decode_state(self, payload: bytes) -> Any:
         """It has no savepoints."""
         raise NotImplementedError
-

@@ -29,9 +29,7 @@ MESSAGE_KINDS: Final = ("signal", "update", "cancel", "terminate", "pause", "res
 CONTROL: Final = frozenset({"terminate", "resume"})
 """Messages that wake a paused run too; ``wakes`` has the whole rule."""
 
-Status = Literal[
-    "pending", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled", "terminated", "continued"
-]
+Status = Literal["pending", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled", "terminated", "continued"]
 OPEN: Final[frozenset[str]] = frozenset({"pending", "running", "waiting", "paused", "stuck"})
 CLOSED: Final[frozenset[str]] = frozenset({"completed", "failed", "cancelled", "terminated", "continued"})
 

@@ -16,9 +16,7 @@ HEAVY = {"asyncio", "concurrent.futures", "http", "multiprocessing", "socket", "
 def modules_after(statement: str) -> set[str]:
     """Names of the modules that a statement loads in a fresh process, beyond what Python starts with."""
     script = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
-    return set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    )
+    return set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
 
 
 @pytest.fixture(scope="module")

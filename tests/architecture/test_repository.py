@@ -82,9 +82,7 @@ def test_no_file_is_large(files: list[Path]) -> None:
 
 def test_generated_code_lies_in_folders_named_generated(files: list[Path]) -> None:
     """Linters, type checkers and readers leave those folders out."""
-    assert [] == shown(
-        path for path in files if path.name.endswith(GENERATED_SUFFIXES) and "generated" not in path.parts
-    )
+    assert [] == shown(path for path in files if path.name.endswith(GENERATED_SUFFIXES) and "generated" not in path.parts)
 
 
 def imported_rooms(source: str) -> set[str]:
