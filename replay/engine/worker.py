@@ -669,7 +669,7 @@ class Worker:
 
     def _greet(self, live: Live, children: Sequence[NewRun]) -> None:
         """A child whose given id belongs to another run will never answer: say so in its place."""
-        given = [child for child in children if not child.key.id.startswith((f"{live.key.id}.", f"{live.key.id}~"))]
+        given = [child for child in children if child.key.id != position(live.interp, child.parent_command, ".")]
         if not given:
             return
         for child, run in zip(given, self.store.get([child.key for child in given]), strict=True):

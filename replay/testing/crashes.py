@@ -157,7 +157,8 @@ class CrashReport:
     Attributes:
         run: The run's id.
         events: Length of its journal.
-        cuts: At how many events its journal was cut; 0 when other runs took part, whose past cannot be cut with it.
+        cuts: At how many events its journal was cut; 0 when other runs took part or it sent messages, for a journal alone does not
+            tell which of those were under way.
         crashes: At how many calls of the store a worker died, before and after each.
         worlds: How many worlds that took.
     """
@@ -181,6 +182,7 @@ class _Measure:
     outcomes: Mapping[Place, Outcome]
     calls: Sequence[str]
     spec: WorkflowSpec
+    alone: bool
 
 
 def crash_everywhere(
@@ -214,7 +216,7 @@ def crash_everywhere(
     script = Script(call=call, id=id, stubs=stubs or {}, signals=signals, prepare=prepare)
     measure = _measure(script, same, {"make": store, **options})
     problems: list[str] = []
-    cuts = len(measure.journals[id]) - 1 if len(measure.runs) == 1 else 0
+    cuts = len(measure.journals[id]) - 1 if measure.alone else 0
     worlds = 1
     for length in range(1, cuts + 1):
         problems += _cut(measure, length)
@@ -250,6 +252,7 @@ def _measure(script: Script, same: Same, options: Mapping[str, Any]) -> _Measure
             outcomes=dict(world.stage.outcomes),
             calls=tuple(world.fuse.calls),
             spec=handle.spec(),
+            alone=len(runs) == 1 and not world.ledger.sent,
         )
 
 

@@ -446,6 +446,7 @@ def test_a_terminated_run_withdraws_its_steps_elsewhere(open_engine: OpenEngine)
     handle = engine.start(flow(), id="a")
     until(lambda: engine.find(workflow="step:on_gpu").runs, engine.store)
     handle.terminate()
+    reaches(handle, "terminated")  # its last commit calls the step off
     open_engine(queues=["gpu"])
 
     assert "cancelled" == reaches(engine.get("a.0"), "cancelled", "completed")

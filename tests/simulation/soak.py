@@ -20,9 +20,11 @@ from pathlib import Path
 from replay.hooks import Store, open_store
 from replay.testing import Scenario, SimulationFailed, VirtualClock, simulate
 from replay.testing.script import MakeStore
+from tests.simulation.hard_scenarios import HARD
+from tests.simulation.programs import programs
 from tests.simulation.scenarios import OPTIONS, SCENARIOS, everything
 
-ALL = {scenario.__name__: scenario for scenario in (*SCENARIOS, everything)}
+ALL = {scenario.__name__: scenario for scenario in (*SCENARIOS, *HARD, programs, everything)}
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:

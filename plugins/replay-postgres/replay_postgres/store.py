@@ -300,8 +300,9 @@ class PostgresStore:
         spans = [span for commit, pk in zip(batch, pks, strict=True) if pk is not None for span in full_blocks(pk, commit)]
         if spans:
             self._pack(spans)
-        if unknown:
-            self.post(unknown)  # whose run just gave its name to a successor: they are for that one
+        if unknown:  # whose run may have given its name to a successor at this moment: they are for that one
+            with contextlib.suppress(StoreError):
+                self.post(unknown)
         return fates
 
     def _decide(
