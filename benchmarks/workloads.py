@@ -143,10 +143,10 @@ def memory_of_process() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
-def park(engine: Engine, runs: int, batch: int = 1_000) -> None:
+def park(engine: Engine, runs: int, label: str = "parked", batch: int = 1_000) -> None:
     """Start runs that wait for a message, and wait until all of them are parked."""
     for first in range(0, runs, batch):
-        handles = engine.start_many([Start(parked(), f"parked-{first + place}") for place in range(batch)])
+        handles = engine.start_many([Start(parked(), f"{label}-{first + place}") for place in range(batch)])
         del handles
     while engine.worker.live:
         time.sleep(0.01)
