@@ -33,9 +33,8 @@ def borrowed(raw: Raw, work: Callable[[Any], Commit]) -> Commit:
     Raises:
         Foreign: It raised, or spoilt the transaction, which is rolled back.
     """
-    raw.execute(BEGIN)
-    for name, (_, usual) in SETTINGS.items():
-        raw.execute(f"SET LOCAL {name} = {usual}".encode())
+    settings = "".join(f"; SET LOCAL {name} = {usual}" for name, (_, usual) in SETTINGS.items())
+    raw.execute(f"{BEGIN}{settings}".encode(), prepare=False)
     try:
         with lent(raw) as connection:
             commit = work(connection)

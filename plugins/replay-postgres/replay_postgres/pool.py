@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
 from psycopg.types.numeric import Int8BinaryDumper
 
 from replay.hooks import StoreUnavailable
@@ -38,6 +39,8 @@ FEW: Final = 16
 SETTINGS: Final = {"jit": ("off", "on"), "enable_seqscan": ("off", "on"), "plan_cache_mode": ("force_generic_plan", "auto")}
 """What the planner is told for the store's statements, and for a user's own. Ours are look-ups by key, planned once for any parameters;
 compiling one takes longer than running it."""
+FORGOTTEN: Final = b"26000"
+"""SQLSTATE of a prepared statement that is not there."""
 REPLAN: Final = 2.0
 """Seconds after which plans are forgotten: one that was made while a table was small may be a bad one when it has grown."""
 PLAN: Final = "SET LOCAL plan_cache_mode = force_custom_plan"
@@ -61,6 +64,8 @@ class Hot:
         self.spell = spell
         self._prepare = prepare
         self._cursors = [self._cursor()]
+        self._names: dict[str, bytes] = {}
+        self._count = 0
 
     def _cursor(self) -> psycopg.RawCursor[Row]:
         cursor = psycopg.RawCursor(self.connection, row_factory=psycopg.rows.tuple_row)
@@ -76,6 +81,37 @@ class Hot:
         cursor = self._cursors[0]
         cursor.execute(self.spell(sql), parameters, prepare=self._prepare, binary=True)
         return cursor.fetchall() if cursor.description else []
+
+    def first_number(self, sql: str, parameters: Sequence[Any]) -> int | None:
+        """Run one statement; the first number of its first row, or None when it has no rows.
+
+        It goes past psycopg's cursors, which would take a tenth of the time of a short turn.
+        """
+        if not self._prepare:
+            rows = self.ask(sql, parameters)
+            return int(rows[0][0]) if rows else None
+        values = [wire(value) for value in parameters]
+        result = self._executed(sql, values)
+        if result.error_field(DiagnosticField.SQLSTATE) == FORGOTTEN:
+            self._names.clear()  # psycopg has told the server to forget all statements, as it does after a rollback
+            result = self._executed(sql, values)
+        require_rows(self.connection.pgconn, result)
+        value = result.get_value(0, 0) if result.ntuples else None
+        return None if value is None else int.from_bytes(value, "big", signed=True)
+
+    def _executed(self, sql: str, values: list[Any]) -> PGresult:
+        return self.connection.pgconn.exec_prepared(self._named(sql), values, [Format.BINARY] * len(values), Format.BINARY)
+
+    def _named(self, sql: str) -> bytes:
+        """The name of a statement that the server has prepared."""
+        name = self._names.get(sql)
+        if name is None:
+            self._count += 1
+            name = f"replay_{self._count}".encode()
+            libpq = self.connection.pgconn
+            require_rows(libpq, libpq.prepare(name, self.spell(sql).encode()))
+            self._names[sql] = name
+        return name
 
     def ask_together(self, asks: Sequence[Ask]) -> list[list[Row]]:
         """Run statements one after the other in one round trip; the rows of each."""
@@ -104,6 +140,25 @@ class Hot:
             cursors = [self.connection.cursor().execute(text.encode(), asked, prepare=False) for text, asked in asks]
         rows: list[Row] = cursors[2].fetchall()
         return rows
+
+
+def wire(value: int | str | bytes | None) -> bytes | None:
+    """A parameter's binary form."""
+    if isinstance(value, int):
+        return value.to_bytes(8, "big", signed=True)
+    return value.encode() if isinstance(value, str) else value
+
+
+def require_rows(libpq: PGconn, result: PGresult) -> None:
+    """Raise what psycopg's cursors would raise.
+
+    Raises:
+        psycopg.Error: It failed.
+    """
+    if result.status not in {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}:
+        if libpq.status != ConnStatus.OK or not result.error_field(DiagnosticField.SQLSTATE):
+            raise psycopg.OperationalError(libpq.error_message.decode(errors="replace") or "the connection is lost")
+        raise psycopg.errors.error_from_result(result)
 
 
 def has_many(parameters: Sequence[Any]) -> bool:

@@ -189,23 +189,30 @@ READ: Final = Shape("c", "turn:number id")
 """Messages that turns have consumed."""
 
 
-def turns(*, reading: bool) -> str:
-    """Many turns, whose runs are locked: for each its turn, the run's pk if it was applied, and the run as it was before."""
+@functools.cache
+def turns(*, reads: bool, marks: bool) -> str:
+    """Many turns, whose runs are locked: for each its turn, the run's pk if it was applied, and the run as it was before.
+
+    Args:
+        reads: Whether messages are consumed.
+        marks: Whether statements follow that ask which of them were applied.
+    """
     fields = {name: f"f.{name}" for name in ITEM.names} | {"now": "m.now"}
-    fields |= {"read": "coalesce(f.read, 0)", "obeyed": "coalesce(f.obeyed, 0)"} if reading else {"read": "0", "obeyed": "0"}
+    fields |= {"read": "coalesce(f.read, 0)", "obeyed": "coalesce(f.obeyed, 0)"} if reads else {"read": "0", "obeyed": "0"}
     fits = """seen AS MATERIALIZED (
         SELECT i.*, r.pk, coalesce(r.box, r.pk) AS box, r.fence AS held, r.worker AS holder, r.turn AS last,
             r.fence = i.fence AND r.worker = i.worker AND r.worker <> '' AND r.seq = i.expected AND r.turn <> i.turn AS fits
         FROM item i LEFT JOIN @runs r USING (namespace, id)),
     fit AS MATERIALIZED (SELECT * FROM seen WHERE fits)"""
-    reads = f""",
+    used = f""",
     used AS (
         UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(34)} USING (turn)
         WHERE m.box = f.box AND m.id = c.id AND m.posted IS NOT NULL RETURNING f.turn, m.kind),
     less AS (SELECT turn, count(*) AS read, count(*) FILTER (WHERE kind {IS_CONTROL}) AS obeyed FROM used GROUP BY turn)"""
-    source = f"({'SELECT * FROM fit LEFT JOIN less USING (turn)' if reading else 'SELECT * FROM fit'}) f"
+    mark = "SELECT set_config('replay.applied', coalesce(string_agg(turn::text, ','), ''), true) FROM done"
+    source = f"({'SELECT * FROM fit LEFT JOIN less USING (turn)' if reads else 'SELECT * FROM fit'}) f"
     return f"""
-    WITH {MOMENT}, item AS MATERIALIZED (SELECT * FROM {ITEM.sql(2)}), {fits}{reads if reading else ""},
+    WITH {MOMENT}, item AS MATERIALIZED (SELECT * FROM {ITEM.sql(2)}), {fits}{used if reads else ""},
     done AS (
         UPDATE @runs r SET {(CHANGE + REST).format(**fields)},
             mail = r.mail - {fields["read"]}, control = r.control - {fields["obeyed"]},
@@ -213,13 +220,9 @@ def turns(*, reading: bool) -> str:
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),
     {added(18, "done")}
-    SELECT s.turn, d.pk, s.held, s.holder, s.last,
-        (SELECT set_config('replay.applied', coalesce(string_agg(turn::text, ','), ''), true) FROM done)
+    SELECT s.turn, d.pk, s.held, s.holder, s.last{f", ({mark}) IS NULL" if marks else ""}
     FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
 
-
-TURNS: Final = turns(reading=False)
-TURNS_READING: Final = turns(reading=True)
 
 PART: Final = Shape("i", "gate:number namespace id")
 PART_RUN: Final = f"r.namespace = i.namespace AND r.id = i.id AND {PASSED}"

@@ -16,7 +16,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 
@@ -60,10 +60,13 @@ from replay_postgres.reading import finding, journal, journals, recovery, whole
 from replay_postgres.trouble import AGAIN, lost, told
 from replay_postgres.turns import (
     Batch,
+    alone,
     concerns_others,
     creation,
     fate_of,
     full_blocks,
+    is_lone,
+    is_short,
     lease_rows,
     letter,
     newborn,
@@ -73,13 +76,15 @@ from replay_postgres.turns import (
 )
 
 T = TypeVar("T")
+Decided: TypeAlias = tuple[list[Committed], list[int | None], list[Message]]
+"""The fates of turns, the numbers of the runs of those that were applied now, and messages that found nobody."""
 
 TRIES: Final = 20
 """How often a transaction is tried that others got in the way of."""
 POLL: Final = 0.5
 """Seconds between two looks, while nobody listens."""
-UNSURE: Final = 10_000
-"""Commits whose outcome is unknown that are remembered."""
+UNSURE: Final = 1_000
+"""Commits whose outcome is unknown that are remembered; beyond that the oldest are forgotten, and come back as conflicts."""
 ROOM: Final = 64
 """Runs that a claim looks at beyond twice its limit: others may be taking them at the same moment."""
 
@@ -286,11 +291,12 @@ class PostgresStore:
         if self._unsure:
             turns = [self._unsure.get(id(commit), (None, turn))[1] for commit, turn in zip(batch, turns, strict=True)]
         try:
-            fates, pks, unknown = self._with(lambda hot: self._decide(hot, batch, turns, hot.transaction))
+            fates, pks, unknown = self._with(lambda hot: self._send(hot, batch, turns))
         except StoreUnavailable:
             for commit, turn in zip(batch, turns, strict=True):
-                if len(self._unsure) < UNSURE:
-                    self._unsure[id(commit)] = (commit, turn)  # which keeps the commit, so that nothing else can have its id
+                self._unsure[id(commit)] = (commit, turn)  # which keeps the commit, so that nothing else can have its id
+            for oldest in list(self._unsure)[:-UNSURE]:
+                self._unsure.pop(oldest, None)
             raise
         if self._unsure:
             for commit in batch:
@@ -305,18 +311,18 @@ class PostgresStore:
                 self.post(unknown)
         return fates
 
+    def _send(self, hot: Hot, batch: Sequence[Commit], turns: Sequence[int]) -> Decided:
+        if is_short(batch) and is_lone(batch[0]):
+            return self._fate(hot, batch[0], turns[0], hot.first_number(*alone(self._moment, turns[0], batch[0])))
+        return self._decide(hot, batch, turns, hot.transaction)
+
     def _decide(
         self, hot: Hot, batch: Sequence[Commit], turns: Sequence[int], together: Callable[[Sequence[Ask]], list[list[Row]]]
-    ) -> tuple[list[Committed], list[int | None], list[Message]]:
-        """The fates of turns, the numbers of the runs of those that were applied now, and messages that found nobody."""
+    ) -> Decided:
         made = Batch(self._moment, batch, turns)
-        answers = [hot.ask(*made.asks[0])] if len(made.asks) == 1 else together(made.asks)
+        answers = together(made.asks)
         if made.short:
-            if pk := answers[0]:
-                return [Committed.APPLIED], [pk[0][0]], []
-            lease = batch[0].lease
-            seen = hot.ask(sql.LOOK, lease.key)
-            return [fate_of(lease, turns[0], *seen[0]) if seen else Committed.FENCED], [None], []
+            return self._fate(hot, batch[0], turns[0], answers[0][0][0] if answers[0] else None)
         by_turn = {row[0]: row for row in answers[made.turns]}
         rows = [by_turn[turn] for turn in turns]
         fates = [
@@ -324,6 +330,13 @@ class PostgresStore:
             for commit, row in zip(batch, rows, strict=True)
         ]
         return fates, [row[1] for row in rows], made.unknown(answers)
+
+    def _fate(self, hot: Hot, commit: Commit, turn: int, pk: int | None) -> Decided:
+        """What became of a short turn, which says so only when it was applied now."""
+        if pk is not None:
+            return [Committed.APPLIED], [pk], []
+        seen = hot.ask(sql.LOOK, commit.lease.key)
+        return [fate_of(commit.lease, turn, *seen[0]) if seen else Committed.FENCED], [None], []
 
     def _pack(self, spans: Sequence[Row]) -> None:
         """Make blocks of rows; when it fails they stay rows."""

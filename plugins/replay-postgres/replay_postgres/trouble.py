@@ -20,6 +20,9 @@ from replay_postgres.address import Address
 AGAIN: Final = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the transaction was rolled back, and may be tried again."""
 
+TOO_LONG: Final = "54000"
+"""What does not fit into an index or a row."""
+
 DOWN: Final = "check that the server runs and that host and port are right"
 WAIT: Final = "wait until it is up; the store goes on by itself"
 CROWD: Final = "raise max_connections of the server, use a smaller ?pool=, or put a connection pooler in front"
@@ -94,6 +97,8 @@ def told(error: Exception, address: Address) -> Exception:
     if isinstance(error, psycopg.DataError):
         advice = "leave out the character NUL, and use numbers of 64 bits" if state in {"22021", "", "22P05"} else GENERAL
         return InvalidRequest("a name, tag or number", f"PostgreSQL cannot hold it: {reason}", advice)
+    if state == TOO_LONG:
+        return InvalidRequest("a name, tag or payload", f"PostgreSQL cannot hold it: {reason}", "keep names and tags below 2,000 bytes")
     advice = ADVICE.get(state) or ADVICE.get(state[:2]) or ""
     if not advice and not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError):
         return error

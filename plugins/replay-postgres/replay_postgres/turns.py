@@ -128,16 +128,17 @@ def rests(commit: Commit) -> int:
 
 def is_short(commits: Sequence[Commit]) -> bool:
     """Whether this is one turn that adds a few events and looks at nothing but its own run."""
-    return (
-        len(commits) == 1
-        and len(commits[0].events) <= sql.FEW
-        and not (commits[0].consumed or commits[0].posts or commits[0].tags or commits[0].state)
-    )
+    (first, *others) = commits
+    return not (others or first.consumed or first.posts or first.tags or first.state) and len(first.events) <= sql.FEW
+
+
+def is_lone(commit: Commit) -> bool:
+    """Whether all that a turn does is done in the statement that applies it."""
+    return not (commit.posts or commit.children or commit.topics or commit.state or commit.tags or commit.successor)
 
 
 def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     """The statement for a short turn."""
-    marks = bool(commit.children or commit.topics or commit.successor)
     lease = commit.lease
     end, keeps = rests(commit), not rests(commit) and commit.result is None
     parameters: list[Any] = [
@@ -147,7 +148,7 @@ def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     ]
     for row in sealed(0, commit.events):
         parameters += row[1:]
-    return sql.turn_alone(len(commit.events), keeps=keeps, marks=marks), parameters
+    return sql.turn_alone(len(commit.events), keeps=keeps, marks=not is_lone(commit)), parameters
 
 
 def wake_at(commit: Commit) -> int | None:
@@ -219,10 +220,9 @@ class Batch:
             *sql.BLOCKS.parameters(blocks),
         ]
         read = [(turn, message) for turn, commit in pairs for message in dict.fromkeys(commit.consumed)]
-        if read:
-            self.asks.append((sql.TURNS_READING, [*parameters, *sql.READ.parameters(read)]))
-        else:
-            self.asks.append((sql.TURNS, parameters))
+        columns = sql.READ.parameters(read) if read else []
+        statement = sql.turns(reads=bool(read), marks=any(not is_lone(commit) for _, commit in pairs))
+        self.asks.append((statement, [*parameters, *columns]))
 
     def _describe(self, pairs: Sequence[tuple[int, Commit]]) -> None:
         tags = [(turn, *commit.lease.key, *tag) for turn, commit in pairs for tag in commit.tags.items()]

@@ -12,7 +12,7 @@ from replay_postgres import statements as sql
 from replay_postgres.testing import TemporaryCluster
 
 from replay.hooks import Claim
-from replay.testing.store_suite.case import SHOP, TTL, begin, key, order, ready, signal, together, turn, wish
+from replay.testing.store_suite.case import SHOP, TTL, key, order, ready, together, wish
 
 pytestmark = pytest.mark.postgres
 

@@ -12,6 +12,12 @@ from sqlalchemy import text
 
 from replay.hooks import Capability, RunKey, Store
 from replay.testing import StoreContract, TransactionContract, VirtualClock
+from replay.testing.store_suite.committing import Committing
+from replay.testing.store_suite.creating import Creating
+from replay.testing.store_suite.enduring import Enduring
+from replay.testing.store_suite.leasing import Leasing
+from replay.testing.store_suite.messaging import Messaging
+from replay.testing.store_suite.reading import Reading
 
 pytestmark = pytest.mark.postgres
 
@@ -45,10 +51,10 @@ class TestPostgres(PostgresCase, StoreContract):
         assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED == store.capabilities
 
 
-class TestPostgresThroughProxy(PostgresCase, StoreContract):
+class TestPostgresThroughProxy(PostgresCase, Creating, Leasing, Committing, Messaging, Reading, Enduring):
     """As it is used through a proxy that shares its connections: nothing prepared, nobody listening."""
 
-    busy_seconds = 1.0
+    busy_seconds = 0.5
 
     @pytest.fixture
     def url(self, url: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -14,7 +17,7 @@ from replay_postgres.migrations import MIGRATIONS, bring_up
 from replay_postgres.testing import GUARDED, TemporaryCluster, free_port
 
 import replay
-from replay.hooks import InvalidRequest, SchemaMismatch, StoreUnavailable, open_store
+from replay.hooks import Committed, InvalidRequest, SchemaMismatch, StoreUnavailable, open_store
 from replay.testing.store_suite.case import begin, key, look, order, signal, together, turn
 
 pytestmark = pytest.mark.postgres
@@ -274,6 +277,16 @@ def test_a_name_that_postgresql_cannot_hold_is_refused(store: PostgresStore, nam
     assert (1, [None]) == (look(store).seq, store.get([key("tagged")]))
 
 
+def test_a_tag_that_is_too_long_to_look_for_is_refused(store: PostgresStore) -> None:
+    """It is told at once, and the run can go on without it."""
+    lease = begin(store)
+    word = random.Random(1).randbytes(4000).hex()
+
+    with pytest.raises(InvalidRequest, match=r"below 2,000 bytes"):
+        store.commit([turn(lease, 1, tags={"word": word})])
+    assert [Committed.APPLIED] == store.commit([turn(lease, 1, tags={"word": word[:1000]}, state={"word": word.encode()})])
+
+
 def test_a_number_that_postgresql_cannot_hold_is_refused(store: PostgresStore) -> None:
     """It is the caller's mistake, not the server's."""
     lease = begin(store)
@@ -306,3 +319,31 @@ def test_a_workflow_runs_on_it(url: str) -> None:
         return (yield from double(number))
 
     assert 42 == replay.run(doubling(21), id="d", store=url)
+
+
+def test_plans_are_made_anew_without_forgetting_statements(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As happens every few seconds."""
+    monkeypatch.setattr("replay_postgres.pool.REPLAN", 0.0)
+    lease = begin(store)
+
+    for length in range(1, 6):
+        assert [Committed.APPLIED] == store.commit([turn(lease, length)])
+        assert length + 1 == look(store).seq
+
+
+def test_the_way_to_a_first_result_does_not_import_sqlalchemy(url: str) -> None:
+    """It costs more time than all the rest together."""
+    script = f"""
+import sys
+from replay.hooks import Claim, Commit, Event, NewRun, RunKey, open_store
+store = open_store({url!r})
+key = RunKey("default", "order-1")
+new = NewRun(key=key, workflow="order", events=[Event(1, "started", "", "order", 1, b"{{}}")])
+lease = store.create([new], worker="ann", ttl=10**9)[0].lease
+store.commit([Commit(lease=lease, expected=1, events=[Event(2, "step_completed", "0", "charge", 2, b"1")])])
+store.claim(Claim(worker="ann", namespace="default", queues=["default"], workflows=["order"], limit=1, ttl=1))
+assert len(store.journal(key)) == 2
+store.close()
+print([name for name in sys.modules if name.startswith("sqlalchemy")])
+"""
+    assert "[]" == subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()

@@ -132,6 +132,17 @@ def test_a_connection_serves_many_transactions(opened: Callable[[str], PostgresS
     assert ([yes, no, yes, no, yes, no, yes], ["1", "3", "5", "7"]) == (fates, held(store, stock))
 
 
+def test_turns_go_on_after_a_transaction_was_refused(opened: Callable[[str], PostgresStore], url: str) -> None:
+    """Over the same connection, whose prepared statements are gone after a rollback."""
+    store = opened(f"{url}&pool=1")
+    lease = begin(store)
+    for length in range(1, 6):
+        assert [Committed.APPLIED] == store.commit([turn(lease, length)])
+        assert Committed.FENCED is store.transact(lambda _, length=length: turn(lease._replace(fence=9), length))  # type: ignore[misc]
+
+    assert journal(6) == store.journal(key())
+
+
 def test_a_workflow_writes_its_own_rows_exactly_once(url: str, store: PostgresStore, stock: str) -> None:
     """Through the engine: the row and the event, also when the first attempt raises after it has written."""
     attempts = []
