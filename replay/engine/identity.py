@@ -30,10 +30,15 @@ def _home() -> str:
 
 def _began(pid: int) -> str:
     """When a process began, as its kernel tells it; empty where it does not."""
+    return (_facts(pid) or [""] * 20)[19]
+
+
+def _facts(pid: int) -> list[str]:
+    """What the kernel tells of a process, from its state on; nothing where it does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def is_dead(worker: str) -> bool:
@@ -50,7 +55,7 @@ def is_dead(worker: str) -> bool:
         return True
     except OSError:
         return False
-    return bool(began) and _began(int(pid)) != began
+    return _facts(int(pid))[:1] == ["Z"] or (bool(began) and _began(int(pid)) != began)  # nobody has buried it yet
 
 
 def release_orphans(store: Store, namespace: str, *, limit: int = 1_000) -> int:

@@ -33,6 +33,8 @@ from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
+HEED: Final = 100
+"""After so many answers in a row a run hears a timer or a message: one that answers itself for ever can be cancelled."""
 NEVER: Final = float("inf")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
@@ -207,14 +209,16 @@ class Live:
         if not self.interp.settled and not self._go_on():
             self._terminate_busy()
             return
+        streak = 0
         while len(self.fresh) < TURN_LIMIT and not self.over and self.interp.settled:
-            if self.answers:
+            streak += 1
+            if self.answers and streak % HEED:
                 self._take_answer(self.answers.popleft(), now)
             elif self._next_timer() <= (min(now, self.mail[0].at) if self.mail else now):
                 self._time(now)
             elif self.mail:
                 self._take_message(self.mail.popleft(), now)
-            else:
+            elif not self.answers:
                 break
 
     def _go_on(self) -> bool:

@@ -267,13 +267,11 @@ class Worker:
 
     def _next_look(self) -> int:
         """When something is due, microseconds."""
-        moments = [self.claim_at]
+        moments = [self.claim_at if self.stopping is None else self.stopping.until]  # who leaves claims nothing more
         if self.live:
             moments.append(self.renew_at)
         if (alarm := self.alarms.next()) is not None:
             moments.append(alarm)
-        if self.stopping is not None:
-            moments.append(self.stopping.until)
         return min(moments)
 
     def _take_in(self, patience: float) -> bool:

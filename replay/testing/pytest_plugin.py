@@ -45,7 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
         path = config.invocation_params.dir / folder
         if not path.is_dir():
             raise pytest.UsageError(f"--replay-journals: {folder} is no folder")
-        config.args.append(str(path))
+        if str(path) not in config.args:  # a process of pytest-xdist is given its controller's
+            config.args.append(str(path))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

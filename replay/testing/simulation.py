@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from replay.engine.worker import Settings, StartRequest, Wake
+from replay.engine.worker import Settings, StartRequest, Stop, Wake
 from replay.errors import ReplayError, StoreError, StoreUnavailable
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
@@ -34,17 +34,19 @@ from replay.testing.shrinking import shrink
 from replay.testing.world import Member, World
 
 T = TypeVar("T")
-What = Literal["turn", "crash", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow"]
-Trouble = Literal["crash", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow"]
+What = Literal["turn", "crash", "drain", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow"]
+Trouble = Literal["crash", "drain", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow"]
 How = Literal["between", "before", "after"]
-TROUBLE: Final[tuple[Trouble, ...]] = ("crash", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow")
-"""What can go wrong: a worker dies; it stops past its lease and goes on; a call of the store fails, done or not done; a worker is
-stopped inside such a call while the others go on; the store's clock jumps; a worker's own clock is wrong; messages are late; they
-come twice; steps take long."""
+TROUBLE: Final[tuple[Trouble, ...]] = ("crash", "drain", "stop", "fail", "stall", "clock", "skew", "late", "twice", "slow")
+"""What can go wrong: a worker dies; it is asked to leave and does so in order; it stops past its lease and goes on; a call of the store
+fails, done or not done; a worker is stopped inside such a call while the others go on; the store's clock jumps; a worker's own clock
+is wrong; messages are late; they come twice; steps take long."""
 TICK: Final = 5_000
 """Microseconds that pass with every tick."""
 LOOK: Final = 5 * SECOND
 """Microseconds after which every worker asks the store without being told to, when nothing else can be done."""
+CRAWL, CRAWLS = 100, 200
+"""A worker that wakes within so many microseconds, and does nothing, so many times in a row, waits by spinning."""
 NESTED: Final = 12
 """Rounds that the others have while a worker is stopped inside a call."""
 SHRINKS: Final = 250
@@ -57,10 +59,11 @@ class Decision:
 
     Attributes:
         tick: When.
-        what: ``turn``: it is the worker's turn. ``crash``: it dies. ``stop``: it is stopped for some seconds. ``fail``: its next call
-            of the store raises. ``stall``: it is stopped inside that call while the others go on for some seconds. ``clock``: the
-            store's clock jumps by some seconds. ``skew``: the worker's clock is wrong by some seconds. ``late``: messages that are
-            under way arrive some seconds later. ``twice``: they arrive twice. ``slow``: steps of the worker begin some seconds later.
+        what: ``turn``: it is the worker's turn. ``crash``: it dies. ``drain``: it is asked to leave within some seconds; another
+            follows. ``stop``: it is stopped for some seconds. ``fail``: its next call of the store raises. ``stall``: it is stopped
+            inside that call while the others go on for some seconds. ``clock``: the store's clock jumps by some seconds. ``skew``: the
+            worker's clock is wrong by some seconds. ``late``: messages that are under way arrive some seconds later. ``twice``: they
+            arrive twice. ``slow``: steps of the worker begin some seconds later.
         worker: Which worker.
         seconds: How many.
         how: Whether a crash comes ``between`` two rounds, or, like a failure or a stall, ``before`` or ``after`` the worker's next
@@ -119,7 +122,7 @@ def _trouble(dice: random.Random, tick: int, what: Trouble, worker: int) -> Deci
         how = dice.choice(("between", "before", "after"))
     elif what in {"fail", "stall"}:
         how = dice.choice(("before", "after"))
-    if what in {"stop", "stall", "slow", "late"}:
+    if what in {"drain", "stop", "stall", "slow", "late"}:
         seconds = dice.choice((0.01, 1.0, 10.0, 20.0, 40.0))
     elif what == "clock":
         seconds = dice.choice((-30.0, -1.0, -0.001, 5.0, 20.0, 3600.0))
@@ -202,6 +205,7 @@ class Simulation(World):
         self._network: list[tuple[int, int, Message]] = []
         self._versions = [0] * workers
         self._looked_at = 0
+        self._crawled = 0
         super().__init__(seed, workers, **options)
         self.stage.audit = self._audit
 
@@ -295,7 +299,10 @@ class Simulation(World):
             worker.inbox.put(Wake())
         self._inside.add(place)
         try:
-            return super()._pump(member)
+            busy = super()._pump(member)
+            if worker.stopped:
+                self.crash(place)
+            return busy
         except Crash:
             self.crash(place)
         except RunsOn:
@@ -335,6 +342,8 @@ class Simulation(World):
             self.crash(place)
         elif decision.what in {"crash", "fail", "stall"}:
             self.plans[place].append(decision)
+        elif decision.what == "drain":
+            self.members[place].worker.inbox.put(Stop(self.clock() + span))
         elif decision.what == "stop":
             self.members[place].resumes_at = self.clock() + span
         elif decision.what == "clock":
@@ -363,7 +372,12 @@ class Simulation(World):
         moments = [moment for moment in (self._due(), self._next_arrival()) if moment is not None]
         moments += [member.resumes_at for member in self.members if member.resumes_at > self.clock()]
         if moments:
-            self.clock.set(max(self.clock() + 1, min(moments)))
+            before = self.clock()
+            self.clock.set(max(before + 1, min(moments)))
+            self._crawled = self._crawled + 1 if self.clock() - before < CRAWL else 0
+            if self._crawled > CRAWLS:
+                shown = ", ".join(f"{member.worker.name} {member.worker.patience():g} s" for member in self.members)
+                self.ledger.blame("spins", f"{CRAWLS} times in a row somebody woke at once and did nothing; patience is {shown}")
         if abs(self.clock() - self._looked_at) >= LOOK:
             self._look()
 

@@ -110,7 +110,7 @@ class World(Client):
         observers: Iterable[Observer] = (),
         settings: Settings | None = None,
         strict: bool = True,
-        max_rounds: int = 50_000,
+        max_rounds: int = 200_000,
     ) -> None:
         if workers < 1:
             raise InvalidRequest("workers", f"{workers!r} is too few", "let there be one")
@@ -305,7 +305,7 @@ class World(Client):
         self._settle()
         limit = self.clock() + round(BREATHER * SECOND)
         while (due := self._due()) is not None and due <= limit:
-            self.clock.set(due)
+            self._jump_to(due)
             if self._settle():
                 limit = self.clock() + round(BREATHER * SECOND)
         self._raise_news()
@@ -316,7 +316,7 @@ class World(Client):
         until = self.clock() + round((seconds + 60 * minutes + 3600 * hours + 86400 * days) * SECOND)
         self._settle()
         while (due := self._due()) is not None and due <= until:
-            self.clock.set(due)
+            self._jump_to(due)
             self._settle()
         self.clock.set(max(until, self.clock()))
         self._settle()
@@ -329,17 +329,24 @@ class World(Client):
         due = self._due()
         if due is None or (self._stuck and self._all_stuck()):
             return False
-        self.clock.set(due)
+        self._jump_to(due)
         return True
+
+    def _jump_to(self, moment: int) -> None:
+        self._count_round()
+        self.clock.set(moment)
+
+    def _count_round(self) -> None:
+        self._rounds += 1
+        if self._rounds > self.max_rounds:
+            raise RunsOn(self.max_rounds, tuple(run.key.id for run in self._runs(OPEN)[:SHOWN]))
 
     def _settle(self) -> bool:
         """Do all that can be done at this moment; whether there was anything."""
         happened = False
         while self._round():
             happened = True
-            self._rounds += 1
-            if self._rounds > self.max_rounds:
-                raise RunsOn(self.max_rounds, tuple(run.key.id for run in self._runs(OPEN)[:SHOWN]))
+            self._count_round()
         self._raise_mistakes()
         return happened
 
@@ -357,7 +364,9 @@ class World(Client):
         return busy
 
     def _pump(self, member: Member) -> bool:
-        """One round of one worker, then of its hands."""
+        """One round of one worker, then of its hands; one that has left does nothing any more."""
+        if member.worker.stopped:
+            return False
         busy = member.worker.pump(0.0)
         return member.hands.run_due() or busy
 
@@ -366,6 +375,8 @@ class World(Client):
         now = self.clock()
         moments = [self._agenda[0][0]] if self._agenda else []
         for member in self.members:
+            if member.worker.stopped:
+                continue
             patience = member.worker.patience()
             if patience < FOREVER:
                 moments.append(now + round(patience * SECOND))
@@ -376,9 +387,7 @@ class World(Client):
 
     def _doze(self, seconds: float) -> None:
         """A worker sleeps between two tries of a store that does not answer."""
-        self._rounds += 1
-        if self._rounds > self.max_rounds:
-            raise RunsOn(self.max_rounds, tuple(run.key.id for run in self._runs(OPEN)[:SHOWN]))
+        self._count_round()
         self.clock.advance(seconds)
 
     # ---- what went wrong --------------------------------------------------------------------------------------------------

@@ -258,6 +258,34 @@ def test_a_given_id_that_is_taken_is_a_failure(engine: Engine) -> None:
     assert "waiting" == reaches(taken, "waiting")
 
 
+def test_a_taken_id_is_told_also_to_a_parent_that_was_put_aside_at_once(open_engine: OpenEngine) -> None:
+    """With one place only, a parent that waits leaves memory with the very commit that asks for its child."""
+    engine = open_engine(concurrency=1, poll=30)
+    taken = engine.start(child_waits("mine"), id="taken")
+
+    @workflow
+    def parent() -> Workflow[str]:
+        return (yield from join((yield from start_child(child_waits("other"), id="taken"))))
+
+    with pytest.raises(RunFailed, match="RunExists"):
+        engine.start(parent(), id="p").result(PATIENCE)
+    taken.signal("word", "go")
+    assert "mine heard go" == taken.result(PATIENCE)
+
+
+def test_a_taken_id_of_a_step_elsewhere_is_a_failure_too(open_engine: OpenEngine) -> None:
+    """``.options(id=)`` of a remote step names its run."""
+    engine = open_engine(queues=["default", "gpu"])
+
+    @workflow
+    def flow() -> Workflow[str]:
+        return (yield from on_gpu(1).options(id="mine"))
+
+    assert "1 in mine" == engine.start(flow(), id="a").result(PATIENCE)
+    with pytest.raises(RunFailed, match="'mine' exists as step:on_gpu"):
+        engine.start(flow(), id="b").result(PATIENCE)
+
+
 def test_one_id_given_twice_by_one_parent_is_a_failure(engine: Engine) -> None:
     """The second command is another command, whose answer would never come."""
 

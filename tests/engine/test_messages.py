@@ -573,6 +573,23 @@ def test_resuming_what_is_not_paused_changes_nothing(parked: Any) -> None:
     assert [1, 2, 3] == parked.result(PATIENCE)
 
 
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+def test_a_run_that_answers_itself_for_ever_can_be_ended_and_holds_up_no_other(engine: Engine, how: str) -> None:
+    """With savepoint after savepoint it still hears messages now and then."""
+
+    @workflow
+    def endless() -> Workflow[None]:
+        while True:
+            yield from savepoint("again")
+
+    handle = engine.start(endless(), id="endless")
+    assert [] == engine.start(adding(0)).result(PATIENCE)
+    getattr(handle, how)("enough")
+
+    with pytest.raises(RunFailed, match="enough"):
+        handle.result(PATIENCE)
+
+
 # ---- what runs tell ------------------------------------------------------------------------------------------------------------
 
 

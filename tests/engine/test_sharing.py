@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -300,6 +301,21 @@ def test_a_process_that_is_gone_is_dead() -> None:
     assert not is_dead("elsewhere/1/999999999.1/abc")
     assert not is_dead("nonsense")
     assert not is_dead("")
+
+
+def test_a_process_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
+    """A zombie still has its number; in a container it may have it for ever."""
+    names = tmp_path / "name"
+    child = os.fork()
+    if child == 0:
+        names.write_text(worker_name())
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and is still there
+    try:
+        assert is_dead(names.read_text())
+    finally:
+        os.waitpid(child, 0)
+    assert is_dead(names.read_text())
 
 
 def test_runs_of_a_dead_worker_are_taken_at_once(store_url: str, open_engine: OpenEngine) -> None:

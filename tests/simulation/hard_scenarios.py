@@ -246,7 +246,7 @@ def pauses(world: Simulation) -> None:
         handle = world.start(sums(5), id=f"paused-{end}")
         world.after(0.01 * i, handle.pause)
         world.after(20, getattr(handle, end))
-        world.after(40, handle.resume) if end == "cancel" else None
+        world.after(5_000, handle.resume)  # a pause may come last
 
 
 def banks(world: Simulation) -> None:

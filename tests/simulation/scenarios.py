@@ -339,6 +339,7 @@ def endings(world: Simulation) -> None:
     paused = world.start(sums(4), id="paused")
     paused.pause()
     world.after(50, paused.resume)
+    world.after(5_000, paused.resume)  # the first one may have overtaken the pause
 
 
 def everything(world: Simulation) -> None:

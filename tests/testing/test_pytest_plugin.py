@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from replay.client.transfer import export_run
 from replay.testing import World
 from tests.testing.shop import counts
 
+ROOT = Path(__file__).parents[2]
 PLAIN = ["-p", "no:xdist", "-p", "no:benchmark", "-p", "no:cacheprovider", "-p", "no:randomly"]
 
 
@@ -139,6 +141,19 @@ def test_a_journal_that_does_not_fit_fails_with_its_first_difference(pytester: p
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*JournalDamaged: journal of counted is damaged at event #6*cut short*"])
     assert "plugin.py" not in result.stdout.str()
+
+
+def test_journals_are_tests_in_parallel_too(pytester: pytest.Pytester, recorded: Path) -> None:
+    """Each once, whichever process it is given to."""
+    pytester.makeconftest(IMPORTS)
+    pytester.makepyfile("def test_own(): pass")
+    shutil.copy(recorded / "counted.jsonl", recorded / "again.jsonl")
+
+    result = pytester.runpytest_subprocess(
+        "-n2", "-p", "no:cacheprovider", "-p", "no:benchmark", "--replay-journals", "recorded", "-o", f"pythonpath={ROOT}"
+    )
+
+    result.assert_outcomes(passed=3)
 
 
 def test_journals_are_left_alone_without_the_option(pytester: pytest.Pytester, recorded: Path) -> None:

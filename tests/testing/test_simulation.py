@@ -17,6 +17,7 @@ from replay.testing import Decision, Simulation, SimulationFailed, UnyieldedEffe
 from replay.testing.interposed import Interposed
 from replay.testing.shrinking import shrink
 from replay.testing.simulation import TROUBLE, decide
+from replay.testing.stage import StagedWorker
 from tests.simulation.scenarios import OPTIONS, everything, messages, plain, sums
 from tests.testing.shop import asks, note
 
@@ -200,6 +201,13 @@ def test_a_workflow_that_is_not_deterministic_is_found() -> None:
 
     assert rules(failed) <= {"ends", "replay"}
     assert any("does not fit its journal" in problem for problem in failed.problems)
+
+
+def test_a_worker_that_waits_by_spinning_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that burns is no broken journal, and broken all the same."""
+    monkeypatch.setattr(StagedWorker, "patience", lambda self: 0.0)
+
+    assert {"spins"} == rules(failure(messages))
 
 
 def test_a_check_of_ones_own_is_a_promise_too() -> None:
