@@ -95,11 +95,11 @@ def test_a_workflow_is_named_by_module_or_file_too(program: Program) -> None:
 
 
 def test_a_file_of_the_current_folder_can_be_named(program: Program) -> None:
-    """`replay run flows_of_test.py:hello` is what one types first."""
+    """`replay run a_file_named_here.py:hello` is what one types first."""
     source = "from replay import workflow, now\n\n@workflow(name='cli-file')\ndef hello():\n    yield now()\n    return 'hi'\n"
-    Path("flows_of_test.py").write_text(source, encoding="utf-8")
+    Path("a_file_named_here.py").write_text(source, encoding="utf-8")
 
-    assert "hi" == program.done("run", "flows_of_test.py:hello", "--id", "f")
+    assert "hi" == program.done("run", "a_file_named_here.py:hello", "--id", "f")
 
 
 @pytest.mark.parametrize(

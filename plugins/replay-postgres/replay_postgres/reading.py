@@ -60,15 +60,18 @@ def journals(hot: Hot, runs: Mapping[int, Run]) -> dict[int, list[Row]]:
 def recovery(run: Run, rows: Iterable[Row]) -> list[Event]:
     """The first event, then the newest savepoint with state and what follows it; all events when there is none.
 
+    A lease that ended before its journal was read may meet events of the next holder; they are not the claim's.
+
     Raises:
         JournalDamaged: A checksum does not fit, or one is missing.
     """
     events, blocks, _ = split(rows)
     if run.base <= 1:
-        return assembled(run.key, events, blocks, 0, run.seq)
+        return assembled(run.key, events, blocks, 0, run.seq)[: run.seq]
     first = [row for row in events if row[0] == 1]
-    later = assembled(run.key, events[len(first) :], blocks, run.base - 1, run.seq - run.base + 1)
-    return [*assembled(run.key, first, (), 0, 1), *later]
+    count = run.seq - run.base + 1
+    later = assembled(run.key, events[len(first) :], blocks, run.base - 1, count)
+    return [*assembled(run.key, first, (), 0, 1), *later[:count]]
 
 
 def finding(query: Filter, schema: str, *, limit: int, before: tuple[int, str] | None) -> tuple[str, Mapping[str, Any]]:
