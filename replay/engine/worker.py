@@ -309,9 +309,7 @@ class Worker:
         logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
         self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
         self.fresh.clear()
-        for key in list(self.resting):
-            self.live[key].parking = True
-            self._touch(self.live[key])
+        self._rest_no_more()
 
     # ---- requests of clients ----------------------------------------------------------------------------------------------
 
@@ -416,6 +414,8 @@ class Worker:
         if claims.next_at is not None:
             self.claim_at = min(self.claim_at, max(claims.next_at, now + BREATH))
         self.hungry = len(claims.runs) == room
+        if not room:
+            self._rest_no_more()
         if not self.hungry and len(claims.runs) == claim.limit:
             self.claim_at = now
         for claimed in claims.runs:
@@ -510,6 +510,12 @@ class Worker:
         self.renew_at = min(self.renew_at or lease.until, lease.until - self.ttl * 2 // 3)
         self._touch(live)
         self.observers.claimed(run, lease)
+
+    def _rest_no_more(self) -> None:
+        """Give back those that are kept although they only wait."""
+        for key in list(self.resting):
+            self.live[key].parking = True
+            self._touch(self.live[key])
 
     def _touch(self, live: Live) -> None:
         self.touched[live.key] = live

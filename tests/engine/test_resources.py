@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from replay import Engine, Retry, Start, Workflow, gather, savepoint, signal, sleep, step, timeout, workflow
+from replay import Engine, Retry, Start, Workflow, gather, savepoint, signal, sleep, spawn, step, timeout, workflow
 from replay.engine.alarms import Alarms
 from replay.engine.live import Live
 from replay.engine.observers import Observer
@@ -103,6 +103,7 @@ def test_a_long_life_does_not_collect_what_is_over(open_engine: OpenEngine) -> N
                 yield from signal("tick", timeout=86400)
             return 1000
 
+        yield from spawn(sleep(3600))  # before all others: what lies behind it is not found by looking at the first
         held, counted = yield from gather(hold(), count())
         return held + counted
 
@@ -219,9 +220,26 @@ def test_no_more_runs_are_held_than_allowed(open_engine: OpenEngine) -> None:
     assert 0 < most <= 3
 
 
-def test_one_place_is_enough_for_a_parent_and_its_child(open_engine: OpenEngine) -> None:
-    """A run that waits makes room for the one that it waits for, at once."""
-    engine = open_engine(concurrency=1, poll=30)
+def test_a_place_that_comes_free_is_taken_at_once(store_url: str, open_engine: OpenEngine) -> None:
+    """Also where a store tells nobody that something has changed, and the next look is far away."""
+    store = between(store_url)
+    never = threading.Event()
+    store.wait = lambda seen, timeout: never.wait(timeout) or seen
+    engine = open_engine(store, concurrency=1, poll=30)
+
+    @workflow
+    def flow(number: int) -> Workflow[int]:
+        return (yield from same(number))
+
+    handles = engine.start_many([Start(flow(n), f"r{n}") for n in range(20)])
+
+    assert list(range(20)) == [handle.result(PATIENCE) for handle in handles]
+    never.set()
+
+
+def test_one_place_is_enough_for_a_parent_and_its_child(open_engine: OpenEngine, clock: VirtualClock) -> None:
+    """A run that waits makes room for the one that it waits for, and does not rest first: no time passes at all."""
+    engine = open_engine(concurrency=1, poll=30, clock=clock)
 
     @workflow
     def child(number: int) -> Workflow[int]:

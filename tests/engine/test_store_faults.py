@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from replay import (
     Engine,
     InvalidRequest,
     RunFailed,
+    Start,
     StoreUnavailable,
     Workflow,
     continue_as_new,
@@ -28,8 +30,9 @@ from replay import (
     step_info,
     workflow,
 )
+from replay.hooks import open_store
 from replay.model.codec import from_json
-from replay.store.contract import Committed
+from replay.store.contract import Committed, Message
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Between, OpenEngine, between, kinds, let_pass, until
 
@@ -229,6 +232,33 @@ def test_a_commit_that_cannot_be_written_sticks_its_own_run_only(store_url: str,
     assert "stuck" == spoilt.status
 
 
+class Picky(Between):
+    """A store with a bug: it cannot write what one run wants to commit."""
+
+    def _call(self, name: str, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if name == "commit" and any(commit.lease.key.id == "bad" and commit.events for commit in args[0]):
+            raise OverflowError("cannot be written")
+        return super()._call(name, verb, *args, **kwargs)
+
+
+def test_a_commit_that_the_store_chokes_on_harms_no_other_in_its_batch(store_url: str, open_engine: OpenEngine) -> None:
+    """Each is sent alone; the one is set aside with what the store said, and goes on when the store can."""
+    store = Picky(open_store(store_url))
+    engine = open_engine(store)
+    names = ["good-1", "bad", "good-2"]
+    handles = engine.start_many([Start(waiting(), name) for name in names])
+    engine.post([Message("m", handle.key, "signal", "go", b"null") for handle in handles])
+
+    assert [None, None] == [engine.get(name, waiting).result(PATIENCE) for name in ("good-1", "good-2")]
+    with pytest.raises(RunFailed, match="OverflowError: cannot be written"):
+        engine.get("bad").result(PATIENCE)
+    assert ("stuck", ["started"]) == (engine.get("bad").status, kinds(engine.get("bad")))
+    engine.close()
+    again = open_engine()
+    again.get("bad").resume()
+    until(lambda: "completed" == again.get("bad").status, again.store)
+
+
 def test_an_engine_outlives_what_nobody_expected(store_url: str, open_engine: OpenEngine, caplog: pytest.LogCaptureFixture) -> None:
     """A store with a bug: the engine's round fails, is logged, and its runs are read again."""
     store = between(store_url)
@@ -342,8 +372,6 @@ def test_a_clock_that_jumps_an_hour_ahead_loses_nothing(open_engine: OpenEngine,
 
 def test_a_closed_store_is_named(store_url: str) -> None:
     """An engine over a store that its owner closed: callers are told, and the engine can still be closed."""
-    from replay.hooks import open_store
-
     store = open_store(store_url)
     with Engine(store, grace=0) as engine:
         store.close()

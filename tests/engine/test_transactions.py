@@ -24,7 +24,9 @@ from replay import (
     step,
     workflow,
 )
-from tests.helpers.engines import PATIENCE, OpenEngine, between, crash, kinds, named, until
+from replay.store.contract import Claim, Lease
+from replay.testing import VirtualClock
+from tests.helpers.engines import PATIENCE, OpenEngine, between, crash, kinds, let_pass, named, until
 
 
 @pytest.fixture
@@ -236,6 +238,37 @@ def test_an_unheard_commit_of_a_transaction_is_not_done_twice(store_url: str, op
 
     assert 11 == handle.result(PATIENCE)
     assert ([1], {"ann": 89, "ben": 11}) == (silent, balances(ledger))
+
+
+def test_a_transaction_of_a_run_that_was_taken_over_changes_nothing(
+    store_url: str, open_engine: OpenEngine, ledger: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is refused with the rest of its turn; whoever holds the run does it, once, and so with every other of a gather."""
+    clock = VirtualClock()
+    store = between(store_url, clock)
+    taken: list[Lease] = []
+
+    def steal(verb: str) -> None:
+        if verb == "transact" and not taken:
+            clock.advance(100)
+            claim = Claim(worker="thief", namespace="default", queues=["default"], workflows=["flow"], limit=1, ttl=10**9)
+            taken.extend(found.lease for found in store.store.claim(claim).runs)
+
+    store.before = steal
+    engine = open_engine(store, clock=clock, ttl=10)
+
+    @workflow
+    def flow() -> Workflow[int]:
+        return sum((yield from gather(move("ann", "ben", 1), move("ann", "ben", 2))))
+
+    handle = engine.start(flow(), id="a")
+    until(lambda: taken and not engine.worker.live, store.store)
+    assert {"ann": 100, "ben": 0} == balances(ledger)
+    store.store.release(taken)
+    let_pass(engine, clock, 1)
+
+    assert (3, {"ann": 97, "ben": 3}) == (handle.result(PATIENCE), balances(ledger))
+    assert "is stuck" not in caplog.text
 
 
 def test_long_pure_code_behind_a_transaction_is_part_of_its_turn(engine: Engine, ledger: Path) -> None:
