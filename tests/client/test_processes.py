@@ -198,12 +198,18 @@ def test_sigterm_leaves_an_engine_that_drains(here: Path) -> None:
     """A program that does nothing about it loses no step that was under way: its answer is in the journal."""
     program = """
         import sys
+        import threading
         from replay import Engine, Workflow, step, workflow
+
+        pause = threading.Event()
 
         @step
         def hears(number: int) -> str:
             print("begun", flush=True)
-            return sys.stdin.readline().strip()
+            word = sys.stdin.readline().strip()
+            while engine.worker.stopping is None:  # the word may come before the main thread has seen the signal
+                pause.wait(0.01)
+            return word
 
         @workflow
         def flow() -> Workflow[str]:
