@@ -17,7 +17,7 @@ from replay.hooks import Filter
 pytestmark = pytest.mark.postgres
 
 WORKER = """
-import os, sys
+import asyncio, os, sys
 import psycopg
 import replay
 
@@ -26,6 +26,7 @@ place = psycopg.connect(sys.argv[2], autocommit=True)
 
 @replay.step
 async def add(number: int, deed: int) -> int:
+    await asyncio.sleep(0.03)  # long enough that one worker, which holds twenty runs, cannot do them all before the other looks
     place.execute(f"INSERT INTO {sys.argv[3]} VALUES (%s, %s, %s)", (number, deed, os.getpid()))
     return number + deed
 
