@@ -1,0 +1,24 @@
+import { Client, Worker, gather, sleep, step, workflow } from "replay-engine";
+const inc = step("inc", (n: number) => n + 1);
+const slow = step("slow", async (n: number) => { await new Promise(r => setTimeout(r, 20)); return n; });
+const w = workflow("w", function* (n: number) {
+  let x = n;
+  for (let i = 0; i < 1000; i++) x = yield* inc(x);
+  yield* sleep(0.1);
+  const [a, b] = yield* gather([slow(1), slow(2)]);
+  return x + a + b;
+});
+const url = process.argv[2] as string;
+const worker = new Worker(url, { workflows: [w] });
+const running = worker.run();
+const client = new Client(url);
+await client.get("nix").catch((e) => console.log(e.name, e.message));
+let t = performance.now();
+const h = await client.start(w(1));
+console.log(await h.result(), performance.now() - t);
+t = performance.now();
+const h2 = await client.start(w(1));
+console.log(await h2.result(), performance.now() - t);
+const events = []; for await (const e of h.journal()) events.push(e);
+console.log(events.length, events[1]);
+worker.stop(); await running; client.close();
