@@ -7,12 +7,13 @@
 
 import { randomUUID } from "node:crypto";
 import { fromBytes, toBytes, toText, bytesOf, type Json } from "../codec/json.js";
-import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, WaitTimedOut } from "../errors.js";
+import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
 import { ClientServiceService as verbs, type StartRunRequest } from "../generated/client.js";
 import { Call, type RunOptions } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Channel, DEADLINE, type CallOptions, type Method } from "../wire/channel.js";
+import { Lookout } from "./lookout.js";
 import type { SignalOptions } from "../authoring/effects.js";
 import { readerOf, type Schema } from "../authoring/definitions.js";
 
@@ -72,7 +73,11 @@ export class Client {
     this.namespace = namespace;
     this.#deadline = deadline;
     this.#channel = new Channel(url);
+    this.lookout = new Lookout(this.#channel, deadline);
   }
+
+  /** @internal */
+  readonly lookout: Lookout;
 
   /** @internal */
   ask<Q, A>(method: Method<Q, A>, request: Q, options: CallOptions = {}): Promise<A> {
@@ -204,6 +209,7 @@ export class Client {
   }
 
   close(): void {
+    this.lookout.close();
     this.#channel.close();
   }
 }
@@ -244,17 +250,17 @@ export class Handle<R = any> {
   }
 
   /** Its result: waits until it has one. Throws `RunFailed` when it has none, `WaitTimedOut` when patience ends before it does. */
-  async result(options: { readonly timeout?: number; readonly signal?: AbortSignal } = {}): Promise<R> {
-    const { timeout, signal } = options;
+  async result({ timeout, signal }: { readonly timeout?: number; readonly signal?: AbortSignal } = {}): Promise<R> {
     const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout * 1000);
     const ends = [late, signal].filter((each) => each !== undefined);
-    let last: RunView | undefined;
-    for await (const run of this.watch(ends.length > 0 ? AbortSignal.any(ends) : undefined)) {
-      last = run;
-      if (CLOSED.has(run.status) || run.status === "stuck") return this.#resultOf(run);
+    try {
+      const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
+      if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);
+      return this.#resultOf(viewOf(run));
+    } catch (error) {
+      if (!late?.aborted || error !== late.reason) throw error;
+      throw new WaitTimedOut(this.id, timeout ?? 0, await this.status());
     }
-    if (signal?.aborted) throw signal.reason;
-    throw new WaitTimedOut(this.id, timeout ?? 0, last?.status ?? "pending");
   }
 
   #resultOf(run: RunView): R {
