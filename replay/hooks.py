@@ -56,6 +56,7 @@ from replay.store.contract import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
 
@@ -244,6 +245,7 @@ __all__ = [
     "stores",
     "tags_of",
     "unsealed",
+    "takes_on",
     "wakes",
     "words_of",
 ]
