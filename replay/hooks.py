@@ -59,6 +59,7 @@ from replay.store.contract import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
 
@@ -249,6 +250,7 @@ __all__ = [
     "sealed",
     "stores",
     "tags_of",
+    "takes_on",
     "unsealed",
     "wakes",
     "words_of",

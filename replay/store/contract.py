@@ -139,8 +139,9 @@ class Run:
         wake_at: When its next timer is due, or None.
         fence: The newest fencing token.
         worker: Who holds its lease, or empty.
-        recoveries: How often it was claimed because a lease had ended without being given back.
-        note: Why it is stuck, or empty.
+        recoveries: How often it was claimed because a lease had ended without being given back, since a commit last took it on
+            (``takes_on``).
+        note: Why it is stuck, or what was under way when it was taken over, or empty.
     """
 
     key: RunKey
@@ -229,7 +230,7 @@ class Commit:
             to ``id~n`` (n counts up from 1; taken names are passed over), keeps its journal, and loses its parent, whom the
             successor answers. Unconsumed messages and the memory of all message ids pass on. The successor is not leased, its
             fence is greater than all before, and it is ready at its own ``ready_at``, or at once when messages passed on.
-        note: Why it is stuck, or empty.
+        note: Why it is stuck, or what was under way when it was taken over, or empty.
     """
 
     lease: Lease
@@ -527,6 +528,15 @@ def require_sound(commit: Commit) -> None:
         require_numbered(commit.successor.events)
         if commit.successor.key != commit.lease.key or commit.status not in CLOSED:
             raise ValueError(f"a successor takes over the id of a run that closes: {commit.lease.key} is {commit.status}")
+
+
+def takes_on(commit: Commit) -> bool:
+    """Whether a commit shows that the run outlives its workers: its recoveries are counted anew from here.
+
+    It does when something new was written down, or when the run was given back in good order; what only shows state, such as a
+    step's heartbeat, may come from a worker that is killed a moment later, again and again.
+    """
+    return bool(commit.events or commit.consumed) or (commit.release and commit.status != "stuck")
 
 
 def wakes(kind: str, status: str, *, resting: bool = False) -> bool:

@@ -48,6 +48,7 @@ from replay.store.contract import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
 
@@ -367,6 +368,7 @@ class MemoryStore:
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
             **(record.rest(commit.status, now, commit.wake_at) if rests else {}),
         )
         if commit.successor:

@@ -47,6 +47,7 @@ from replay.hooks import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
 from replay_jsonl.book import FORMAT, Book, Record, first_entry, line, octets, spelt, text, unwritten, written
@@ -268,6 +269,7 @@ class JsonlStore:
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.consumed:
             draft.add("consumed", *run.key, list(commit.consumed))

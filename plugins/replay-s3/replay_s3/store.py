@@ -52,6 +52,7 @@ from replay.hooks import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
 )
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
 from replay_s3.heads import Head, Outbox, pack_events, part
@@ -282,6 +283,7 @@ class S3Store:
             wake_at=None if closed else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.release or closed:
             head.change(worker="", ready_at=None if closed else commit.wake_at)
