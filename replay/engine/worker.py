@@ -25,7 +25,7 @@ import attrs
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.live import LOG, STEP_RUN, Answer, Live
+from replay.engine.live import LOG, NOTES, STEP_RUN, Answer, Live, note_payload
 from replay.engine.observers import Observers
 from replay.engine.pool import Executor
 from replay.engine.remote import StepRun
@@ -574,11 +574,30 @@ class Worker:
             else:
                 batch.append(commit)
                 turned.append(live)
+        batch = self._note_lost(batch)
         for live, commit, fate in zip(turned, batch, self._send(batch) if batch else (), strict=True):
             try:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _note_lost(self, batch: list[Commit]) -> list[Commit]:
+        """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
+        sent = {post.key for commit in batch for post in commit.posts if post.kind == "signal"}
+        sent -= {child.key for commit in batch for child in commit.children}
+        if not sent:
+            return batch
+        keys = sorted(sent)
+        try:
+            found = dict(zip(keys, self.store.get(keys), strict=True))
+        except StoreError:  # whoever cannot be asked cannot be told of either
+            return batch
+        lost = {
+            key: "there is no such run" if run is None else f"it is {run.status}"
+            for key, run in found.items()
+            if run is None or run.status not in OPEN
+        }
+        return [_noting(commit, lost) for commit in batch] if lost else batch
 
     def _commit_of(self, live: Live, now: int) -> Commit | None:
         """What must become durable before anything else is done; None when there is nothing."""
@@ -979,3 +998,18 @@ class Worker:
         if self.failures in {1, 10} or self.failures % 100 == 0:
             logger.warning("store does not answer (%s, %d times): %s", verb, self.failures, error)
         self.observers.unavailable(verb, error)
+
+
+def _noting(commit: Commit, lost: Mapping[RunKey, str]) -> Commit:
+    """A commit that also says which of its signals reach nobody."""
+    sender = commit.lease.key
+    said = [
+        f"signal {post.name!r} to {post.key.id} was dropped: {lost[post.key]}"
+        for post in commit.posts
+        if post.kind == "signal" and post.key in lost
+    ]
+    for text in said:
+        logger.warning("run %s: %s", sender.id, text)
+    return (
+        attrs.evolve(commit, topics=[*commit.topics, *((NOTES + sender.id, note_payload(text)) for text in said)]) if said else commit
+    )
