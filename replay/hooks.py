@@ -244,8 +244,8 @@ __all__ = [
     "sealed",
     "stores",
     "tags_of",
-    "unsealed",
     "takes_on",
+    "unsealed",
     "wakes",
     "words_of",
 ]
