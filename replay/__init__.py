@@ -57,6 +57,7 @@ from replay.errors import (
     RunClosed,
     RunExists,
     RunFailed,
+    RunSetAside,
     SchemaMismatch,
     StepFailed,
     StepInterrupted,
@@ -78,10 +79,10 @@ from replay.model.events import Event
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
-    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
 
 
 def __getattr__(name: str) -> Any:
@@ -122,6 +123,7 @@ __all__ = [
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunSetAside",
     "Saga",
     "SchemaMismatch",
     "Spawned",
@@ -140,6 +142,7 @@ __all__ = [
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WorkerInfo",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",

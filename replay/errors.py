@@ -377,6 +377,24 @@ class LeaseLost(StoreError):
         return f"the lease on {self.run} with fence {self.fence} has moved on"
 
 
+@attrs.define
+class RunSetAside(StoreError):
+    """A run lost too many workers in a row: nobody drives it until it is resumed.
+
+    Attributes:
+        run: The run's id.
+        recoveries: How many workers died while they held it, in a row.
+        reason: Since when, and what was under way.
+    """
+
+    run: str
+    recoveries: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.run} is {self.reason}"
+
+
 # ---- caller -------------------------------------------------------------------------------------------------------------
 
 

@@ -297,6 +297,8 @@ def publish(topic: str, data: Any) -> Effect[None]:
 
 def set_state(key: str, value: Any) -> Effect[None]:
     """Set a value that ``handle.state()`` shows; one that is no plain JSON is spelt by its class."""
+    if _name("key of set_state", key).startswith("~"):
+        raise EffectError(f"set_state key {key!r}, which begins with a tilde as those of replay do", "choose another name")
     return Output("set_state", _name("key of set_state", key), "", spell(value, f"state {key!r}"))
 
 

@@ -40,7 +40,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "parent": run.parent,
         "source": run.source,
         "tags": dict(run.tags),
-        "state": {key: data(value) for key, value in run.state.items()},
+        "state": {key: data(value) for key, value in run.state.items() if not key.startswith("~")},
         "worker": run.worker,
         "recoveries": run.recoveries,
         "note": run.note,

@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, overload
 from replay.authoring.effects import CALLBACK
 from replay.client import travel
 from replay.client.handle import Handle
-from replay.client.names import require_name
+from replay.client.names import require_name, require_namespace
 from replay.engine.live import new_run
+from replay.engine.presence import WorkerInfo, workers
 from replay.engine.worker import ending
 from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
@@ -55,7 +56,7 @@ class Client:
     ) -> None:
         self._owned = isinstance(store, str)
         self.store: Store = open_store(store, clock=clock) if isinstance(store, str) else store
-        self.namespace = require_name(namespace, "namespace")
+        self.namespace = require_namespace(namespace)
         self.max_payload = max_payload
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
@@ -217,6 +218,10 @@ class Client:
             parent=parent,
         )
         return self.store.find(query, limit=limit, cursor=cursor)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers of this namespace that were heard in the last minute, the longest at work first."""
+        return workers(self.store, self.namespace)
 
     def read(self, topic: str, *, after: int = 0, limit: int = 1_000) -> list[Entry]:
         """Entries of a topic (``publish``) after an offset, oldest first."""

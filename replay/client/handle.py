@@ -170,7 +170,7 @@ class Handle(Generic[R]):
 
     def state(self) -> Mapping[str, Any]:
         """What the run shows, by key (``set_state``)."""
-        return {key: from_json(value) for key, value in self.about().state.items()}
+        return {key: from_json(value) for key, value in self.about().state.items() if not key.startswith("~")}
 
     def notes(self) -> list[dict[str, Any]]:
         """What the run noted for people (``annotate``), oldest first."""

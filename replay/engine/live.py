@@ -18,6 +18,7 @@ import attrs
 
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
+from replay.engine.attempts import PROGRESS, packed, unpacked
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
@@ -29,7 +30,7 @@ from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
+from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
@@ -84,6 +85,10 @@ class Live:
         met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
+        troubled: Whether it lost its last worker, and nothing has shown yet that it outlives this one.
+        progress: What its steps told of themselves with heartbeats, encoded, by command.
+        beating: Whether some of that is not saved yet.
+        doing: What it is about to do, told with every commit while it is troubled; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
         state: What it shows, by key.
         tags: Words that it is found by.
@@ -123,6 +128,11 @@ class Live:
         self.intents: set[str] = set()
         self.queued: deque[Command] = deque()
         self.alarm = 0
+        self.troubled = run.recoveries > 0
+        self.doing = ""
+        self.progress = unpacked(run.state) if run.state else {}
+        self.beating = False
+        self.shown = run.state.get(PROGRESS, b"{}")
         self.max_payload = max_payload
         self.cancelling = False
         self.terminated: bytes | None = None
@@ -310,7 +320,7 @@ class Live:
         for command in self.interp.pending.values():  # none of its code runs, so nobody else would tell them
             effect = command.effect
             child = isinstance(effect, Call) and effect.options_.on_parent_close == "cancel"
-            if child or (isinstance(effect, Step) and self._is_remote(effect)):
+            if child or (isinstance(effect, Step) and self.is_remote(effect)):
                 self._call_off(command, "was terminated")
 
     def _pause(self, _message: Message, _now: int) -> None:
@@ -401,12 +411,13 @@ class Live:
         if isinstance(effect, Call):
             self.children.append(self._child(command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self._is_remote(effect):
+        elif isinstance(effect, Step) and self.is_remote(effect):
             self.children.append(self._step_run(command, effect))
         elif isinstance(effect, Step):
             self.acting.append(command)
 
-    def _is_remote(self, effect: Step[Any]) -> bool:
+    def is_remote(self, effect: Step[Any]) -> bool:
+        """Whether a step is done by the workers of another queue."""
         queue = effect.options_.queue
         return queue is not None and queue != self.run.queue
 
@@ -417,7 +428,7 @@ class Live:
             effect = command.effect
             waiting = self.retries.pop(command.id, None)
             self.lines.pop(command.id, None)
-            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
+            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self.is_remote(effect))
             if remote:
                 self._call_off(command, "no longer waits for it")
             elif command.cancelled and waiting is not None:
@@ -518,13 +529,17 @@ class Live:
     @property
     def unsaid(self) -> bool:
         """Whether there is anything to commit."""
-        return self.interp.settled and bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+        return self.interp.settled and bool(
+            self.beating or self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics
+        )
 
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
         self.state |= state
         self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        if self.progress:
+            self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
         status = "paused" if self.paused else "waiting" if release else "running"
         successor = None
@@ -550,10 +565,23 @@ class Live:
             result=None if closing is None else closing.payload,
             release=release or closing is not None,
             successor=successor,
+            note=self.doing,
         )
+        if self.troubled and takes_on(made):
+            self.troubled, self.doing = False, ""
+            made = attrs.evolve(made, note="")
         self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
         self.base = 0
         return made
+
+    def _say_progress(self, state: dict[str, bytes]) -> None:
+        """What steps told of themselves is shown while they are not answered."""
+        pending = self.interp.pending
+        self.progress = {command: payload for command, payload in self.progress.items() if command in pending}
+        self.beating = False
+        shown = packed(self.progress)
+        if shown != self.shown:
+            state[PROGRESS] = self.shown = shown
 
     def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
@@ -16,6 +16,9 @@ from replay.engine.pool import Executor
 from replay.errors import Cancelled, TimedOut
 from replay.interpreter.fibers import Command
 from replay.model.effects import Step
+
+if TYPE_CHECKING:
+    from replay.engine.attempts import Pulse
 
 
 class Done:
@@ -41,9 +44,10 @@ class Attempt:
         began: When its body began, by that clock; None while it waits for a thread.
         alarm: Number of the alarm that tells when it has taken too long, or 0.
         stop: Cancels a coroutine; None for a thread.
+        pulse: Its heartbeats, or None while nobody listens.
     """
 
-    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "report", "stop")
+    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "pulse", "report", "stop")
 
     def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]) -> None:
         self.live = live
@@ -55,6 +59,7 @@ class Attempt:
         self.alarm = 0
         self.report = report
         self.stop: Callable[[], None] | None = None
+        self.pulse: Pulse | None = None
 
     def begin(self, executor: Executor) -> None:
         """Have it done: a coroutine function on the loop, a plain one in a thread."""

@@ -105,12 +105,13 @@ class Step(Effect[R_co]):
         *,
         retry: Retry | None = None,
         timeout: float | None = None,
+        heartbeat: float | None = None,
         queue: str | None = None,
         on_cancel: OnCancel | None = None,
         id: str | None = None,
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
-        given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
+        given = {"retry": retry, "timeout": timeout, "heartbeat": heartbeat, "queue": queue, "on_cancel": on_cancel, "id": id}
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
 
