@@ -25,7 +25,8 @@ from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
-from replay.hooks import plugins
+from replay.hooks import performers, plugins
+from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.names import SECOND
 from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKey, Store
@@ -53,6 +54,7 @@ class Engine(Client):
         grace: How long steps may go on when the engine is left, in seconds.
         max_payload: The largest payload allowed in a journal, in bytes.
         observers: Whom to tell what it does, besides those of plugins.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         clock: The time, microseconds UTC; None for the store's own.
         executor: Where steps run; None for a pool of its own.
 
@@ -75,6 +77,7 @@ class Engine(Client):
         grace: float = 10.0,
         max_payload: int = 16 * 1024 * 1024,
         observers: Iterable[Observer] = (),
+        models: Models | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -108,6 +111,7 @@ class Engine(Client):
             settings=settings,
             workflows=offered,
             observers=Observers([*heard, *observers]),
+            performers=performers(models),
         )
         self._process = os.getpid()
         self._listens = False

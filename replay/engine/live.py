@@ -19,6 +19,7 @@ import attrs
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
+from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -463,6 +464,7 @@ class Live:
             patches=patches,
             deadline=min(deadlines, default=None),
             tags=dict(options.tags),
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.key.namespace, begin.seed),
@@ -580,6 +582,8 @@ class Live:
         if closing.kind != events.COMPLETED:
             kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
             payload = self._failure_for_parent(closing, status, is_step=is_step)
+        if self.interp.account is not None:
+            payload = sealed_with(self.interp.account.spent, kind, payload)
         key = RunKey(self.key.namespace, started.parent)
         self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
 
@@ -604,6 +608,8 @@ class Live:
         common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent, "tags": started.tags}
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        if interp.account is not None:
+            common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
         if closing.kind == events.CONTINUED and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call
