@@ -26,10 +26,8 @@ from replay.errors import (
     StoreUnavailable,
     UnknownScheme,
 )
-from replay.llm.calling import Models
 from replay.llm.contract import Ask, Provider, Said, Say
 from replay.model.events import CLOSING, KINDS, Event, seal
-from replay.model.llm import LLMCall
 from replay.store.contract import (
     CLOSED,
     CONTROL,
@@ -64,6 +62,7 @@ from replay.store.contract import (
 )
 
 if TYPE_CHECKING:
+    from replay.llm.calling import Models
     from replay.store.blocks import SIZE as BLOCK_SIZE
     from replay.store.blocks import pack
     from replay.store.sql import (
@@ -194,6 +193,9 @@ def performers(models: Models | None = None) -> dict[type[Any], Performer]:
     Args:
         models: The language models that calls ask; None for those that are installed.
     """
+    from replay.llm.calling import Models  # which an engine needs, and a command line's help does not
+    from replay.model.llm import LLMCall
+
     asked = Models() if models is None else models
     asked.plugged = providers()
     found: dict[type[Any], Performer] = {LLMCall: asked.perform}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from replay.llm.openai import OpenAI
     from replay.llm.prices import Prices
     from replay.llm.scripted import Scripted
-    from replay.llm.tokens import TOKENS, Saying, tokens
+    from replay.llm.speaking import TOKENS, Saying, tokens
     from replay.model.budgets import Spent
     from replay.model.llm import LLMRequest, LLMResult, Message, ToolCall, Usage
 
@@ -55,7 +55,7 @@ _HOMES: Final = {
     **dict.fromkeys(("Tool", "bind", "tool_name", "tool_schema"), "replay.authoring.tools"),
     **dict.fromkeys(("Ask", "Provider", "Said", "Say", "provide"), "replay.llm.contract"),
     **dict.fromkeys(("LLMRequest", "LLMResult", "Message", "ToolCall", "Usage"), "replay.model.llm"),
-    **dict.fromkeys(("TOKENS", "Saying", "tokens"), "replay.llm.tokens"),
+    **dict.fromkeys(("TOKENS", "Saying", "tokens"), "replay.llm.speaking"),
     "Limited": "replay.llm.limiting",
     "Models": "replay.llm.calling",
     "OpenAI": "replay.llm.openai",

@@ -18,7 +18,7 @@ from replay.errors import PayloadError, ProviderBusy, ProviderFailed, ReplyInval
 from replay.llm.contract import DEFAULT, PROVIDED, Ask, Provider, Said
 from replay.llm.prices import Prices
 from replay.llm.reserving import Reserves, estimate
-from replay.llm.tokens import Speaker, logger
+from replay.llm.speaking import Speaker, logger
 from replay.model.llm import NO_USAGE, LLMCall, LLMRequest, LLMResult, Response
 
 CACHE: Final = "~llm:"
@@ -136,9 +136,11 @@ class Models:
         speaker = Speaker(scene, number) if ask.stream else None
         try:
             said = await asked.complete(ask, _nobody if speaker is None else speaker.say)
-        except Exception:
+        except Exception as error:
             if speaker is not None:
                 await speaker.end("failed")
+            if isinstance(error, ProviderFailed):  # which knows itself by another name, if by any
+                raise attrs.evolve(error, provider=provider) from error
             raise
         result = self._result(provider, ask, said)
         scene.spent += result.spent
@@ -180,9 +182,7 @@ def _told_of(failures: list[ProviderFailed]) -> ProviderFailed:
     busy = [failed for failed in failures if isinstance(failed, ProviderBusy)]
     chosen = min(busy, key=lambda failed: failed.retry_after or 0) if busy else failures[-1]
     others = "; ".join(str(failed) for failed in failures if failed is not chosen)
-    if others:
-        chosen.reason += f" (before it: {others})" if failures[-1] is chosen else f" (and: {others})"
-    return chosen
+    return attrs.evolve(chosen, reason=f"{chosen.reason} (and {others})") if others else chosen
 
 
 async def _kept(scene: Scene, digest: str) -> LLMResult[Any] | None:

@@ -61,7 +61,7 @@ class OpenAI:
         self.headers = dict(headers or {})
         self.query = dict(query or {})
         self.strict = strict
-        self._clients: dict[asyncio.AbstractEventLoop, tuple[AsyncGenerator[Any], openai.AsyncOpenAI]] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, _Place] = {}
 
     def __repr__(self) -> str:
         return f"<OpenAI {self.base_url or os.environ.get('OPENAI_BASE_URL') or 'api.openai.com'}>"
@@ -75,7 +75,7 @@ class OpenAI:
             DefinitionError: The key is missing, or the ``openai`` package.
         """
         client = await self._client()
-        import openai
+        import openai  # loaded by now
 
         try:
             answer = await client.chat.completions.create(**self._body(ask))
@@ -108,19 +108,28 @@ class OpenAI:
 
     async def _client(self) -> openai.AsyncOpenAI:
         """This loop's client."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            keeper = self._keeper(loop)
-            self._clients[loop] = keeper, await anext(keeper)
-        return self._clients[loop][1]
+        place = self._clients.setdefault(asyncio.get_running_loop(), _Place())
+        async with place.lock:
+            if place.client is None:
+                place.keeper = self._keeper(place)
+                place.client = await anext(place.keeper)
+        return place.client
 
-    async def _keeper(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[openai.AsyncOpenAI]:
-        """A client; closed when the loop closes its generators."""
+    async def _keeper(self, place: _Place) -> AsyncGenerator[openai.AsyncOpenAI]:
+        """A client, made beside the loop, as loading the package takes a second; closed when the loop closes its generators."""
+        client = await asyncio.to_thread(self._made)
+        try:
+            yield client
+        finally:
+            self._clients = {loop: other for loop, other in self._clients.items() if other is not place}
+            await client.close()
+
+    def _made(self) -> openai.AsyncOpenAI:
         try:
             import openai
         except ImportError:
             raise DefinitionError("provider openai", "the package openai is missing", "install replay-engine[openai]") from None
-        client = openai.AsyncOpenAI(
+        return openai.AsyncOpenAI(
             api_key=self._key(),
             base_url=self.base_url,
             timeout=self.timeout,
@@ -128,11 +137,6 @@ class OpenAI:
             default_headers=self.headers,
             default_query=self.query,
         )
-        try:
-            yield client
-        finally:
-            self._clients.pop(loop, None)
-            await client.close()
 
     def _key(self) -> str:
         if self.key_env is None:
@@ -155,6 +159,15 @@ class OpenAI:
         """A server's words, bounded, and without the key that some of them repeat."""
         key = os.environ.get(self.key_env) if self.key_env else None
         return (text.replace(key, "***") if key else text)[:REASON_LIMIT]
+
+
+class _Place:
+    """Where one event loop keeps its client."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.keeper: AsyncGenerator[openai.AsyncOpenAI] | None = None
+        self.client: openai.AsyncOpenAI | None = None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
