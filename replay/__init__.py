@@ -12,6 +12,7 @@ from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunctio
 from replay.authoring.effects import (
     Callback,
     annotate,
+    budget,
     callback,
     cancel,
     continue_as_new,
@@ -52,7 +53,10 @@ from replay.errors import (
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
+    ProviderFailed,
     ReplayError,
+    ReplyInvalid,
     RequestError,
     RunClosed,
     RunExists,
@@ -79,10 +83,13 @@ from replay.model.events import Event
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
+    from replay.authoring.llm import llm_call
     from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
+    from replay.model.llm import LLMResult
 
 __version__ = "0.1.0"
 _LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
+_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
 
 
 def __getattr__(name: str) -> Any:
@@ -110,13 +117,17 @@ __all__ = [
     "Handle",
     "InvalidRequest",
     "JournalDamaged",
+    "LLMResult",
     "LeaseLost",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "ProviderBusy",
+    "ProviderFailed",
     "ReplayError",
     "ReplayReport",
     "Reply",
+    "ReplyInvalid",
     "RequestError",
     "Retry",
     "RunClosed",
@@ -147,12 +158,14 @@ __all__ = [
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
+    "budget",
     "callback",
     "cancel",
     "continue_as_new",
     "gather",
     "info",
     "join",
+    "llm_call",
     "log",
     "now",
     "on_update",

@@ -38,6 +38,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "list": Verb("looking", "list_runs", "Runs, newest first."),
         "status": Verb("looking", "status", "What a run is, and what it waits for."),
         "inspect": Verb("inspecting", "inspect", "A run's journal on a timeline, or its variables at one event."),
+        "costs": Verb("costing", "costs", "What runs have spent on language models."),
         "logs": Verb("looking", "logs", "What a run logged and noted."),
         "query": Verb("telling", "query", "Ask a run's live variables."),
     },

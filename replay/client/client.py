@@ -149,6 +149,7 @@ class Client:
             patches=tuple(sorted(call.spec.patches)),
             deadline=None if options.deadline is None else now + options.deadline,
             tags={require_name(key, "tag"): str(value) for key, value in options.tags.items()},
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.namespace, identity),

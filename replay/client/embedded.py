@@ -27,7 +27,8 @@ from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
-from replay.hooks import plugins
+from replay.hooks import performers, plugins
+from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.names import SECOND
 from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKey, Store
@@ -57,6 +58,7 @@ class Engine(Client):
         max_recoveries: How many workers in a row a run may lose before it is set aside.
         announce: Seconds between two heartbeats by which ``client.workers()`` knows of it; 0 for none.
         observers: Whom to tell what it does, besides those of plugins.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         clock: The time, microseconds UTC; None for the store's own.
         executor: Where steps run; None for a pool of its own.
 
@@ -81,6 +83,7 @@ class Engine(Client):
         max_recoveries: int = 10,
         announce: float = 5.0,
         observers: Iterable[Observer] = (),
+        models: Models | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
@@ -118,6 +121,7 @@ class Engine(Client):
             workflows=offered,
             observers=Observers([*heard, *observers]),
             lends=executor is None,
+            performers=performers(models),
         )
         self._process = os.getpid()
         self._listens = False

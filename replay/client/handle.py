@@ -26,6 +26,7 @@ from replay.store.contract import Message, Posted, Run, RunKey
 
 if TYPE_CHECKING:
     from replay.client.client import Client
+    from replay.llm.costs import Costs
 
 R = TypeVar("R")
 PAGE: Final = 10_000
@@ -171,6 +172,14 @@ class Handle(Generic[R]):
     def state(self) -> Mapping[str, Any]:
         """What the run shows, by key (``set_state``)."""
         return {key: from_json(value) for key, value in self.about().state.items() if not key.startswith("~")}
+
+    def costs(self, *, tree: bool = False) -> Costs:
+        """What it has spent on language models, by model; with ``tree``, its children and theirs too."""
+        from replay.client.costs import costs_of_run, costs_of_tree
+        from replay.llm.costs import Costs
+
+        parts = costs_of_tree(self.client, self.id) if tree else [costs_of_run(self.client, self.id)]
+        return sum((part.costs for part in parts), Costs())
 
     def notes(self) -> list[dict[str, Any]]:
         """What the run noted for people (``annotate``), oldest first."""

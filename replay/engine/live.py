@@ -20,6 +20,7 @@ from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
 from replay.engine.attempts import PROGRESS, packed, unpacked
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
+from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -478,6 +479,7 @@ class Live:
             patches=patches,
             deadline=min(deadlines, default=None),
             tags=dict(options.tags),
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.key.namespace, begin.seed),
@@ -614,6 +616,8 @@ class Live:
         if closing.kind != events.COMPLETED:
             kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
             payload = self._failure_for_parent(closing, status, is_step=is_step)
+        if self.interp.account is not None:
+            payload = sealed_with(self.interp.account.spent, kind, payload)
         key = RunKey(self.key.namespace, started.parent)
         self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
 
@@ -643,6 +647,8 @@ class Live:
         common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        if interp.account is not None:
+            common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
         if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call

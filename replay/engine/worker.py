@@ -23,23 +23,28 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
+from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
 from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
 from replay.engine.identity import place
 from replay.engine.live import LOG, NOTES, STEP_RUN, Answer, Live, note_payload
 from replay.engine.observers import Observers
+from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
 from replay.engine.presence import Presence
 from replay.engine.recoveries import is_beyond, reason, under_way
 from replay.engine.remote import StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
+    BudgetExceeded,
     DefinitionError,
     LeaseLost,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
     ReplayError,
+    ReplyInvalid,
     RunExists,
     RunSetAside,
     StepInterrupted,
@@ -49,6 +54,7 @@ from replay.errors import (
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model import events
+from replay.model.budgets import NOTHING
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
@@ -94,6 +100,8 @@ FRESH_SIZE: Final = 4_096
 """Bytes of such an ending at most."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
+FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
+"""What another attempt would not mend, whatever a retry policy says."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
 QUICK: Final = 500
@@ -194,6 +202,7 @@ class Worker:
         settings: How it works.
         workflows: What it offers, by (name, version); None for every decorated workflow that has been imported.
         observers: Whom to tell.
+        performers: How effects are done that are no functions of the author's, by class.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
         lends: Whether who drives does what it finds ``at_hand`` after a pump.
@@ -208,6 +217,7 @@ class Worker:
         settings: Settings,
         workflows: Mapping[tuple[str, str], WorkflowSpec] | None = None,
         observers: Observers | None = None,
+        performers: Mapping[type[Any], Performer] | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
         lends: bool = False,
@@ -224,6 +234,7 @@ class Worker:
         self.offered = workflows
         self.extra: dict[tuple[str, str], WorkflowSpec] = {}
         self.observers = observers or Observers(())
+        self.performers = performers or {}
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.live: dict[RunKey, Live] = {}
         self.touched: dict[RunKey, Live] = {}
@@ -912,9 +923,16 @@ class Worker:
         return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        """One attempt, not yet begun; the test kit puts its own here."""
-        made = Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
-        return with_pulse(made, live.progress.get(command.id, b""), self.inbox.put)
+        """One attempt, not yet begun."""
+        attempt = self._new_attempt(live, command, self._info(live, command, effect))
+        attempt.performer = self.performers.get(type(effect))
+        if attempt.performer is not None:
+            attempt.scene = EngineScene(self.store, live, command, attempt.info)
+        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+
+    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
+        """The test kit puts its own here."""
+        return Attempt(live, command, info, self.store.now, self.inbox.put)
 
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
@@ -981,13 +999,16 @@ class Worker:
             error = PayloadTooLarge(f"result of step {effect.name}", len(done.payload), self.settings.max_payload)
         if error is None:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
-        failure = Failure.of(error, attempts=number)
+        payload = Failure.of(error, attempts=number).encode()
+        if attempt.scene is not None and attempt.scene.spent != NOTHING:
+            payload = to_json({**from_json(payload), "spent": attempt.scene.spent.encode()})
         retry = effect.options_.retry
-        final = attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
-        if final:
-            return Answer(attempt.command.id, events.STEP_FAILED, failure.encode(), number, done.duration)
+        if attempt.command.cancelled or isinstance(error, FINAL) or not retry.allows(error, number):
+            return Answer(attempt.command.id, events.STEP_FAILED, payload, number, done.duration)
         pause = retry.delay(number, chance=self.chance())
-        payload = to_json({**from_json(failure.encode()), "retry_in": pause})
+        if isinstance(error, ProviderBusy):
+            pause = max(pause, error.retry_after or 0)
+        payload = to_json({**from_json(payload), "retry_in": pause})
         return Answer(attempt.command.id, events.STEP_ATTEMPT_FAILED, payload, number, done.duration)
 
     def _transact(self, live: Live, command: Command, effect: Step[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from replay.errors import DefinitionError, describe
+from replay.model.budgets import Limits
 from replay.model.names import Micros, Queue, micros
 from replay.model.retry import Retry
 
@@ -141,6 +142,7 @@ class RunOptions:
         tags: Words to find it by.
         retry: When a failed run is begun again, or None.
         on_parent_close: What becomes of a child when its parent ends.
+        budget: What its calls of language models may spend, or None.
     """
 
     id: str = ""
@@ -151,6 +153,7 @@ class RunOptions:
     tags: Mapping[str, str] = attrs.field(factory=dict)
     retry: Retry | None = None
     on_parent_close: OnParentClose = "cancel"
+    budget: Limits | None = None
 
     def checked(self, owner: str) -> Self:
         """These options, if they can work.
