@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from replay.authoring.asks import ask
 from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
 from replay.authoring.effects import (
     Callback,
@@ -40,6 +41,8 @@ from replay.authoring.effects import (
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
+    AnswerRefused,
+    AskClosed,
     BudgetExceeded,
     CallbackFailed,
     Cancelled,
@@ -72,16 +75,17 @@ from replay.errors import (
     WorkflowError,
 )
 from replay.model.about import RunInfo
+from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
-    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, run
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
 
 
 def __getattr__(name: str) -> Any:
@@ -92,6 +96,10 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AnswerRefused",
+    "Ask",
+    "AskClosed",
+    "AskPage",
     "BudgetExceeded",
     "Call",
     "Callback",
@@ -144,6 +152,7 @@ __all__ = [
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
+    "ask",
     "callback",
     "cancel",
     "continue_as_new",

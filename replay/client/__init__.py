@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from replay.client.client import Client, Start
+from replay.client.client import AskPage, Client, Start
 from replay.client.embedded import Engine, run
 from replay.client.handle import Handle, Reply
 from replay.client.travel import ReplayReport, SavepointView
 
-__all__ = ["Client", "Engine", "Handle", "ReplayReport", "Reply", "SavepointView", "Start", "run"]
+__all__ = ["AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "SavepointView", "Start", "run"]
