@@ -92,6 +92,8 @@ LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
+QUICK: Final = 500
+"""Microseconds that a step took last time at most, for whoever drives to do it with its own hands."""
 REPLAY_BUDGET: Final = 5_000
 """Old events fed per pump, so that one long journal does not hold up the others."""
 
@@ -186,6 +188,7 @@ class Worker:
         observers: Whom to tell.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
+        lends: Whether who drives does what it finds ``at_hand`` after a pump.
     """
 
     def __init__(
@@ -199,7 +202,11 @@ class Worker:
         observers: Observers | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
+        lends: bool = False,
     ) -> None:
+        self.lends = lends
+        self.at_hand: Attempt | None = None
+        self.lasted: dict[str, int] = {}
         self.chance = chance
         self.sleep = sleep
         self.store = store
@@ -834,7 +841,15 @@ class Worker:
                 attempt.alarm = self.alarms.set(now + round(effect.options_.timeout * SECOND), attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
-            attempt.begin(self.executor)
+            if self.lends and self._is_handy(effect):
+                self.at_hand = attempt
+            else:
+                attempt.begin(self.executor)
+
+    def _is_handy(self, effect: Step[Any]) -> bool:
+        """Whether a step is so quick, and so alone, that handing it to a thread would cost more than doing it."""
+        alone = len(self.attempts) == 1 and not (self.todo or self.touched) and self.inbox.empty()
+        return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
         """One attempt, not yet begun; the test kit puts its own here."""
@@ -851,6 +866,8 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        if self.lends and attempt.stop is None:
+            self.lasted[attempt.effect.name] = done.duration
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
