@@ -550,6 +550,44 @@ class UpdateRefused(RequestError):
 
 
 @attrs.define
+class AskClosed(RequestError):
+    """A question is not open: it was answered, given up or withdrawn, or never asked.
+
+    Attributes:
+        run: The run's id, or empty where it is known anyway.
+        ask: The question's id.
+        open: Ids of the questions that are open.
+    """
+
+    run: str
+    ask: str
+    open: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" of run {self.run}" if self.run else ""
+        known = ", ".join(self.open) or "none"
+        return f"question {self.ask!r}{where} is closed: it was answered, given up or withdrawn, or never asked; open: {known}"
+
+
+@attrs.define
+class AnswerRefused(RequestError):
+    """An answer does not fit its question, which stays open; the journal holds no trace of it.
+
+    Attributes:
+        run: The run's id.
+        ask: The question's id.
+        reason: What does not fit.
+    """
+
+    run: str
+    ask: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"question {self.ask!r} of run {self.run} stays open, the answer was refused: {self.reason}"
+
+
+@attrs.define
 class InvalidRequest(RequestError):
     """An argument of a client's call does not fit.
 

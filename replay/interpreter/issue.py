@@ -229,6 +229,7 @@ _AMBIENT: Final[Mapping[str, Callable[[Interpreter, Fiber], Any]]] = {
     "random": lambda run, fiber: run.chance.random(fiber.path),
     "uuid": lambda run, fiber: run.chance.uuid(fiber.path),
     "info": _info,
+    "shelf": lambda run, _fiber: run.shelf,
 }
 
 

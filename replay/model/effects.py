@@ -444,7 +444,7 @@ class CancelFiber(Effect[None]):
 
 @attrs.define(eq=False)
 class Ambient(Effect[R_co]):
-    """Something the interpreter knows: ``now``, ``random``, ``uuid`` or ``info``."""
+    """Something the interpreter knows: ``now``, ``random``, ``uuid``, ``info``, or the run's ``shelf`` for helpers made of effects."""
 
     name: str
 
