@@ -26,6 +26,7 @@ from replay.errors import (
     UnknownScheme,
 )
 from replay.model.events import CLOSING, KINDS, Event, seal
+from replay.model.queues import Queue, Rate
 from replay.store.contract import (
     CLOSED,
     CONTROL,
@@ -58,6 +59,7 @@ from replay.store.contract import (
     require_sound,
     wakes,
 )
+from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, names, soonest, waiting_of
 
 if TYPE_CHECKING:
     from replay.store.blocks import SIZE as BLOCK_SIZE
@@ -191,10 +193,13 @@ __all__ = [
     "CONTROL",
     "EVENT_COLUMNS",
     "KINDS",
+    "LOOK",
     "MESSAGE_COLUMNS",
     "MESSAGE_KINDS",
     "OPEN",
+    "PENDING",
     "RUN_COLUMNS",
+    "Begun",
     "Capability",
     "Claim",
     "Claimed",
@@ -215,22 +220,29 @@ __all__ = [
     "Observer",
     "Page",
     "Posted",
+    "Queue",
+    "Rate",
     "ReplayError",
     "Run",
     "RunKey",
     "SchemaMismatch",
+    "Standing",
     "Store",
     "StoreError",
     "StoreFactory",
     "StoreUnavailable",
     "TransactionalStore",
     "UnknownScheme",
+    "Waiting",
+    "allotted",
     "assembled",
     "bytes_of",
+    "declared",
     "found",
     "gapless",
     "hookimpl",
     "hookspec",
+    "names",
     "open_store",
     "pack",
     "page_after",
@@ -241,9 +253,11 @@ __all__ = [
     "run_of",
     "seal",
     "sealed",
+    "soonest",
     "stores",
     "tags_of",
     "unsealed",
+    "waiting_of",
     "wakes",
     "words_of",
 ]

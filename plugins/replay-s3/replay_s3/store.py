@@ -9,11 +9,13 @@ head; a parking worker writes the head first and then looks for messages: one of
 Rule 4: nothing on the way of a step lists anything: a step of a run that this worker holds costs one PUT.
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
-``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``topics/NS/TOPIC/OFFSET``, ``blobs/SHA256``.
+``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN`` for runs
+with a fairness key that nobody holds, ``slots/NS/QUEUE`` for queues with limits, ``topics/NS/TOPIC/OFFSET``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -47,21 +49,31 @@ from replay.hooks import (
     Posted,
     Run,
     RunKey,
+    Standing,
     StoreUnavailable,
+    Waiting,
+    allotted,
+    declared,
     gapless,
+    names,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
+    soonest,
+    waiting_of,
     wakes,
 )
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
 from replay_s3.heads import INLINE, Head, Outbox, pack, pack_events, pack_message, part, slug, unpack, unpack_events, unpack_message
+from replay_s3.slots import Slot, Slots, free, read
 
 STALE: Final = 60.0
 """Seconds after which a marker that does not fit its head is taken away; no writer takes that long between the two."""
 LOOK: Final = 400
 """Markers looked at in one claim and queue."""
+KEYS: Final = 100
+"""Keys whose first runs are looked at in one claim and queue, when there are more markers than that."""
 CONSUMED: Final = 64
 """Ids of consumed messages that a head holds before their objects are emptied."""
 TRIES: Final = 20
@@ -115,11 +127,11 @@ class S3Store:
 
     Attributes:
         url: The bucket and prefix.
-        capabilities: Persistent, and shared between processes.
+        capabilities: Persistent, shared between processes, and it keeps to limits.
         bucket: What it rests on; ``bucket.counts`` are its requests.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, bucket: Bucket, *, clock: Clock | None = None) -> None:
         self.bucket = bucket
@@ -128,6 +140,8 @@ class S3Store:
         self._held: dict[RunKey, Held] = {}
         self._letters: dict[str, tuple[int, int, Message]] = {}
         self._ends: dict[str, int] = {}
+        self._slots: dict[RunKey, tuple[str, int]] = {}
+        self._places: dict[str, str] = {}
         self._changed = threading.Condition()
         self._version = 1
         self._closed = False
@@ -207,11 +221,19 @@ class S3Store:
         """Before a head says when it is ready, a marker says so."""
         if run.ready_at is not None and (before is None or before.ready_at != run.ready_at):
             self.bucket.put(self._marker(run), json.dumps([*run.key]).encode())
+            if run.fairness_key and not run.worker:
+                self.bucket.put(self._in_line(run), json.dumps([*run.key]).encode())
+
+    def _in_line(self, run: Run) -> str:
+        """A second marker, by which runs of each key are found behind any backlog."""
+        _, namespace, queue, *rest = self._marker(run).split("/")
+        return f"lines/{namespace}/{queue}/{part(run.fairness_key)}/{'/'.join(rest)}"
 
     def _unmark(self, before: Run, run: Run | None) -> None:
         """What the head no longer says, its marker need not."""
         if before.ready_at is not None and (run is None or before.ready_at != run.ready_at):
-            self.bucket.delete([self._marker(before)])
+            line = [self._in_line(before)] if before.fairness_key and not before.worker else []
+            self.bucket.delete([self._marker(before), *line])
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
 
@@ -259,8 +281,16 @@ class S3Store:
         offered = {hashlib.sha256(name.encode()).hexdigest()[:12] for name in claim.workflows}
         due: list[Object] = []
         next_at: int | None = None
-        for queue in claim.queues:
-            for marker in bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK):
+        limited = declared(claim.queues)
+        slots = {name: self._slots_of(claim.namespace, name, now) for name in limited}
+        full = {name for name, queue in limited.items() if slots[name].standing(queue, now).full}
+        for queue in names(claim.queues):
+            if queue in full:
+                continue
+            markers = bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK)
+            if queue in limited and len(markers) == LOOK:
+                due += self._lines(claim.namespace, queue, offered, now)
+            for marker in markers:
                 moment, workflow = int(marker.key.split("/")[3]), marker.key.split("/")[4]
                 if workflow not in offered:
                     continue
@@ -268,15 +298,98 @@ class S3Store:
                     next_at = moment if next_at is None else min(next_at, moment)
                     break
                 due.append(marker)
+        due = list({marker.key.rpartition("/")[2]: marker for marker in due}.values())
         looked = [found for found in bucket.together(lambda marker: self._look(marker, now), due) if found is not None]
-        looked.sort(key=lambda held: (-held.head.run.priority, held.head.run.ready_at or 0))
+        known = {held.head.run.key for held in looked}
+        looked += [held for one in slots.values() for held in one.ended if held.head.run.key not in known]
+        looked = [held for held in looked if held.head.run.workflow in claim.workflows]
+        waiting = [waiting_of(held.head.run, held) for held in looked]
         mail = self._inbox(claim, now)  # first: a run that is taken now brings its mail itself
-        taken = bucket.together(lambda held: self._take(held, claim, now), looked[: claim.limit])
-        return Claims([claimed for claimed in taken if claimed], mail, next_at)
+        chosen, again_at = self._allot(claim, waiting, slots, now)
+        taken = bucket.together(lambda item: self._take(item.run, claim, now), chosen)
+        lost = [item.run.head.run for item, claimed in zip(chosen, taken, strict=True) if claimed is None and item.queue in limited]
+        self._free([(run.key, run.fence + 1) for run in lost])
+        return Claims([claimed for claimed in taken if claimed], mail, soonest(next_at, again_at))
+
+    def _lines(self, namespace: str, queue: str, offered: set[str], now: int) -> list[Object]:
+        """Markers of the first runs of each key that are due; where there are more keys than ``KEYS``, of other ones each time."""
+        below = f"lines/{part(namespace)}/{part(queue)}/"
+        keys = self.bucket.folders(below, limit=KEYS, after=self._places.pop(below, ""))
+        if len(keys) == KEYS:
+            self._places[below] = keys[-1]
+        share = max(1, LOOK // max(1, len(keys)))
+        found = self.bucket.together(lambda key: self.bucket.entries(key, limit=share), keys)
+        cells = [(marker, marker.key.split("/")) for markers in found for marker in markers]
+        return [marker for marker, cell in cells if int(cell[4]) <= now and cell[5] in offered]
+
+    def _allot(self, claim: Claim, waiting: list[Waiting], slots: dict[str, Slots], now: int) -> tuple[list[Waiting], int | None]:
+        """Choose, and reserve the slots of what is chosen in queues with limits."""
+        limited = declared(claim.queues)
+        standings = {name: slots[name].standing(queue, now) for name, queue in limited.items()}
+        for standing in standings.values():
+            standing.blocked = standing.full
+        waiting = [item for item in waiting if item.queue not in slots or not slots[item.queue].has(item.run.head.run.key)]
+        chosen = allotted(claim.queues, list(waiting), standings, claim.limit)
+        for name, queue in limited.items():
+            mine = [item for item in chosen if item.queue == name]
+            for _ in range(TRIES):
+                if not mine or self._reserve(slots[name], standings[name], mine, now + claim.ttl):
+                    break
+                slots[name] = self._slots_of(claim.namespace, name, now)
+                standings[name] = slots[name].standing(queue, now)
+                rest = [item for item in waiting if item.queue == name and not slots[name].has(item.run.head.run.key)]
+                again = allotted([queue], rest, standings, len(mine))
+                chosen = [item for item in chosen if item.queue != name] + again
+                mine = again
+            else:
+                chosen = [item for item in chosen if item.queue != name]
+        return chosen, soonest(*(standing.next_at() for standing in standings.values()))
+
+    def _slots_of(self, namespace: str, queue: str, now: int) -> Slots:
+        """The slots of a queue, without those whose lease has ended: of these, the runs that are still their dead holder's."""
+        slots = read(self.bucket, namespace, queue)
+        ended = [run for run, slot in slots.held.items() if slot.until <= now]
+        for run, found in zip(ended, self.bucket.together(lambda run: self.bucket.get(f"runs/{run}/head"), ended), strict=True):
+            slot = slots.held.pop(run)
+            held = None if found is None else Held(found.tag, Head.decode(found.body))
+            until = 0 if held is None else held.head.run.ready_at or 0
+            if held is None or not held.head.run.worker or held.head.run.fence != slot.fence:
+                continue
+            if until > now:  # it was renewed
+                slots.held[run] = slot._replace(until=until)
+            else:
+                slots.ended.append(held)
+        return slots
+
+    def _reserve(self, slots: Slots, standing: Standing, chosen: Sequence[Waiting], until: int) -> bool:
+        """Write down who is about to be held; whether nobody was quicker."""
+        for item in chosen:
+            run = item.run.head.run
+            slots.held[slug(run.key)] = Slot(run.fairness_key, run.fence + 1, until)
+        begun = standing.remembered()
+        if begun is not None:
+            slots.begun = begun
+        if not slots.write(self.bucket):
+            return False
+        self._slots.update({item.run.head.run.key: (item.queue, item.run.head.run.fence + 1) for item in chosen})
+        return True
+
+    def _free(self, leases: Sequence[tuple[RunKey, int]]) -> None:
+        """Free the slots that these leases had; one that cannot be freed ends by itself."""
+        by_queue: dict[tuple[str, str], list[tuple[RunKey, int]]] = {}
+        for key, fence in leases:
+            queue, mine = self._slots.get(key, ("", 0))
+            if mine == fence:
+                del self._slots[key]
+                by_queue.setdefault((key.namespace, queue), []).append((key, fence))
+        for (namespace, queue), some in by_queue.items():
+            with contextlib.suppress(StoreUnavailable):
+                free(self.bucket, namespace, queue, some)
 
     def _look(self, marker: Object, now: int) -> Held | None:
         """The head that a due marker is about, when it is ready; a marker that is stale is put right."""
-        found = self.bucket.get(f"runs/{marker.key.split('/')[1]}/{marker.key.split('/')[5]}/head")
+        cells = marker.key.split("/")
+        found = self.bucket.get(f"runs/{cells[1]}/{cells[-1]}/head")
         if found is None:
             if marker.age > STALE:
                 self.bucket.delete([marker.key])
@@ -387,6 +500,7 @@ class S3Store:
 
         self._held.pop(lease.key, None)
         head = self._change(lease.key, step)
+        self._free([(lease.key, lease.fence)])
         if head is not None and head.run.status == "paused":
             self._look_for_mail(lease.key)
 
@@ -487,6 +601,8 @@ class S3Store:
         else:
             self._held.pop(key, None)
         self._unmark(before, head.run)
+        if not (open_still and head.run.worker):
+            self._free([(key, commit.lease.fence)])
         if commit.consumed:
             self._forget_letters(commit.lease, commit.consumed)
         if open_still and not head.run.worker:
@@ -820,4 +936,5 @@ def fits(run: Run, query: Filter) -> bool:
         and (query.created_before is None or run.created_at < query.created_before)
         and (query.prefix is None or run.key.id.startswith(query.prefix))
         and (query.parent is None or run.parent == query.parent)
+        and (query.fairness_key is None or run.fairness_key == query.fairness_key)
     )
