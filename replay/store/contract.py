@@ -144,8 +144,9 @@ class Run:
         wake_at: When its next timer is due, or None.
         fence: The newest fencing token.
         worker: Who holds its lease, or empty.
-        recoveries: How often it was claimed because a lease had ended without being given back.
-        note: Why it is stuck, or empty.
+        recoveries: How often it was claimed because a lease had ended without being given back, since a commit last took it on
+            (``takes_on``).
+        note: Why it is stuck, or what was under way when it was taken over, or empty.
         fairness_key: Whose share of the queue it takes, or empty.
     """
 
@@ -236,7 +237,7 @@ class Commit:
             to ``id~n`` (n counts up from 1; taken names are passed over), keeps its journal, and loses its parent, whom the
             successor answers. Unconsumed messages and the memory of all message ids pass on. The successor is not leased, its
             fence is greater than all before, and it is ready at its own ``ready_at``, or at once when messages passed on.
-        note: Why it is stuck, or empty.
+        note: Why it is stuck, or what was under way when it was taken over, or empty.
     """
 
     lease: Lease
@@ -548,6 +549,15 @@ def require_sound(commit: Commit) -> None:
             raise ValueError(f"a successor takes over the id of a run that closes: {commit.lease.key} is {commit.status}")
 
 
+def takes_on(commit: Commit) -> bool:
+    """Whether a commit shows that the run outlives its workers: its recoveries are counted anew from here.
+
+    It does when something new was written down, or when the run was given back in good order; what only shows state, such as a
+    step's heartbeat, may come from a worker that is killed a moment later, again and again.
+    """
+    return bool(commit.events or commit.consumed) or (commit.release and commit.status != "stuck")
+
+
 def wakes(kind: str, status: str, *, resting: bool = False) -> bool:
     """Whether a message makes a run ready that nobody holds.
 
@@ -557,6 +567,56 @@ def wakes(kind: str, status: str, *, resting: bool = False) -> bool:
     if status == "paused" or (status == "stuck" and resting):
         return kind in CONTROL
     return status in OPEN
+
+
+def index_entry(new: NewRun, now: int) -> Run:
+    """The index entry that a run is created with."""
+    return Run(
+        key=new.key,
+        workflow=new.workflow,
+        version=new.version,
+        queue=new.queue,
+        digest=new.digest,
+        priority=new.priority,
+        fairness_key=new.fairness_key,
+        parent=new.parent,
+        parent_command=new.parent_command,
+        tags={name: word for name, word in new.tags.items() if word},
+        state=dict(new.state),
+        status=new.status,
+        seq=len(new.events),
+        base=new.base,
+        applied=new.applied,
+        result=new.result,
+        source=new.source,
+        created_at=now,
+        updated_at=now,
+        ready_at=None if new.status in CLOSED else new.ready_at or now,
+        wake_at=None,
+        fence=0,
+        worker="",
+        recoveries=0,
+    )
+
+
+def age(run: Run) -> tuple[int, str]:
+    """What runs are listed by, newest first."""
+    return run.created_at, run.key.id
+
+
+def fits(run: Run, query: Filter) -> bool:
+    """Whether a run is among those asked for."""
+    return (
+        run.key.namespace == query.namespace
+        and (query.workflow is None or run.workflow == query.workflow)
+        and (query.statuses is None or run.status in query.statuses)
+        and query.tags.items() <= run.tags.items()
+        and (query.created_after is None or run.created_at >= query.created_after)
+        and (query.created_before is None or run.created_at < query.created_before)
+        and (query.prefix is None or run.key.id.startswith(query.prefix))
+        and (query.parent is None or run.parent == query.parent)
+        and (query.fairness_key is None or run.fairness_key == query.fairness_key)
+    )
 
 
 def page_cursor(run: Run) -> str:

@@ -49,7 +49,7 @@ KEYS: Final = f"""
 """One look-up for each key."""
 OF_KEY: Final = f"""
     SELECT ready_at, pk, fairness_key, status {IN_LINE} AND fairness_key = ?6 AND ready_at <= ?7
-    ORDER BY ready_at LIMIT ?8"""  # noqa: S608
+    ORDER BY ready_at LIMIT ?8"""
 RESTING: Final = ("waiting", "running", "paused", "stuck")
 """What a run that nobody holds may be when it was taken before."""
 

@@ -30,6 +30,7 @@ from replay.store.contract import (
     Posted,
     Run,
     RunKey,
+    takes_on,
     wakes,
 )
 from replay.store.limits import Standing, Waiting, allotted, declared, names, soonest
@@ -100,10 +101,12 @@ READ: Final = f"""
     SELECT {quoted(EVENT_COLUMNS)} FROM replay_events WHERE run = ? AND seq > ? AND seq <= ? ORDER BY seq"""  # noqa: S608
 PACK: Final = "INSERT INTO replay_blocks (run, last, data) VALUES (?, ?, ?)"
 UNROW: Final = "DELETE FROM replay_events WHERE run = ? AND seq > ? AND seq <= ?"
-HOLD: Final = "UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, updated_at = ? WHERE pk = ?"
+HOLD: Final = """
+    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, recoveries = recoveries * ?, updated_at = ?
+    WHERE pk = ?"""
 CHANGE: Final = """
-    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, updated_at = ?, status = ?, worker = ?,
-        ready_at = ?, mail = ?, result = coalesce(?, result) WHERE pk = ?"""
+    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, recoveries = recoveries * ?, updated_at = ?,
+        status = ?, worker = ?, ready_at = ?, mail = ?, result = coalesce(?, result) WHERE pk = ?"""
 CONSUME: Final = "UPDATE replay_messages SET posted = NULL, payload = x'' WHERE box = ? AND id = ? AND posted IS NOT NULL"
 KINDS: Final = "SELECT DISTINCT kind FROM replay_messages WHERE box = ? AND posted IS NOT NULL"
 TAG: Final = """
@@ -336,6 +339,7 @@ class Writing:
             max(run.applied, commit.applied),
             None if closed else commit.wake_at,
             commit.note,
+            0 if takes_on(commit) else 1,
             self.now,
         )
         self._coming.add(commit.lease.key)

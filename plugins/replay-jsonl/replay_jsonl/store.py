@@ -44,14 +44,17 @@ from replay.hooks import (
     Standing,
     Store,
     StoreUnavailable,
+    age,
     allotted,
     declared,
+    fits,
     names,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
     soonest,
+    takes_on,
     waiting_of,
     wakes,
 )
@@ -288,6 +291,7 @@ class JsonlStore:
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.consumed:
             draft.add("consumed", *run.key, list(commit.consumed))
@@ -366,10 +370,10 @@ class JsonlStore:
         """See ``Store.find``."""
         before = page_after(cursor)
         with self._file():
-            found = [record.run for record in self._book.records.values() if _fits(record.run, query)]
+            found = [record.run for record in self._book.records.values() if fits(record.run, query)]
         if before:
-            found = [run for run in found if _age(run) < before]
-        page = heapq.nlargest(limit + 1, found, key=_age)
+            found = [run for run in found if age(run) < before]
+        page = heapq.nlargest(limit + 1, found, key=age)
         return Page(page[:limit], page_cursor(page[limit - 1]) if len(page) > limit else "")
 
     def delete(self, keys: Sequence[RunKey]) -> int:
@@ -446,23 +450,3 @@ class JsonlStore:
                 self._open = False
                 self._log.close()
                 self._changed.notify_all()
-
-
-def _age(run: Run) -> tuple[int, str]:
-    """What runs are listed by, newest first."""
-    return run.created_at, run.key.id
-
-
-def _fits(run: Run, query: Filter) -> bool:
-    """Whether a run is among those asked for."""
-    return (
-        run.key.namespace == query.namespace
-        and (query.workflow is None or run.workflow == query.workflow)
-        and (query.statuses is None or run.status in query.statuses)
-        and query.tags.items() <= run.tags.items()
-        and (query.created_after is None or run.created_at >= query.created_after)
-        and (query.created_before is None or run.created_at < query.created_before)
-        and (query.prefix is None or run.key.id.startswith(query.prefix))
-        and (query.parent is None or run.parent == query.parent)
-        and (query.fairness_key is None or run.fairness_key == query.fairness_key)
-    )

@@ -68,7 +68,8 @@ TAKE: Final = f"""
     WITH {sql.MOMENT},
     chosen AS MATERIALIZED (
         SELECT r.pk, c.place FROM unnest($4::int8[]) WITH ORDINALITY AS c(pk, place) JOIN @runs r USING (pk)
-        WHERE r.ready_at <= (SELECT now FROM moment) ORDER BY c.place FOR NO KEY UPDATE OF r SKIP LOCKED){sql.TAKEN.format(worker="$2", ttl="$3")}
+        WHERE r.ready_at <= (SELECT now FROM moment) ORDER BY c.place FOR NO KEY UPDATE OF r SKIP LOCKED)
+    {sql.TAKEN.format(worker="$2", ttl="$3")}
     SELECT m.now, t.* FROM moment m CROSS JOIN taken t ORDER BY t.place"""
 RESTING: Final = ("waiting", "running", "paused", "stuck")
 """What a run that nobody holds may be when it was taken before."""

@@ -103,7 +103,8 @@ def begetting() -> str:
         SELECT namespace, id, workflow, version, queue, digest, priority, parent, parent_command,
             CASE WHEN leased AND status = 'pending' THEN 'running' ELSE status END, seq, base, applied, source, now, now,
             CASE WHEN closed THEN NULL WHEN leased THEN now + $3::int8 WHEN ready_at = 0 THEN now ELSE ready_at END, NULL,
-            leased::int, CASE WHEN leased THEN $2::text ELSE '' END, 0, '', result, 0, 0, NULL, 0, turn, tags::jsonb, shown = 1, fairness_key
+            leased::int, CASE WHEN leased THEN $2::text ELSE '' END, 0, '', result, 0, 0, NULL, 0, turn, tags::jsonb, shown = 1,
+            fairness_key
         FROM begun ORDER BY namespace, id
         ON CONFLICT (namespace, id) DO NOTHING
         RETURNING pk, turn, namespace, created_at, fence, ready_at)"""
@@ -140,7 +141,8 @@ LOCK: Final = f"""
     SELECT r.pk FROM {KEYS.sql(1)} JOIN @runs r USING (namespace, id) ORDER BY r.pk FOR NO KEY UPDATE OF r"""
 CHANGE: Final = """
     seq = r.seq + {count}, status = {status}, wake_at = {wake_at}, applied = greatest(r.applied, {applied}),
-    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now}"""
+    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now},
+    recoveries = CASE WHEN {count} > 0 OR {read} > 0 OR ({rests} > 0 AND {status} <> 'stuck') THEN 0 ELSE r.recoveries END"""
 """What every turn does to its run."""
 REST: Final = """, result = coalesce({result}, r.result), worker = CASE WHEN {rests} > 0 THEN '' ELSE r.worker END,
     ready_at = CASE {rests} WHEN 0 THEN r.ready_at WHEN 2 THEN NULL ELSE CASE
@@ -164,7 +166,7 @@ def turn_alone(events: int, *, keeps: bool, marks: bool) -> str:
     if not keeps:
         kinds |= {"result": "bytea", "rests": "int8"}
     names = {name: f"${place}::{kind}" for place, (name, kind) in enumerate(kinds.items(), 2)}
-    change = (CHANGE if keeps else CHANGE + REST).format(**names, now=CLOCK, read="0", obeyed="0")
+    change = (CHANGE if keeps else CHANGE + REST).format(**{"rests": "0"} | names, now=CLOCK, read="0", obeyed="0")
     first = 2 + len(kinds)
     namespace, run, fence, worker, expected = (f"${place}" for place in range(first, first + 5))
     append = f""", added AS (INSERT INTO @events (run, {quoted(EVENT_COLUMNS)})

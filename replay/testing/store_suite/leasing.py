@@ -94,6 +94,39 @@ class Leasing(StoreCase):
 
         assert (3, 4) == (look(store).recoveries, look(store).fence)
 
+    @pytest.mark.parametrize(
+        ("end", "left"),
+        [
+            ({}, 0),
+            ({"events": [], "consumed": ["m1"]}, 0),
+            ({"events": [], "status": "waiting", "release": True}, 0),
+            ({"status": "completed", "release": True}, 0),
+            ({"events": [], "state": {"seen": b"1"}, "note": "under way: step charge"}, 2),
+            ({"events": [], "status": "stuck", "release": True, "note": "it kills its workers"}, 2),
+        ],
+    )
+    def test_recoveries_are_counted_since_the_run_was_last_taken_on(
+        self, store: Store, clock: VirtualClock, end: dict[str, Any], left: int
+    ) -> None:
+        """Whatever is written down or given back in good order ends the row; showing state, or setting it aside, does not."""
+        begin(store)
+        deliver(store, signal("m1"))
+        for name in "bc":
+            clock.advance(TTL / SECOND)
+            lease = take(store, name).lease
+
+        apply(store, turn(lease, 1, **end))
+
+        assert (left, end.get("note", "")) == (look(store).recoveries, look(store).note)
+
+    def test_giving_a_lease_back_keeps_the_count_of_recoveries(self, store: Store, clock: VirtualClock) -> None:
+        """A worker that leaves says nothing about its runs; nor is the next claim a recovery."""
+        begin(store)
+        clock.advance(TTL / SECOND)
+        store.release([take(store, "ben").lease])
+
+        assert 1 == take(store, "cid").run.recoveries
+
     def test_a_lease_that_was_given_back_is_no_recovery(self, store: Store) -> None:
         """First claims, released runs and parked runs have lost nobody."""
         store.create([order("fresh")])
