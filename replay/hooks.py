@@ -28,6 +28,7 @@ from replay.errors import (
 )
 from replay.llm.contract import Ask, Provider, Said, Say
 from replay.model.events import CLOSING, KINDS, Event, seal
+from replay.model.queues import Queue, Rate
 from replay.store.contract import (
     CLOSED,
     CONTROL,
@@ -64,6 +65,7 @@ from replay.store.contract import (
     takes_on,
     wakes,
 )
+from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, names, soonest, waiting_of
 
 if TYPE_CHECKING:
     from replay.llm.calling import Models
@@ -223,11 +225,14 @@ __all__ = [
     "CONTROL",
     "EVENT_COLUMNS",
     "KINDS",
+    "LOOK",
     "MESSAGE_COLUMNS",
     "MESSAGE_KINDS",
     "OPEN",
+    "PENDING",
     "RUN_COLUMNS",
     "Ask",
+    "Begun",
     "Capability",
     "Claim",
     "Claimed",
@@ -250,6 +255,8 @@ __all__ = [
     "Performer",
     "Posted",
     "Provider",
+    "Queue",
+    "Rate",
     "ReplayError",
     "Run",
     "RunKey",
@@ -257,21 +264,26 @@ __all__ = [
     "Say",
     "Scene",
     "SchemaMismatch",
+    "Standing",
     "Store",
     "StoreError",
     "StoreFactory",
     "StoreUnavailable",
     "TransactionalStore",
     "UnknownScheme",
+    "Waiting",
     "age",
+    "allotted",
     "assembled",
     "bytes_of",
+    "declared",
     "fits",
     "found",
     "gapless",
     "hookimpl",
     "hookspec",
     "index_entry",
+    "names",
     "open_store",
     "pack",
     "page_after",
@@ -282,10 +294,12 @@ __all__ = [
     "run_of",
     "seal",
     "sealed",
+    "soonest",
     "stores",
     "tags_of",
     "takes_on",
     "unsealed",
+    "waiting_of",
     "wakes",
     "words_of",
 ]
