@@ -357,6 +357,8 @@ class S3Store:
                 return False
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
+            if until < (held.head.run.ready_at or 0):
+                self._mark(head.run, held.head.run)
             try:
                 self._held[lease.key] = self._write(lease.key, head, held.tag)
             except Taken:
