@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import uuid as uuids
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from replay.errors import CallbackFailed, EffectError, PayloadError, describe
@@ -73,6 +73,11 @@ def _name(what: str, name: Any) -> str:
     if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and (name.isprintable() or all(map(_fits, name))):
         return name
     raise EffectError(f"{what} {describe(name)} is no name", f"use 1 to {NAME_LIMIT} printable characters")
+
+
+def _spelt(fields: Mapping[str, Any], where: str) -> bytes:
+    """Named values as JSON: plain ones as they are, others by their classes."""
+    return to_json({key: from_json(spell(value, f"{where}, field {key!r}")) for key, value in fields.items()})
 
 
 def _fits(char: str) -> bool:
@@ -180,7 +185,7 @@ def savepoint(
         "next_step": next_step,
         **metadata,
     }
-    said = to_json({key: value for key, value in notes.items() if value is not None})
+    said = _spelt({key: value for key, value in notes.items() if value is not None}, f"savepoint {name!r}")
     return Savepoint(name=_name("savepoint", name), state=state, notes=said)
 
 
@@ -303,13 +308,13 @@ def set_tags(**tags: str) -> Effect[None]:
 
 
 def annotate(text: str, **fields: Any) -> Effect[None]:
-    """Leave a note for people, beside the journal."""
-    return Output("annotate", "", text, to_json(fields))
+    """Leave a note for people, beside the journal; fields that are no plain JSON are spelt by their classes."""
+    return Output("annotate", "", text, _spelt(fields, "note"))
 
 
 def log(message: str, *, level: Level = "info", **fields: Any) -> Effect[None]:
     """A line in the log, once: it is written in the commit of the event that led to it, never again by a replay."""
-    return Output("log", level, message, to_json(fields))
+    return Output("log", level, message, _spelt(fields, "line of the log"))
 
 
 # ---- what the interpreter knows -------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""A client that also works: an engine in this process, in a thread of its own.
+"""A client that also works: an engine in this process, in threads of its own.
 
 Rule 1: requests of this process go through the engine's inbox, so that they share its commits and its connection.
-Rule 2: the engine's thread never waits for a user's code; steps run elsewhere.
+Rule 2: the engine never waits for a user's code: steps run elsewhere, or in the thread that drives, from which another takes over
+when a step does not end at once (``engine.baton``).
 Rule 3: leaving gives everything back: what runs may come to its end for ``grace`` seconds, what waits is parked.
 Rule 4: in a program that does nothing about SIGTERM, a ``with`` in the main thread is left by it (as ``SystemExit(143)``), so that
 the engine drains; a second one ends the process at once. Who has a handler keeps it.
@@ -20,6 +21,7 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
 from replay.client.names import require_name, require_namespace
+from replay.engine.baton import Baton
 from replay.engine.identity import end_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
@@ -115,16 +117,19 @@ class Engine(Client):
             settings=settings,
             workflows=offered,
             observers=Observers([*heard, *observers]),
+            lends=executor is None,
         )
         self._process = os.getpid()
         self._listens = False
         self._gate = threading.Lock()
         self._armed = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._baton = Baton()
+        self._driver = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._second = threading.Thread(target=self._stand_by, name="replay-second", daemon=True)
         self._waker = threading.Thread(target=self._wake, name="replay-waker", daemon=True)
-        self._thread.start()
-        self._waker.start()
+        for thread in (self._driver, self._second, self._waker):
+            thread.start()
 
     def __enter__(self) -> Self:
         here = threading.current_thread() is threading.main_thread()
@@ -174,20 +179,44 @@ class Engine(Client):
     # ---- its threads --------------------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
+        """Drive, and stand by after the other thread took over, to the end."""
+        while self._lead() and self._baton.stand_by():
+            self._driver = threading.current_thread()
+
+    def _stand_by(self) -> None:
+        if self._baton.stand_by():
+            self._driver = threading.current_thread()
+            self._drive()
+
+    def _lead(self) -> bool:
+        """Round after round; whether another thread has taken over, False when the worker has stopped."""
+        worker, baton = self.worker, self._baton
         try:
-            while not self.worker.stopped:
+            while not worker.stopped:
                 self._round()
-        finally:
-            with self._gate:
-                self._ended.set()
-            self._armed.set()
-            self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
+                attempt, worker.at_hand = worker.at_hand, None
+                if attempt is not None and not baton.followed:
+                    attempt.begin(self.executor)
+                elif attempt is not None and not baton.do(attempt.run):
+                    return True
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        return False
+
+    def _end(self) -> None:
+        with self._gate:
+            self._ended.set()
+        self._armed.set()
+        self._baton.end()
+        self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
 
     def _round(self) -> None:
         worker = self.worker
         try:
             patience = worker.patience()
-            if patience > 0:
+            if patience > 0 and worker.inbox.empty():
                 self._armed.set()
             worker.pump(patience)
         except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
@@ -235,7 +264,8 @@ class Engine(Client):
         if os.getpid() != self._process:
             return
         self.drain()
-        self._thread.join(5)
+        if self._driver is not threading.current_thread():  # a step may close the engine that does it
+            self._driver.join(5)
         self._armed.set()
         self.executor.close()
         super().close()

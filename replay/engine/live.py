@@ -93,6 +93,8 @@ class Live:
         lost: How many workers it will have cost in a row if this one dies now; 0 when it is not in doubt.
         doing: What it is about to do while it is in doubt; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
+        state: What it shows, by key.
+        tags: Words that it is found by.
     """
 
     def __init__(
@@ -147,6 +149,8 @@ class Live:
         self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
+        self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
+        self.tags = dict(run.tags)
         self.deliver(mail)
 
     # ---- what comes in --------------------------------------------------------------------------------------------------
@@ -458,7 +462,7 @@ class Live:
         self.fresh.append(event)
 
     def _note(self, text: str) -> None:
-        self.topics.append((NOTES + self.key.id, to_json({"text": text, "fields": {}})))
+        self.topics.append((NOTES + self.key.id, note_payload(text)))
 
     # ---- runs that this one asks for --------------------------------------------------------------------------------------
 
@@ -536,6 +540,8 @@ class Live:
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
+        self.state |= state
+        self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
         if self.progress:
             self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
@@ -636,14 +642,19 @@ class Live:
         return failure.encode()
 
     def _successor(self, closing: Event) -> NewRun | None:
-        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run."""
+        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run.
+
+        The first goes on, so it keeps the state and tags that were set; the second begins again, with those that it was begun with.
+        """
         interp = self.interp
         started = interp.started
-        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent, "tags": started.tags}
+        goes_on = closing.kind == events.CONTINUED
+        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent}
+        common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
         ready_at = 0
-        if closing.kind == events.CONTINUED and interp.outcome is not None and interp.outcome.call is not None:
+        if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call
             begin = Started(
                 workflow=call.name,
@@ -672,7 +683,8 @@ class Live:
                 **common,
             )
         made = new_run(self.key, begin, at=closing.at, queue=self.run.queue, priority=self.run.priority, ready_at=ready_at)
-        return attrs.evolve(made, digest=self.run.digest)  # to start it again is still to start the same
+        # To start it again is still to start the same.
+        return attrs.evolve(made, digest=self.run.digest, state=self.state if goes_on else {})
 
 
 def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", priority: int = 0, ready_at: int = 0) -> NewRun:
@@ -691,6 +703,11 @@ def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", pri
         parent_command=begin.parent_command,
         tags=begin.tags,
     )
+
+
+def note_payload(text: str) -> bytes:
+    """A note that the engine itself leaves for people."""
+    return to_json({"text": text, "fields": {}})
 
 
 def digest(workflow: str, payload: bytes) -> str:

@@ -67,7 +67,7 @@ class Attempt:
         if isinstance(spec, StepFunction) and spec.is_async:
             self.stop = executor.spawn(self._run_async())
         else:
-            executor.submit(self._run)
+            executor.submit(self.run)
 
     def warn(self) -> None:
         """Its end is awaited, its answer is not: the step may look at ``step_info().cancelled`` and hurry."""
@@ -103,7 +103,8 @@ class Attempt:
             raise Cancelled("withdrawn before it began")
         return time.perf_counter_ns()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it here, to the end, and report."""
         began = time.perf_counter_ns()
         payload: bytes = b""
         error: BaseException | None = None

@@ -27,7 +27,7 @@ from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
 from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
 from replay.engine.identity import place
-from replay.engine.live import LOG, LOST, STEP_RUN, Answer, Live
+from replay.engine.live import LOG, LOST, NOTES, STEP_RUN, Answer, Live, note_payload
 from replay.engine.observers import Observers
 from replay.engine.pool import Executor
 from replay.engine.presence import Presence, versioned, workers
@@ -98,6 +98,8 @@ LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
+QUICK: Final = 500
+"""Microseconds that a step took last time at most, for whoever drives to do it with its own hands."""
 REPLAY_BUDGET: Final = 5_000
 """Old events fed per pump, so that one long journal does not hold up the others."""
 
@@ -196,6 +198,7 @@ class Worker:
         observers: Whom to tell.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
+        lends: Whether who drives does what it finds ``at_hand`` after a pump.
     """
 
     def __init__(
@@ -209,7 +212,11 @@ class Worker:
         observers: Observers | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
+        lends: bool = False,
     ) -> None:
+        self.lends = lends
+        self.at_hand: Attempt | None = None
+        self.lasted: dict[str, int] = {}
         self.chance = chance
         self.sleep = sleep
         self.store = store
@@ -665,11 +672,30 @@ class Worker:
             else:
                 batch.append(commit)
                 turned.append(live)
+        batch = self._note_lost(batch)
         for live, commit, fate in zip(turned, batch, self._send(batch) if batch else (), strict=True):
             try:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _note_lost(self, batch: list[Commit]) -> list[Commit]:
+        """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
+        sent = {post.key for commit in batch for post in commit.posts if post.kind == "signal"}
+        sent -= {child.key for commit in batch for child in commit.children}
+        if not sent:
+            return batch
+        keys = sorted(sent)
+        try:
+            found = dict(zip(keys, self.store.get(keys), strict=True))
+        except StoreError:  # whoever cannot be asked cannot be told of either
+            return batch
+        lost = {
+            key: "there is no such run" if run is None else f"it is {run.status}"
+            for key, run in found.items()
+            if run is None or run.status not in OPEN
+        }
+        return [_noting(commit, lost) for commit in batch] if lost else batch
 
     def _commit_of(self, live: Live, now: int) -> Commit | None:
         """What must become durable before anything else is done; None when there is nothing."""
@@ -930,7 +956,15 @@ class Worker:
                 attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
-            attempt.begin(self.executor)
+            if self.lends and self._is_handy(effect):
+                self.at_hand = attempt
+            else:
+                attempt.begin(self.executor)
+
+    def _is_handy(self, effect: Step[Any]) -> bool:
+        """Whether a step is so quick, and so alone, that handing it to a thread would cost more than doing it."""
+        alone = len(self.attempts) == 1 and not (self.todo or self.touched) and self.inbox.empty()
+        return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
         """One attempt, not yet begun; the test kit puts its own here."""
@@ -950,6 +984,8 @@ class Worker:
         self.alarms.drop(attempt.alarm)
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
+        if self.lends and attempt.stop is None:
+            self.lasted[attempt.effect.name] = done.duration
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
@@ -1119,3 +1155,18 @@ class Worker:
         if self.failures in {1, 10} or self.failures % 100 == 0:
             logger.warning("store does not answer (%s, %d times): %s", verb, self.failures, error)
         self.observers.unavailable(verb, error)
+
+
+def _noting(commit: Commit, lost: Mapping[RunKey, str]) -> Commit:
+    """A commit that also says which of its signals reach nobody."""
+    sender = commit.lease.key
+    said = [
+        f"signal {post.name!r} to {post.key.id} was dropped: {lost[post.key]}"
+        for post in commit.posts
+        if post.kind == "signal" and post.key in lost
+    ]
+    for text in said:
+        logger.warning("run %s: %s", sender.id, text)
+    return (
+        attrs.evolve(commit, topics=[*commit.topics, *((NOTES + sender.id, note_payload(text)) for text in said)]) if said else commit
+    )

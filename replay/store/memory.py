@@ -40,7 +40,10 @@ from replay.store.contract import (
     Posted,
     Run,
     RunKey,
+    age,
+    fits,
     gapless,
+    index_entry,
     page_after,
     page_cursor,
     require_numbered,
@@ -265,7 +268,7 @@ class MemoryStore:
         known = self._records.get(new.key)
         if known:
             return Created(known.run, new=False)
-        record = self._records[new.key] = Record(self._world, entry(new, now))
+        record = self._records[new.key] = Record(self._world, index_entry(new, now))
         record.append(new.events)
         ready_at = record.run.ready_at
         if worker and ready_at is not None and ready_at <= now:
@@ -485,51 +488,3 @@ class MemoryStore:
     def _tell(self) -> None:
         self._world.version += 1
         self._world.changed.notify_all()
-
-
-def entry(new: NewRun, now: int) -> Run:
-    """The index entry that a run is created with."""
-    return Run(
-        key=new.key,
-        workflow=new.workflow,
-        version=new.version,
-        queue=new.queue,
-        digest=new.digest,
-        priority=new.priority,
-        parent=new.parent,
-        parent_command=new.parent_command,
-        tags={name: word for name, word in new.tags.items() if word},
-        state=dict(new.state),
-        status=new.status,
-        seq=len(new.events),
-        base=new.base,
-        applied=new.applied,
-        result=new.result,
-        source=new.source,
-        created_at=now,
-        updated_at=now,
-        ready_at=None if new.status in CLOSED else new.ready_at or now,
-        wake_at=None,
-        fence=0,
-        worker="",
-        recoveries=0,
-    )
-
-
-def age(run: Run) -> tuple[int, str]:
-    """What runs are listed by, newest first."""
-    return run.created_at, run.key.id
-
-
-def fits(run: Run, query: Filter) -> bool:
-    """Whether a run is among those asked for."""
-    return (
-        run.key.namespace == query.namespace
-        and (query.workflow is None or run.workflow == query.workflow)
-        and (query.statuses is None or run.status in query.statuses)
-        and query.tags.items() <= run.tags.items()
-        and (query.created_after is None or run.created_at >= query.created_after)
-        and (query.created_before is None or run.created_at < query.created_before)
-        and (query.prefix is None or run.key.id.startswith(query.prefix))
-        and (query.parent is None or run.parent == query.parent)
-    )

@@ -41,6 +41,8 @@ from replay.hooks import (
     RunKey,
     Store,
     StoreUnavailable,
+    age,
+    fits,
     page_after,
     page_cursor,
     require_numbered,
@@ -346,10 +348,10 @@ class JsonlStore:
         """See ``Store.find``."""
         before = page_after(cursor)
         with self._file():
-            found = [record.run for record in self._book.records.values() if _fits(record.run, query)]
+            found = [record.run for record in self._book.records.values() if fits(record.run, query)]
         if before:
-            found = [run for run in found if _age(run) < before]
-        page = heapq.nlargest(limit + 1, found, key=_age)
+            found = [run for run in found if age(run) < before]
+        page = heapq.nlargest(limit + 1, found, key=age)
         return Page(page[:limit], page_cursor(page[limit - 1]) if len(page) > limit else "")
 
     def delete(self, keys: Sequence[RunKey]) -> int:
@@ -426,22 +428,3 @@ class JsonlStore:
                 self._open = False
                 self._log.close()
                 self._changed.notify_all()
-
-
-def _age(run: Run) -> tuple[int, str]:
-    """What runs are listed by, newest first."""
-    return run.created_at, run.key.id
-
-
-def _fits(run: Run, query: Filter) -> bool:
-    """Whether a run is among those asked for."""
-    return (
-        run.key.namespace == query.namespace
-        and (query.workflow is None or run.workflow == query.workflow)
-        and (query.statuses is None or run.status in query.statuses)
-        and query.tags.items() <= run.tags.items()
-        and (query.created_after is None or run.created_at >= query.created_after)
-        and (query.created_before is None or run.created_at < query.created_before)
-        and (query.prefix is None or run.key.id.startswith(query.prefix))
-        and (query.parent is None or run.parent == query.parent)
-    )

@@ -79,6 +79,7 @@ class Bucket:
 
     Attributes:
         counts: Requests so far, by kind.
+        closed: Whether it was closed; every further request is refused.
     """
 
     def __init__(self, name: str, prefix: str, *, endpoint: str | None, region: str | None, requests: int = 16) -> None:
@@ -87,6 +88,7 @@ class Bucket:
         self.url = f"s3://{name}/{prefix}".rstrip("/")
         self.counts: collections.Counter[str] = collections.Counter()
         self.offset: float | None = None
+        self.closed = False
         self._lock = threading.Lock()
         settings = Config(
             retries={"total_max_attempts": 1},
@@ -195,11 +197,17 @@ class Bucket:
         """Do the same for many items, some at a time; results in their order."""
         if len(items) <= 1:
             return [work(item) for item in items]
+        self._require_open()
         return list(self._pool.map(work, items))
 
     # ---- what it rests on -------------------------------------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self.closed:
+            raise StoreUnavailable(self.url, "it is closed", "open it again")
+
     def _call(self, kind: str, verb: str, **given: Any) -> Any:
+        self._require_open()
         with self._lock:
             self.counts[kind] += 1
         return getattr(self._client, verb)(Bucket=self.name, **given)
@@ -281,6 +289,7 @@ class Bucket:
 
     def close(self) -> None:
         """Let go of threads and connections."""
+        self.closed = True
         self._pool.shutdown(wait=True)
         self._client.close()
 

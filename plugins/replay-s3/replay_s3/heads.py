@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import attrs
@@ -20,6 +20,8 @@ import attrs
 from replay.hooks import Event, JournalDamaged, Message, NewRun, Run, RunKey, seal
 
 VERSION: Final = 1
+Segment: TypeAlias = tuple[int, int, str]
+"""Older events: first seq, last seq, key."""
 LONG: Final = 120
 """Characters of a name that a key holds as they are."""
 INLINE: Final = 64 * 1024
@@ -57,7 +59,7 @@ class Head:
     Attributes:
         run: Its index entry.
         tail: Its newest events, as ``pack_events`` spells them: a damaged one stays as it is until it is read.
-        segments: Older events, as (first seq, last seq, key), oldest first.
+        segments: Older events, oldest first.
         consumed: Ids of messages that were consumed and whose objects still say otherwise.
         outbox: What is still to be delivered.
         journals: Number of journals that were under this id before.
@@ -66,7 +68,7 @@ class Head:
 
     run: Run
     tail: list[list[Any]] = attrs.field(factory=list)
-    segments: list[tuple[int, int, str]] = attrs.field(factory=list)
+    segments: list[Segment] = attrs.field(factory=list)
     consumed: list[str] = attrs.field(factory=list)
     outbox: Outbox = attrs.field(factory=Outbox)
     journals: int = 0
