@@ -47,7 +47,7 @@ class WorkerInfo:
         version: Its program, such as ``python/0.1.0``.
         namespace: Whose runs it drives.
         queues: Which queues it serves.
-        workflows: Which workflows it offers; ``step:NAME`` is a step that it does for other queues.
+        workflows: Which workflows it offers, as ``name`` or ``name@version``; ``step:NAME`` is a step that it does for other queues.
         capacity: How many runs it holds at most.
         runs: How many it holds.
         step_capacity: How many attempts of steps it has under way at most.
@@ -87,6 +87,11 @@ def beside(namespace: str) -> str:
 def owner_of(namespace: str) -> str:
     """The namespace that entries belong to; any other belongs to itself."""
     return namespace.removeprefix(BESIDE)
+
+
+def versioned(workflow: str, version: str) -> str:
+    """How a workflow of a version is told."""
+    return f"{workflow}@{version}" if version else workflow
 
 
 def workers(store: Store, namespace: str) -> list[WorkerInfo]:
