@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from replay.authoring.definitions import StepFunction, WorkflowFunction
@@ -47,7 +47,7 @@ def _described(tool: Callable[..., Any]) -> Mapping[str, Any]:
     fn, name = _function(tool)
     parameters = _parameters(fn, name)
     words = _words(fn)
-    hints = hints_of(fn, tuple(parameters), None)
+    hints = _hints(tool, fn, parameters)
     properties: dict[str, Schema] = {}
     definitions: dict[str, Schema] = {}
     for parameter in parameters.values():
@@ -78,7 +78,7 @@ def bind(tool: Tool, call: ToolCall) -> dict[str, Any]:
         return given
     fn, name = _function(tool)
     parameters = _parameters(fn, name)
-    hints = hints_of(fn, tuple(parameters), None)
+    hints = _hints(tool, fn, parameters)
     strange = [key for key in given if key not in parameters]
     if strange:
         raise PayloadError(where, f"parameters {', '.join(parameters) or 'none'}", f"argument {strange[0]!r}")
@@ -104,6 +104,11 @@ def _function(tool: Any) -> tuple[Callable[..., Any], str]:
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"tool {name!r}", "models take letters, digits, _ and - in a tool's name", "give it another name=")
     return fn, name
+
+
+def _hints(tool: Any, fn: Callable[..., Any], names: Iterable[str]) -> dict[str, Any]:
+    """The parameters' annotations; a step that was made inside a function knows the names that are known there."""
+    return hints_of(fn, tuple(names), getattr(tool, "_localns", None), extras=True)
 
 
 def _parameters(fn: Callable[..., Any], name: str) -> dict[str, inspect.Parameter]:

@@ -329,8 +329,8 @@ class LLMRequest:
         return [from_json(message.text.encode()) for message in self.frozen]
 
     def conversation(self) -> bytes:
-        """What identifies the conversation."""
-        return hashlib.sha256(b"".join([message.digest for message in self.frozen])).digest()
+        """What identifies the conversation, as JSON."""
+        return b'"%s"' % hashlib.sha256(b"".join([message.digest for message in self.frozen])).hexdigest().encode()
 
     def digest(self) -> str:
         """What identifies the whole request: SHA-256, in hex."""
