@@ -355,11 +355,25 @@ func (l *Live) time(now int64) error {
 	return nil
 }
 
-// beginStep notes that an at-most-once step is about to begin.
-func (l *Live) beginStep(command *interpreter.Command, now int64) error {
+// Announce says whether a step may begin now. One that is done at most once is noted first, and begins when that is durable; one
+// that was begun in an earlier life has its answer instead.
+func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
+	if !command.Step.Options.AtMostOnce || l.intents[command.ID] {
+		return true, nil
+	}
+	if command.Intent {
+		failure := model.FailureOf(&model.StepInterruptedError{Step: command.Name}, 1)
+		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
+		return false, nil
+	}
+	l.intents[command.ID] = true
 	event := l.event(model.StepIntent, command.ID, command.Name, nil, now)
 	event.Check = command.Check()
-	return l.feed(event)
+	if err := l.feed(event); err != nil {
+		return false, err
+	}
+	l.Acting = append(l.Acting, command)
+	return false, nil
 }
 
 func (l *Live) event(kind, command, name string, payload []byte, now int64) *model.Event {

@@ -681,19 +681,9 @@ func (w *Worker) act(live *Live, now int64) {
 }
 
 func (w *Worker) begin(live *Live, command *interpreter.Command, now int64) error {
-	if command.Step.Options.AtMostOnce && !live.intents[command.ID] {
+	if ready, err := live.Announce(command, now); !ready {
 		w.touch(live)
-		if command.Intent {
-			failure := model.Failure{Type: "replay.errors.StepInterrupted", Message: "step " + command.Name + " was begun in an earlier life", Attempts: 1}
-			live.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
-			return nil
-		}
-		live.intents[command.ID] = true
-		if err := live.beginStep(command, now); err != nil {
-			return err
-		}
-		live.Acting = append(live.Acting, command)
-		return nil
+		return err
 	}
 	live.tasks[command.ID] = &attempt{live: live, command: command, waiting: true}
 	if len(live.queued) == 0 {
