@@ -260,9 +260,9 @@ func (w *Worker) round() (ended bool) {
 func (w *Worker) claim(now int64) {
 	if !w.claiming && now >= w.claimAt {
 		w.claiming, w.claimedAt = true, now
-		room := max(0, min(w.set.Concurrency-len(w.live), claimLimit))
+		room := max(0, w.set.Concurrency-len(w.live))
 		request := &wire.ClaimRequest{
-			Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(room), Ttl: w.set.TTL.Microseconds(),
+			Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.TTL.Microseconds(),
 		}
 		go func() {
 			began := time.Now()
