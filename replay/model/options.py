@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from replay.errors import DefinitionError, describe
+from replay.model.budgets import Limits
 from replay.model.names import Micros, Queue, micros
 from replay.model.retry import Retry
 
@@ -35,6 +36,7 @@ class StepOptions:
     Attributes:
         retry: When to try again.
         timeout: Seconds that one attempt may take, or None.
+        heartbeat: Seconds that one attempt may be silent, or None.
         queue: The task queue whose workers do it, or None for here.
         at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
         transactional: Hand it the connection whose transaction also commits its answer.
@@ -46,6 +48,7 @@ class StepOptions:
 
     retry: Retry
     timeout: float | None = None
+    heartbeat: float | None = None
     queue: Queue | None = None
     at_most_once: bool = False
     transactional: bool = False
@@ -82,6 +85,11 @@ _STEP_RULES: Final[Any] = (
         "leave it out for no limit",
     ),
     (
+        lambda step: step.heartbeat is None or _is_span(step.heartbeat),
+        lambda step: f"heartbeat must be more than 0 seconds, got {describe(step.heartbeat)}",
+        "leave it out for a step that may be silent",
+    ),
+    (
         lambda step: step.queue is None or _is_name(step.queue),
         lambda step: f"queue must be a name, got {describe(step.queue)}",
         "leave it out for here",
@@ -97,8 +105,8 @@ _STEP_RULES: Final[Any] = (
         "write raises=[PaymentDeclined]",
     ),
     (
-        lambda step: not step.transactional or step.timeout is None,
-        lambda _step: "it is transactional and has a timeout, which nothing could keep",
+        lambda step: not step.transactional or (step.timeout is None and step.heartbeat is None),
+        lambda _step: "it is transactional and has a timeout or a heartbeat, which nothing could keep",
         "limit the statement itself, by what the database offers",
     ),
     (
@@ -134,6 +142,7 @@ class RunOptions:
         tags: Words to find it by.
         retry: When a failed run is begun again, or None.
         on_parent_close: What becomes of a child when its parent ends.
+        budget: What its calls of language models may spend, or None.
     """
 
     id: str = ""
@@ -144,6 +153,7 @@ class RunOptions:
     tags: Mapping[str, str] = attrs.field(factory=dict)
     retry: Retry | None = None
     on_parent_close: OnParentClose = "cancel"
+    budget: Limits | None = None
 
     def checked(self, owner: str) -> Self:
         """These options, if they can work.
