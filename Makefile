@@ -47,8 +47,14 @@ floors: $(VENV)/.dev  ## import-linter: a module imports only from lower floors
 ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 	.ci/run
 
-protos: $(VENV)/.dev  ## Generate the Python side of the wire again; a test proves that it leaves no diff
+protos: $(VENV)/.dev  ## Generate the wire again; a test proves that it leaves no diff
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_go.py
+
+sdks: $(patsubst sdks/%,sdk-%,$(wildcard sdks/*))  ## Build the SDKs of other languages
+
+sdk-go:
+	cd sdks/go && PATH="$$PATH:/usr/local/go/bin" go build ./... && PATH="$$PATH:/usr/local/go/bin" go vet ./...
 
 # -------------------------------------------------------------------------------------------------------- benchmarks
 
@@ -140,4 +146,4 @@ clean:  ## Remove .venv and every cache
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo test lint types floors ci protos bench bench-smoke bench-check profile growth against against-lock chaos lock clean help
+.PHONY: demo test lint types floors ci protos sdks sdk-go bench bench-smoke bench-check profile growth against against-lock chaos lock clean help

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -18,9 +19,9 @@ import (
 	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 )
 
@@ -213,6 +214,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	if commit.Successor != nil {
 		delete(w.runs, r.Run.Key.Id)
 		w.create(commit.Successor)
+		maps.Copy(w.runs[r.Run.Key.Id].state, r.state)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 
 	"example.org/replay/client"
 	"example.org/replay/internal/engine"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/servertest"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 	"example.org/replay/worker"
 )

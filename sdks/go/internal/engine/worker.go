@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"example.org/replay/internal/authoring"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 )
 

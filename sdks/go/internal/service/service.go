@@ -32,7 +32,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"example.org/replay/internal/wire"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/model"
 )
 
