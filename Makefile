@@ -49,6 +49,7 @@ ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 
 protos: $(VENV)/.dev  ## Generate the wire again (TypeScript too, once `make sdk-typescript` ran); tests prove that it leaves no diff
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_go.py
 
 # -------------------------------------------------------------------------------------------------------------- SDKs
 
@@ -56,6 +57,9 @@ sdks: $(patsubst sdks/%,sdk-%,$(wildcard sdks/*))  ## Build the SDKs in other la
 
 sdk-typescript: sdks/typescript/node_modules/.package-lock.json  ## Build the TypeScript SDK (Node 20.15 or newer)
 	cd sdks/typescript && npm run --silent build
+
+sdk-go:  ## Build the Go SDK
+	cd sdks/go && PATH="$$PATH:/usr/local/go/bin" go build ./... && PATH="$$PATH:/usr/local/go/bin" go vet ./...
 
 sdks/typescript/node_modules/.package-lock.json: sdks/typescript/package-lock.json
 	cd sdks/typescript && npm ci --silent
