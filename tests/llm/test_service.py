@@ -7,6 +7,8 @@ asks a real service; it costs less than a cent.
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,11 +23,17 @@ from replay.testing.llm import Behaviour
 URL = os.environ.get("REPLAY_TEST_LLM", "")
 MODEL = os.environ.get("REPLAY_TEST_LLM_MODEL", "gpt-4o-mini")
 REAL_KEY = os.environ.get("OPENAI_API_KEY", "")
-DOT = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
-    "53de0000000c4944415408d763f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
-)
-"""A red image of one pixel."""
+
+
+def png(side: int, red: int, green: int, blue: int) -> bytes:
+    """A square image of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + bytes((red, green, blue)) * side) * side
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @attrs.frozen
@@ -69,7 +77,7 @@ def tools() -> Workflow[str]:
 
 @workflow(name="service.image")
 def seen() -> Workflow[str]:
-    question = user("Which colour is this? One word.", image(DOT, detail="low"))
+    question = user("Which colour is this? One word.", image(png(32, 255, 0, 0), detail="low"))
     return (yield from llm_call([question], model=MODEL, max_tokens=50)).text
 
 
