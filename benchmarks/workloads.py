@@ -1,8 +1,8 @@
 """The workloads of the performance page, as functions: each runs the real thing once and says how much it did in what time.
 
 W1 replay of N steps from the store · W2 one run, N steps in sequence · W3 many runs of five steps · W4 one run, N steps at once ·
-W5 start to result of a one-step run · W6 parked runs · W7 start-up · W8 claiming beside many parked runs · W10 a store behind a server
-in another process · W12 savepoint recovery.
+W5 start to result of a one-step run · W6 parked runs · W7 start-up · W8 claiming beside many parked runs · W9 requests to a bucket ·
+W10 a store behind a server in another process · W12 savepoint recovery.
 A step is a plain function that returns its int.
 """
 
@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
@@ -152,11 +152,6 @@ def park(engine: Engine, runs: int, label: str = "parked", batch: int = 1_000) -
         time.sleep(0.01)
 
 
-def import_ms(module: str) -> float:
-    """W7: milliseconds of a fresh process that imports a module."""
-    return process_ms(["-c", f"import {module}"])
-
-
 def process_ms(arguments: list[str], rounds: int = 5, cwd: Path | None = None) -> float:
     """Milliseconds of a fresh Python process, the median of some."""
     found = []
@@ -165,6 +160,26 @@ def process_ms(arguments: list[str], rounds: int = 5, cwd: Path | None = None) -
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=cwd)
         found.append((time.perf_counter() - began) * 1000)
     return statistics.median(found)
+
+
+def write_hello(path: Path, store: str | None) -> Path:
+    """W7: a one-step run, as a script; None is the embedded default."""
+    path.write_text(
+        "import replay\n"
+        "@replay.step\ndef greet(name: str) -> str: return f'hello {name}'\n"
+        "@replay.workflow\ndef hello(name: str): return (yield from greet(name))\n"
+        f"print(replay.run(hello('you'), store={store!r}))\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def requests_of(engine: Engine, work: Callable[[], object]) -> int:
+    """W9: how many requests a store on S3 makes meanwhile."""
+    counts = engine.store.bucket.counts  # type: ignore[attr-defined]  # a store on S3 counts them by kind
+    before = sum(counts.values())
+    work()
+    return int(sum(counts.values()) - before)
 
 
 def fill_with_parked_from(store: Store, first: int, runs: int, batch: int = 5_000) -> None:

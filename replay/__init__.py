@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from replay.authoring.asks import ask
 from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
 from replay.authoring.effects import (
     Callback,
@@ -41,6 +42,8 @@ from replay.authoring.effects import (
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
+    AnswerRefused,
+    AskClosed,
     BudgetExceeded,
     CallbackFailed,
     Cancelled,
@@ -61,6 +64,7 @@ from replay.errors import (
     RunClosed,
     RunExists,
     RunFailed,
+    RunSetAside,
     SchemaMismatch,
     StepFailed,
     StepInterrupted,
@@ -76,6 +80,7 @@ from replay.errors import (
     WorkflowError,
 )
 from replay.model.about import RunInfo
+from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
@@ -83,11 +88,11 @@ from replay.model.retry import Retry
 
 if TYPE_CHECKING:
     from replay.authoring.llm import llm_call
-    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
     from replay.model.llm import LLMResult
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
 _LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
 
 
@@ -99,6 +104,10 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AnswerRefused",
+    "Ask",
+    "AskClosed",
+    "AskPage",
     "BudgetExceeded",
     "Call",
     "Callback",
@@ -133,6 +142,7 @@ __all__ = [
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunSetAside",
     "Saga",
     "SchemaMismatch",
     "Spawned",
@@ -151,10 +161,12 @@ __all__ = [
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WorkerInfo",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
+    "ask",
     "budget",
     "callback",
     "cancel",

@@ -433,6 +433,24 @@ class LeaseLost(StoreError):
         return f"the lease on {self.run} with fence {self.fence} has moved on"
 
 
+@attrs.define
+class RunSetAside(StoreError):
+    """A run lost too many workers in a row: nobody drives it until it is resumed.
+
+    Attributes:
+        run: The run's id.
+        recoveries: How many workers died while they held it, in a row.
+        reason: Since when, and what was under way.
+    """
+
+    run: str
+    recoveries: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.run} is {self.reason}"
+
+
 # ---- caller -------------------------------------------------------------------------------------------------------------
 
 
@@ -529,6 +547,44 @@ class UpdateRefused(RequestError):
 
     def __str__(self) -> str:
         return f"run {self.run} refused update {self.update!r}: {self.reason}"
+
+
+@attrs.define
+class AskClosed(RequestError):
+    """A question is not open: it was answered, given up or withdrawn, or never asked.
+
+    Attributes:
+        run: The run's id, or empty where it is known anyway.
+        ask: The question's id.
+        open: Ids of the questions that are open.
+    """
+
+    run: str
+    ask: str
+    open: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" of run {self.run}" if self.run else ""
+        known = ", ".join(self.open) or "none"
+        return f"question {self.ask!r}{where} is closed: it was answered, given up or withdrawn, or never asked; open: {known}"
+
+
+@attrs.define
+class AnswerRefused(RequestError):
+    """An answer does not fit its question, which stays open; the journal holds no trace of it.
+
+    Attributes:
+        run: The run's id.
+        ask: The question's id.
+        reason: What does not fit.
+    """
+
+    run: str
+    ask: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"question {self.ask!r} of run {self.run} stays open, the answer was refused: {self.reason}"
 
 
 @attrs.define

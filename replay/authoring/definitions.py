@@ -301,6 +301,7 @@ def step(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | None = None,
+    heartbeat: float | None = None,
     queue: str | None = None,
     at_most_once: bool = False,
     transactional: bool = False,
@@ -313,9 +314,9 @@ def step(fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
     Args:
         fn: The function; arguments and result are checked against its annotations.
-        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt, ``queue``
-            (whose workers do it), ``at_most_once``, ``transactional``, ``compare_arguments``, ``on_cancel``, ``raises``; see
-            ``StepOptions``.
+        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt,
+            ``heartbeat`` in seconds that an attempt may be silent, ``queue`` (whose workers do it), ``at_most_once``,
+            ``transactional``, ``compare_arguments``, ``on_cancel``, ``raises``; see ``StepOptions``.
 
     Raises:
         DefinitionError: The function cannot be a step, or another step has its name.

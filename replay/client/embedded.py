@@ -1,7 +1,8 @@
-"""A client that also works: an engine in this process, in a thread of its own.
+"""A client that also works: an engine in this process, in threads of its own.
 
 Rule 1: requests of this process go through the engine's inbox, so that they share its commits and its connection.
-Rule 2: the engine's thread never waits for a user's code; steps run elsewhere.
+Rule 2: the engine never waits for a user's code: steps run elsewhere, or in the thread that drives, from which another takes over
+when a step does not end at once (``engine.baton``).
 Rule 3: leaving gives everything back: what runs may come to its end for ``grace`` seconds, what waits is parked.
 Rule 4: in a program that does nothing about SIGTERM, a ``with`` in the main thread is left by it (as ``SystemExit(143)``), so that
 the engine drains; a second one ends the process at once. Who has a handler keeps it.
@@ -19,8 +20,9 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
-from replay.client.names import require_name
-from replay.engine.identity import release_orphans, worker_name
+from replay.client.names import require_name, require_namespace
+from replay.engine.baton import Baton
+from replay.engine.identity import end_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
@@ -53,6 +55,8 @@ class Engine(Client):
         poll: How often it asks the store without being told to, in seconds.
         grace: How long steps may go on when the engine is left, in seconds.
         max_payload: The largest payload allowed in a journal, in bytes.
+        max_recoveries: How many workers in a row a run may lose before it is set aside.
+        announce: Seconds between two heartbeats by which ``client.workers()`` knows of it; 0 for none.
         observers: Whom to tell what it does, besides those of plugins.
         models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         clock: The time, microseconds UTC; None for the store's own.
@@ -76,6 +80,8 @@ class Engine(Client):
         poll: float = 1.0,
         grace: float = 10.0,
         max_payload: int = 16 * 1024 * 1024,
+        max_recoveries: int = 10,
+        announce: float = 5.0,
         observers: Iterable[Observer] = (),
         models: Models | None = None,
         clock: Clock | None = None,
@@ -84,16 +90,19 @@ class Engine(Client):
         offered = None if workflows is None else _offered(workflows)
         if isinstance(queues, str) or not queues:
             raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
-        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0:
-            raise InvalidRequest("Engine", "concurrency, threads, steps, ttl and poll must be positive")
+        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or max_recoveries < 1 or announce < 0:
+            problem = "concurrency, threads, steps, ttl, poll and max_recoveries must be positive, announce not negative"
+            raise InvalidRequest("Engine", problem)
         settings = Settings(
-            namespace=require_name(namespace, "namespace"),
+            namespace=require_namespace(namespace),
             queues=tuple(require_name(name, "queue") for name in queues),
             concurrency=concurrency,
             steps=steps,
             ttl=ttl,
             poll=poll,
             max_payload=max_payload,
+            max_recoveries=max_recoveries,
+            announce=announce,
         )
         super().__init__(
             store if store is not None else os.environ.get("REPLAY_STORE", DEFAULT_STORE),
@@ -111,6 +120,7 @@ class Engine(Client):
             settings=settings,
             workflows=offered,
             observers=Observers([*heard, *observers]),
+            lends=executor is None,
             performers=performers(models),
         )
         self._process = os.getpid()
@@ -118,10 +128,12 @@ class Engine(Client):
         self._gate = threading.Lock()
         self._armed = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._baton = Baton()
+        self._driver = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._second = threading.Thread(target=self._stand_by, name="replay-second", daemon=True)
         self._waker = threading.Thread(target=self._wake, name="replay-waker", daemon=True)
-        self._thread.start()
-        self._waker.start()
+        for thread in (self._driver, self._second, self._waker):
+            thread.start()
 
     def __enter__(self) -> Self:
         here = threading.current_thread() is threading.main_thread()
@@ -171,20 +183,44 @@ class Engine(Client):
     # ---- its threads --------------------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
+        """Drive, and stand by after the other thread took over, to the end."""
+        while self._lead() and self._baton.stand_by():
+            self._driver = threading.current_thread()
+
+    def _stand_by(self) -> None:
+        if self._baton.stand_by():
+            self._driver = threading.current_thread()
+            self._drive()
+
+    def _lead(self) -> bool:
+        """Round after round; whether another thread has taken over, False when the worker has stopped."""
+        worker, baton = self.worker, self._baton
         try:
-            while not self.worker.stopped:
+            while not worker.stopped:
                 self._round()
-        finally:
-            with self._gate:
-                self._ended.set()
-            self._armed.set()
-            self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
+                attempt, worker.at_hand = worker.at_hand, None
+                if attempt is not None and not baton.followed:
+                    attempt.begin(self.executor)
+                elif attempt is not None and not baton.do(attempt.run):
+                    return True
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        return False
+
+    def _end(self) -> None:
+        with self._gate:
+            self._ended.set()
+        self._armed.set()
+        self._baton.end()
+        self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
 
     def _round(self) -> None:
         worker = self.worker
         try:
             patience = worker.patience()
-            if patience > 0:
+            if patience > 0 and worker.inbox.empty():
                 self._armed.set()
             worker.pump(patience)
         except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
@@ -212,10 +248,10 @@ class Engine(Client):
                 self._ended.wait((BUSY_BREATH if self.worker.live else IDLE_BREATH) / SECOND)
 
     def _adopt(self) -> None:
-        """Give back what dead workers of this machine hold; here, as looking for it may take a while."""
+        """Take over what dead workers of this machine hold; here, as looking for it may take a while."""
         try:
-            if self.worker.foresees():  # a fresh store has no orphans
-                release_orphans(self.store, self.namespace)
+            if self.worker.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
+                self.worker.inbox.put(Wake())
         except StoreError as error:
             logger.warning("could not look for runs of dead workers: %s", error)
 
@@ -232,7 +268,8 @@ class Engine(Client):
         if os.getpid() != self._process:
             return
         self.drain()
-        self._thread.join(5)
+        if self._driver is not threading.current_thread():  # a step may close the engine that does it
+            self._driver.join(5)
         self._armed.set()
         self.executor.close()
         super().close()

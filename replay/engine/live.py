@@ -18,6 +18,7 @@ import attrs
 
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
+from replay.engine.attempts import PROGRESS, packed, unpacked
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
 from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
@@ -30,7 +31,7 @@ from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
+from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
@@ -41,6 +42,8 @@ ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
 STEP_RUN: Final = "step:"
 """What the workflow name of a run of kind step begins with."""
+LOST: Final = "~lost"
+"""State key under which a run in doubt shows how many workers it cost, and what was under way."""
 REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
 """Topics that replay itself uses; a user's topic may not begin with a tilde."""
 ENDS: Final = {
@@ -85,7 +88,14 @@ class Live:
         met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
+        progress: What its steps told of themselves with heartbeats, encoded, by command.
+        beating: Whether some of that is not saved yet.
+        in_line: Whether it is in doubt and waits for its turn to be driven.
+        lost: How many workers it will have cost in a row if this one dies now; 0 when it is not in doubt.
+        doing: What it is about to do while it is in doubt; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
+        state: What it shows, by key.
+        tags: Words that it is found by.
     """
 
     def __init__(
@@ -122,6 +132,12 @@ class Live:
         self.intents: set[str] = set()
         self.queued: deque[Command] = deque()
         self.alarm = 0
+        self.in_line = False
+        self.lost = 0
+        self.doing = ""
+        self.progress = unpacked(run.state) if run.state else {}
+        self.beating = False
+        self.shown = run.state.get(PROGRESS, b"{}")
         self.max_payload = max_payload
         self.cancelling = False
         self.terminated: bytes | None = None
@@ -134,6 +150,8 @@ class Live:
         self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
+        self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
+        self.tags = dict(run.tags)
         self.deliver(mail)
 
     # ---- what comes in --------------------------------------------------------------------------------------------------
@@ -307,7 +325,7 @@ class Live:
         for command in self.interp.pending.values():  # none of its code runs, so nobody else would tell them
             effect = command.effect
             child = isinstance(effect, Call) and effect.options_.on_parent_close == "cancel"
-            if child or (isinstance(effect, Step) and self._is_remote(effect)):
+            if child or (isinstance(effect, Step) and self.is_remote(effect)):
                 self._call_off(command, "was terminated")
 
     def _pause(self, _message: Message, _now: int) -> None:
@@ -398,12 +416,13 @@ class Live:
         if isinstance(effect, Call):
             self.children.append(self._child(command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self._is_remote(effect):
+        elif isinstance(effect, Step) and self.is_remote(effect):
             self.children.append(self._step_run(command, effect))
         elif isinstance(effect, Step):
             self.acting.append(command)
 
-    def _is_remote(self, effect: Step[Any]) -> bool:
+    def is_remote(self, effect: Step[Any]) -> bool:
+        """Whether a step is done by the workers of another queue."""
         queue = effect.options_.queue
         return queue is not None and queue != self.run.queue
 
@@ -414,7 +433,7 @@ class Live:
             effect = command.effect
             waiting = self.retries.pop(command.id, None)
             self.lines.pop(command.id, None)
-            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
+            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self.is_remote(effect))
             if remote:
                 self._call_off(command, "no longer waits for it")
             elif command.cancelled and waiting is not None:
@@ -444,7 +463,7 @@ class Live:
         self.fresh.append(event)
 
     def _note(self, text: str) -> None:
-        self.topics.append((NOTES + self.key.id, to_json({"text": text, "fields": {}})))
+        self.topics.append((NOTES + self.key.id, note_payload(text)))
 
     # ---- runs that this one asks for --------------------------------------------------------------------------------------
 
@@ -516,11 +535,17 @@ class Live:
     @property
     def unsaid(self) -> bool:
         """Whether there is anything to commit."""
-        return self.interp.settled and bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+        return self.interp.settled and bool(
+            self.beating or self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics
+        )
 
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
+        self.state |= state
+        self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        if self.progress:
+            self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
         status = "paused" if self.paused else "waiting" if release else "running"
         successor = None
@@ -547,9 +572,28 @@ class Live:
             release=release or closing is not None,
             successor=successor,
         )
+        if self.lost:
+            self._say_lost(made, state)
         self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
         self.base = 0
         return made
+
+    def _say_progress(self, state: dict[str, bytes]) -> None:
+        """What steps told of themselves is shown while they are not answered."""
+        pending = self.interp.pending
+        self.progress = {command: payload for command, payload in self.progress.items() if command in pending}
+        self.beating = False
+        shown = packed(self.progress)
+        if shown != self.shown:
+            state[PROGRESS] = self.shown = shown
+
+    def _say_lost(self, made: Commit, state: dict[str, bytes]) -> None:
+        """A run in doubt tells what it is about to do; one that has moved is in doubt no more."""
+        if takes_on(made):
+            self.lost = 0
+            state[LOST] = b"[]"
+        elif self.doing:
+            state[LOST] = to_json([self.lost, self.doing])
 
     def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}
@@ -602,16 +646,21 @@ class Live:
         return failure.encode()
 
     def _successor(self, closing: Event) -> NewRun | None:
-        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run."""
+        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run.
+
+        The first goes on, so it keeps the state and tags that were set; the second begins again, with those that it was begun with.
+        """
         interp = self.interp
         started = interp.started
-        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent, "tags": started.tags}
+        goes_on = closing.kind == events.CONTINUED
+        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent}
+        common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
         if interp.account is not None:
             common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
-        if closing.kind == events.CONTINUED and interp.outcome is not None and interp.outcome.call is not None:
+        if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call
             begin = Started(
                 workflow=call.name,
@@ -640,7 +689,8 @@ class Live:
                 **common,
             )
         made = new_run(self.key, begin, at=closing.at, queue=self.run.queue, priority=self.run.priority, ready_at=ready_at)
-        return attrs.evolve(made, digest=self.run.digest)  # to start it again is still to start the same
+        # To start it again is still to start the same.
+        return attrs.evolve(made, digest=self.run.digest, state=self.state if goes_on else {})
 
 
 def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", priority: int = 0, ready_at: int = 0) -> NewRun:
@@ -659,6 +709,11 @@ def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", pri
         parent_command=begin.parent_command,
         tags=begin.tags,
     )
+
+
+def note_payload(text: str) -> bytes:
+    """A note that the engine itself leaves for people."""
+    return to_json({"text": text, "fields": {}})
 
 
 def digest(workflow: str, payload: bytes) -> str:

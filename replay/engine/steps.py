@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.performing import Performer, Scene
@@ -17,6 +17,9 @@ from replay.engine.pool import Executor
 from replay.errors import Cancelled, TimedOut
 from replay.interpreter.fibers import Command
 from replay.model.effects import Step
+
+if TYPE_CHECKING:
+    from replay.engine.attempts import Pulse
 
 
 class Done:
@@ -42,10 +45,11 @@ class Attempt:
         began: When its body began, by that clock; None while it waits for a thread.
         alarm: Number of the alarm that tells when it has taken too long, or 0.
         stop: Cancels a coroutine; None for a thread.
+        pulse: Its heartbeats, or None while nobody listens.
         performer: Does it, in the scene, where the effect is no function of the author's; or None.
     """
 
-    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "performer", "report", "scene", "stop")
+    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "performer", "pulse", "report", "scene", "stop")
 
     def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]) -> None:
         self.live = live
@@ -57,6 +61,7 @@ class Attempt:
         self.alarm = 0
         self.report = report
         self.stop: Callable[[], None] | None = None
+        self.pulse: Pulse | None = None
         self.performer: Performer | None = None
         self.scene: Scene | None = None
 
@@ -66,7 +71,7 @@ class Attempt:
         if self.performer is not None or (isinstance(spec, StepFunction) and spec.is_async):
             self.stop = executor.spawn(self._run_async())
         else:
-            executor.submit(self._run)
+            executor.submit(self.run)
 
     def warn(self) -> None:
         """Its end is awaited, its answer is not: the step may look at ``step_info().cancelled`` and hurry."""
@@ -109,7 +114,8 @@ class Attempt:
             raise Cancelled("withdrawn before it began")
         return time.perf_counter_ns()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it here, to the end, and report."""
         began = time.perf_counter_ns()
         payload: bytes = b""
         error: BaseException | None = None

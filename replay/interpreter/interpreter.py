@@ -61,6 +61,7 @@ class Interpreter:
         outcome: How it ended, or None.
         error: What it raised, or None.
         account: The budget of the whole run, or None.
+        shelf: What helpers made of effects keep for this run, by name; empty at the start and behind a savepoint with state.
     """
 
     def __init__(self, spec: WorkflowSpec, run: str) -> None:
@@ -85,6 +86,7 @@ class Interpreter:
         self.updated = 0
         self.beside: dict[Fiber, None] = {}
         self.root_frame: Any = None
+        self.shelf: dict[str, Any] = {}
         self._ready: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._closing: Outcome | None = None
         self._closed = False
@@ -233,6 +235,7 @@ class Interpreter:
         if resume is not None:
             self.patches = frozenset(resume.patches)
             self.chance.rebase(event.seq)
+            self.shelf.clear()
 
     def _take_attempt(self, event: Event) -> None:
         command = self._expect(event, events.STEP_FAILED)

@@ -169,9 +169,30 @@ def _join(_run: Interpreter, fiber: Fiber, effect: Join[Any]) -> Any:
         if target.error is not None:
             raise target.error
         return target.value
+    if _waits_for(target, fiber):
+        got = "fibers join each other in a ring"
+        raise EffectError(got, "none of them could ever end; let one of them go on without the others")
     target.joiners.append(fiber)
     fiber.waits = target
     return WAIT
+
+
+def _waits_for(target: Fiber, fiber: Fiber) -> bool:
+    """Whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does."""
+    met: set[Fiber] = set()
+    waiting = [target]
+    while waiting:
+        here = waiting.pop()
+        if here is fiber:
+            return True
+        if here in met:
+            continue
+        met.add(here)
+        if isinstance(here.waits, Fiber):
+            waiting.append(here.waits)
+        elif isinstance(here.waits, GatherScope | ShieldScope):  # they end with the last of their branches; a race frees the others
+            waiting += [branch for branch in here.waits.fibers if not branch.done]
+    return False
 
 
 def _cancel(run: Interpreter, _fiber: Fiber, effect: CancelFiber) -> None:
@@ -208,6 +229,7 @@ _AMBIENT: Final[Mapping[str, Callable[[Interpreter, Fiber], Any]]] = {
     "random": lambda run, fiber: run.chance.random(fiber.path),
     "uuid": lambda run, fiber: run.chance.uuid(fiber.path),
     "info": _info,
+    "shelf": lambda run, _fiber: run.shelf,
 }
 
 

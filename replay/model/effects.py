@@ -106,12 +106,13 @@ class Step(Effect[R_co]):
         *,
         retry: Retry | None = None,
         timeout: float | None = None,
+        heartbeat: float | None = None,
         queue: str | None = None,
         on_cancel: OnCancel | None = None,
         id: str | None = None,
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
-        given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
+        given = {"retry": retry, "timeout": timeout, "heartbeat": heartbeat, "queue": queue, "on_cancel": on_cancel, "id": id}
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return self.again(attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
 
@@ -443,7 +444,7 @@ class CancelFiber(Effect[None]):
 
 @attrs.define(eq=False)
 class Ambient(Effect[R_co]):
-    """Something the interpreter knows: ``now``, ``random``, ``uuid`` or ``info``."""
+    """Something the interpreter knows: ``now``, ``random``, ``uuid``, ``info``, or the run's ``shelf`` for helpers made of effects."""
 
     name: str
 

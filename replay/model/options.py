@@ -36,6 +36,7 @@ class StepOptions:
     Attributes:
         retry: When to try again.
         timeout: Seconds that one attempt may take, or None.
+        heartbeat: Seconds that one attempt may be silent, or None.
         queue: The task queue whose workers do it, or None for here.
         at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
         transactional: Hand it the connection whose transaction also commits its answer.
@@ -47,6 +48,7 @@ class StepOptions:
 
     retry: Retry
     timeout: float | None = None
+    heartbeat: float | None = None
     queue: Queue | None = None
     at_most_once: bool = False
     transactional: bool = False
@@ -83,6 +85,11 @@ _STEP_RULES: Final[Any] = (
         "leave it out for no limit",
     ),
     (
+        lambda step: step.heartbeat is None or _is_span(step.heartbeat),
+        lambda step: f"heartbeat must be more than 0 seconds, got {describe(step.heartbeat)}",
+        "leave it out for a step that may be silent",
+    ),
+    (
         lambda step: step.queue is None or _is_name(step.queue),
         lambda step: f"queue must be a name, got {describe(step.queue)}",
         "leave it out for here",
@@ -98,8 +105,8 @@ _STEP_RULES: Final[Any] = (
         "write raises=[PaymentDeclined]",
     ),
     (
-        lambda step: not step.transactional or step.timeout is None,
-        lambda _step: "it is transactional and has a timeout, which nothing could keep",
+        lambda step: not step.transactional or (step.timeout is None and step.heartbeat is None),
+        lambda _step: "it is transactional and has a timeout or a heartbeat, which nothing could keep",
         "limit the statement itself, by what the database offers",
     ),
     (

@@ -305,7 +305,7 @@ class Rehearsal(Attempt):
             self.seconds = recorded.seconds
         elif stub is not None:
             self._choose(stub)
-        executor.submit(self._run)
+        executor.submit(self.run)
 
     def _choose(self, stub: Stub) -> None:
         self.stubbed = True
@@ -315,9 +315,10 @@ class Rehearsal(Attempt):
             self.stage.problems.append(error)
             self.answer = error
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Answer at once, or when the seconds of the recording or stub are over."""
         if not self.seconds:
-            super()._run()
+            super().run()
             return
         try:
             self._start()

@@ -20,12 +20,12 @@ from typing import Any, Final, Self
 
 import attrs
 
-from replay.authoring.definitions import StepFunction, WorkflowFunction
+from replay.authoring.definitions import STEPS, StepFunction, WorkflowFunction
 from replay.client.client import Client
 from replay.engine.live import STEP_RUN
 from replay.engine.observers import Observer, Observers
 from replay.engine.worker import Settings, Wake, ending
-from replay.errors import InvalidRequest, ReplayError
+from replay.errors import InvalidRequest, ReplayError, UnknownName
 from replay.hooks import open_store, performers
 from replay.llm.calling import Models
 from replay.model.effects import WorkflowSpec
@@ -239,8 +239,13 @@ class World(Client):
             step: The step, or its name.
             answer: A value; an exception, which is raised; a function, which is called with the step's arguments; a list of such
                 answers, one for each call; ``Takes(seconds, answer)`` for one that comes after a while.
+
+        Raises:
+            UnknownName: No step of that name has been imported; one defined inside a function is given itself, not by name.
         """
         name = step if isinstance(step, str) else step.name
+        if isinstance(step, str) and name not in STEPS:
+            raise UnknownName("step", name, tuple(sorted(STEPS)))
         self.stage.stubs[name] = Stub(name, answer)
 
     def calls(self, step: str | StepFunction[..., Any] | None = None) -> list[StepCall]:
