@@ -272,17 +272,16 @@ class _Known:
 
 
 def _key_of(value: Any) -> Any:
-    """The content of a message as a key. Python keeps the hash of a text, so a long one is read but once."""
+    """The content of a message as a key. Python keeps the hash of a text, so a long one is read but once.
+
+    A replay makes one for every message of every call: texts, which are most, are looked at where they stand.
+    """
     kind = type(value)
-    if kind is str:
-        return value
     if kind is dict:
-        if len(value) == 2 and type(content := value.get("content")) is str and type(role := value.get("role")) is str:
-            return role, content
-        return dict, *[(name, _key_of(part)) for name, part in value.items()]
+        return dict, *value, *[part if type(part) is str else _key_of(part) for part in value.values()]
     if kind is list or kind is tuple:
-        return list, *[_key_of(part) for part in value]
-    return kind, value
+        return list, *[part if type(part) is str else _key_of(part) for part in value]
+    return value if kind is str else (kind, value)
 
 
 _KNOWN: Final = _Known()
