@@ -14,6 +14,7 @@ from replay import Client, Engine, Workflow, llm_call, step, workflow
 from replay.hooks import Claim, open_store
 from replay.interpreter.interpreter import Interpreter
 from replay.llm import Models, Said, Scripted, ToolCall, bind, tool_message, user
+from replay.model.llm import KNOWN
 
 CALLS: Final = 100
 ANSWER: Final = 7_500
@@ -52,6 +53,7 @@ def thinks(ask: Any) -> Said:
 
 def seconds_of_recovery(store: Any, worker: str) -> tuple[float, float]:
     """Seconds to claim the run and drive it to its last call, and how many of them reading took."""
+    KNOWN.forget()  # as in a fresh process
     claim = Claim(worker=worker, namespace="default", queues=["default"], workflows=["w11-agent"], limit=1, ttl=60_000_000)
     began = time.perf_counter()
     claimed = store.claim(claim).runs[0]

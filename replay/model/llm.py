@@ -260,12 +260,16 @@ class _Known:
             raise EffectError(f"llm_call was given a message of {describe(message)}", "messages are plain JSON") from None
         return self._add(key, message) if found is None else found
 
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._frozen, self._size = {}, 0
+
     def _add(self, key: Any, message: Message) -> Frozen:
         require_message(message)
         text = to_json(message)
         frozen = Frozen(hashlib.sha256(text).digest(), text.decode())
         if self._size + len(text) > KNOWN_SIZE:
-            self._frozen, self._size = {}, 0
+            self.forget()
         self._frozen[key] = frozen
         self._size += len(text)
         return frozen
@@ -284,7 +288,8 @@ def _key_of(value: Any) -> Any:
     return value if kind is str else (kind, value)
 
 
-_KNOWN: Final = _Known()
+KNOWN: Final = _Known()
+"""Of this process."""
 
 
 def require_message(message: Any) -> None:
@@ -354,7 +359,7 @@ def freeze(messages: Iterable[Message]) -> tuple[Frozen, ...]:
         EffectError: One of them is no message.
         PayloadError: One of them holds what is no JSON.
     """
-    known = _KNOWN.freeze
+    known = KNOWN.freeze
     return tuple([known(message) for message in messages])
 
 
