@@ -75,7 +75,7 @@ def test_w11_agent(benchmark: Any, report: Any, full: bool, tmp_path: Path) -> N
         length = engine.start(agent(calls), id="a").result(120)
         journal = engine.get("a").journal()
     with Client(url) as client:
-        client.get("a", agent).fork(at=2 * calls - 1, id="last")  # as it stood before its last call
+        _ = client.get("a", agent).fork(at=2 * calls - 1, id="last")  # as it stood before its last call
     size = sum(len(event.payload) for event in journal)
     said = calls * (ANSWER + THOUGHT)
     tokens = length / 4

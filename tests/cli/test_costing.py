@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,13 +16,13 @@ MODELS = Models({"openai": Scripted(lambda ask: Said(text=f"to {ask.model}", usa
 
 
 @pytest.fixture
-def asked(program: Program) -> Iterator[Program]:
+def asked(program: Program) -> Program:
     """A run ``a`` that asked twice and has a child that asked once, a run ``b`` with an unknown price, a run without calls."""
     with Engine(program.store, models=MODELS) as engine:
         engine.start(shop.asks("m", 2, 1), id="a", tags={"team": "blue"}).result(20)
         engine.start(shop.asks("n", 1, 0), id="b").result(20)
         engine.start(shop.asks("m", 0, 0), id="c").result(20)
-    yield program
+    return program
 
 
 def test_costs_of_a_namespace(asked: Program) -> None:
@@ -107,7 +106,7 @@ def test_inspect_shows_what_is_being_asked(program: Program) -> None:
     """A call that is under way is shown at the event after which it was begun."""
     with Engine(program.store, models=Models({"openai": Scripted(["x"], pause=60)})) as engine:
         engine.grace = 0
-        engine.start(shop.asks("m", 1, 0), id="a")
+        _ = engine.start(shop.asks("m", 1, 0), id="a")
         said = program("inspect", "a", "--at", "1", "--request", "--json").json
 
     assert ["0", None] == [said["requests"][0]["command"], said["requests"][0]["as_recorded"]]

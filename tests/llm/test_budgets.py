@@ -87,7 +87,8 @@ def tried(**settings: Any) -> Workflow[str]:
         return f"{exceeded.kind} {exceeded.spent:g}/{exceeded.limit:g}"
     except StepFailed as failed:
         return failed.message
-    return reply.text
+    said: str = reply.text
+    return said
 
 
 @workflow(name="budgets.row")
@@ -95,7 +96,8 @@ def row(calls: int, limits: dict[str, float]) -> Workflow[list[str]]:
     def branch() -> Workflow[list[str]]:
         said = []
         for _ in range(calls):
-            said.append((yield from tried()))
+            reply = yield from tried()
+            said.append(reply)
         return said
 
     return (yield from budget(branch(), **limits))  # type: ignore[arg-type]  # numbers by kind
@@ -263,7 +265,8 @@ def test_budgets_are_charged_from_the_inside_out() -> None:
         def inner(calls: int) -> Workflow[list[str]]:
             said = []
             for _ in range(calls):
-                said.append((yield from tried()))
+                reply = yield from tried()
+                said.append(reply)
             return said
 
         return (yield from budget(outer(), calls=3))
@@ -419,7 +422,8 @@ def test_when_a_budget_ends_its_signal_is_waited_for_no_more() -> None:
 def child(calls: int) -> Workflow[list[str]]:
     said = []
     for _ in range(calls):
-        said.append((yield from tried()))
+        reply = yield from tried()
+        said.append(reply)
     return said
 
 
@@ -508,6 +512,7 @@ def test_a_child_that_was_begun_beside_has_what_is_left() -> None:
     def beside() -> Workflow[list[Any]]:
         def branch() -> Workflow[list[Any]]:
             handle = yield from start_child(child(9))
+            refused = ""
             try:
                 yield from child(1)
             except BudgetExceeded as exceeded:

@@ -71,7 +71,8 @@ def tools() -> Workflow[str]:
     reply = yield from llm_call(talk, model=MODEL, tools=[population], tool_choice="required")
     talk.append(reply.message)
     for call in reply.tool_calls:
-        talk.append(tool_message(call, (yield from population(**bind(population, call)))))
+        people = yield from population(**bind(population, call))
+        talk.append(tool_message(call, people))
     return (yield from llm_call(talk, model=MODEL, tools=[population])).text
 
 
