@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from replay.authoring.definitions import StepFunction, WorkflowFunction
 from replay.errors import DefinitionError, PayloadError, describe
-from replay.model.codec import from_json, hints_of, payload_codec
+from replay.model.codec import PayloadCodec, from_json, hints_of, payload_codec
 from replay.model.llm import ToolCall
 from replay.model.schema import Schema, schema_of
 
@@ -76,17 +76,24 @@ def bind(tool: Tool, call: ToolCall) -> dict[str, Any]:
         raise PayloadError(where, "an object", describe(given))
     if isinstance(tool, Mapping):
         return given
+    readers = _readers(tool)
+    strange = [key for key in given if key not in readers]
+    if strange:
+        raise PayloadError(where, f"parameters {', '.join(readers) or 'none'}", f"argument {strange[0]!r}")
+    missing = [key for key, (_, needed) in readers.items() if needed and key not in given]
+    if missing:
+        raise PayloadError(where, f"argument {missing[0]!r}", "nothing")
+    return {key: readers[key][0].from_raw(value, f"argument {key!r} of tool {call.name}") for key, value in given.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _readers(tool: Callable[..., Any]) -> Mapping[str, tuple[PayloadCodec[Any], bool]]:
+    """By parameter, how it is read, and whether it must be given."""
     fn, name = _function(tool)
     parameters = _parameters(fn, name)
     hints = _hints(tool, fn, parameters)
-    strange = [key for key in given if key not in parameters]
-    if strange:
-        raise PayloadError(where, f"parameters {', '.join(parameters) or 'none'}", f"argument {strange[0]!r}")
-    missing = [key for key, one in parameters.items() if one.default is inspect.Parameter.empty and key not in given]
-    if missing:
-        raise PayloadError(where, f"argument {missing[0]!r}", "nothing")
     return {
-        key: payload_codec(hints.get(key, Any)).from_raw(value, f"argument {key!r} of tool {call.name}") for key, value in given.items()
+        key: (payload_codec(hints.get(key, Any)), parameter.default is inspect.Parameter.empty) for key, parameter in parameters.items()
     }
 
 

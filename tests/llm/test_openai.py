@@ -339,7 +339,7 @@ def test_a_backend_is_asked_so_often_in_a_minute(open_engine: OpenEngine) -> Non
 def test_a_limit_that_lets_nothing_through_is_refused(limit: str) -> None:
     """Where it is written."""
     with pytest.raises(InvalidRequest, match=f"{limit}: 0 lets nothing through"):
-        Limited(Scripted([]), **{limit: 0})  # type: ignore[arg-type]  # each of them a number
+        Limited(Scripted([]), **{limit: 0})
 
 
 def test_a_provider_of_the_programs_own_is_known_everywhere(open_engine: OpenEngine, replay_llm_server: OpenServer) -> None:
