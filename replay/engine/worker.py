@@ -265,7 +265,7 @@ class Worker:
         self.presence: Presence | None = None
         if settings.announce:
             every = round(settings.announce * SECOND)
-            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=self._unavailable)
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
 
