@@ -83,9 +83,12 @@ from replay.model.retry import Retry
 
 if TYPE_CHECKING:
     from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.client.whatif import WhatIf, whatif
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE = {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"} | dict.fromkeys(
+    ("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client"
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -148,6 +151,7 @@ __all__ = [
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WhatIf",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",
@@ -183,5 +187,6 @@ __all__ = [
     "timeout",
     "upcaster",
     "uuid",
+    "whatif",
     "workflow",
 ]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from replay.client.whatif import WhatIf
     from replay.hooks import Store
     from replay.testing.clock import VirtualClock
     from replay.testing.journals import Recorded
@@ -131,6 +132,14 @@ def replay_world(request: pytest.FixtureRequest, replay_seed: int, replay_store:
     options = _options(request) | {"seed": replay_seed}
     with World(store=replay_store, clock=replay_clock, **options) as world:
         yield world
+
+
+@pytest.fixture
+def whatif() -> Callable[..., WhatIf]:
+    """``replay.whatif``: recorded runs again with other answers; ``whatif("journals", live=["classify"]).assert_same()``."""
+    from replay.client.whatif import whatif as run_again
+
+    return run_again
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:
