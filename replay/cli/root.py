@@ -54,6 +54,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Travel": {
         "time-travel": Verb("travelling", "time_travel", "Make a new run that shares a run's past."),
+        "whatif": Verb("supposing", "what_if", "Run recorded runs again with other answers, and compare."),
         "diff": Verb("comparing", "diff", "Compare two runs, event by event."),
         "replay": Verb("replaying", "replay", "Drive recorded journals through today's code."),
         "export": Verb("moving", "export", "Write a run's journal to a file."),
