@@ -64,6 +64,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
         "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),
+        "bench": Verb("benching", "bench", "Measure a store from here."),
         "completion": Verb("project", "completion", "Print a completion script for a shell."),
         "version": Verb("project", "version", "Versions of replay and of what it stands on."),
     },
