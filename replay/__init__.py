@@ -79,9 +79,11 @@ from replay.model.retry import Retry
 
 if TYPE_CHECKING:
     from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
 _LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
 
 
 def __getattr__(name: str) -> Any:
@@ -113,6 +115,8 @@ __all__ = [
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "Queue",
+    "Rate",
     "ReplayError",
     "ReplayReport",
     "Reply",

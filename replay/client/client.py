@@ -93,6 +93,7 @@ class Client:
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
     ) -> Handle[R]:
         """Start a run; starting the same id with the same input again is the same run.
@@ -104,6 +105,7 @@ class Client:
             deadline: Seconds after which it is cancelled, its children too.
             tags: Words to find it by.
             queue: Whose workers drive it.
+            key: Whose share of the queue it takes, such as a customer's.
             priority: Higher first.
 
         Raises:
@@ -114,8 +116,8 @@ class Client:
         require_call(call)
         if queue is not None:
             require_name(queue, "queue")
-        if (delay, deadline, tags, queue, priority) != (None,) * 5:
-            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, priority=priority)
+        if (delay, deadline, tags, queue, key, priority) != (None,) * 6:
+            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, key=key, priority=priority)
         return self.start_many([Start(call, "" if id is None else require_name(id, "id"))])[0]
 
     def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
@@ -155,6 +157,7 @@ class Client:
             at=now,
             queue=require_name(options.queue or "default", "queue"),
             priority=options.priority,
+            fairness_key=options.key or "",
             ready_at=now + options.delay if options.delay else 0,
         )
 
@@ -183,6 +186,7 @@ class Client:
         created_before: int | datetime | None = None,
         prefix: str | None = None,
         parent: str | None = None,
+        key: str | None = None,
         limit: int = 100,
         cursor: str = "",
     ) -> Page:
@@ -196,6 +200,7 @@ class Client:
             created_before: The same, exclusive.
             prefix: What the id begins with.
             parent: Children of this run.
+            key: Runs of this key.
             limit: How many at most.
             cursor: Where the last page ended.
 
@@ -215,6 +220,7 @@ class Client:
             created_before=_moment(created_before),
             prefix=prefix,
             parent=parent,
+            fairness_key=key,
         )
         return self.store.find(query, limit=limit, cursor=cursor)
 

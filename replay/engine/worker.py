@@ -15,7 +15,7 @@ import logging
 import queue
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
@@ -25,10 +25,10 @@ import attrs
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.live import LOG, NOTES, STEP_RUN, Answer, Live, note_payload
+from replay.engine.live import LOG, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
 from replay.engine.pool import Executor
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
     DefinitionError,
@@ -50,6 +50,7 @@ from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
+from replay.model.queues import Queue
 from replay.store.contract import (
     OPEN,
     Capability,
@@ -104,7 +105,7 @@ class Settings:
 
     Attributes:
         namespace: Whose runs it drives.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name, or with limits.
         concurrency: How many runs it holds at most.
         steps: How many attempts of steps are under way at most.
         ttl: Length of a lease, in seconds.
@@ -115,7 +116,7 @@ class Settings:
     """
 
     namespace: str = "default"
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str | Queue, ...] = ("default",)
     concurrency: int = 1_000
     steps: int = 256
     ttl: float = 15.0
@@ -205,6 +206,8 @@ class Worker:
         lends: bool = False,
     ) -> None:
         self.lends = lends
+        self.limited = frozenset(queue.name for queue in settings.queues if isinstance(queue, Queue))
+        self.first_queue = 0
         self.at_hand: Attempt | None = None
         self.lasted: dict[str, int] = {}
         self.chance = chance
@@ -386,7 +389,7 @@ class Worker:
 
     def _serves(self, run: NewRun) -> bool:
         known = self._spec(run.workflow, run.version) is not None
-        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace
+        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace  # a ``Queue`` is no name
 
     def _post(self, requests: Sequence[PostRequest]) -> None:
         messages = [message for request in requests for message in request.messages]
@@ -439,11 +442,25 @@ class Worker:
         return Claim(
             worker=self.name,
             namespace=settings.namespace,
-            queues=settings.queues,
+            queues=self._queues(),
             workflows=self._names(),
             limit=limit,
             ttl=self.ttl,
         )
+
+    def _queues(self) -> Sequence[str | Queue]:
+        """The queues to claim from, another one first each time, with what is left of their room here."""
+        queues = self.settings.queues
+        if len(queues) > 1:
+            self.first_queue = (self.first_queue + 1) % len(queues)
+            queues = (*queues[self.first_queue :], *queues[: self.first_queue])
+        if not any(isinstance(queue, Queue) and queue.here is not None for queue in queues):
+            return queues
+        held = Counter(live.run.queue for live in self.live.values())
+        return [
+            queue if isinstance(queue, str) or queue.here is None else attrs.evolve(queue, here=max(0, queue.here - held[queue.name]))
+            for queue in queues
+        ]
 
     def foresees(self) -> bool:
         """Whether the store holds a run that this worker will be able to take later, such as one that another holds now."""
@@ -503,6 +520,8 @@ class Worker:
         if spec is None:  # claimed by a name that was withdrawn meanwhile
             self._give_back([lease])
             return
+        if isinstance(spec, StepRun):
+            spec = spec.asked_by(claimed.journal)
         self.fresh.pop(run.key, None)
         known = self.live.get(run.key)
         if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
@@ -607,7 +626,7 @@ class Worker:
         moment = live.wake_at()
         if live.idle:
             crowded = self.hungry or len(self.resting) >= self.settings.keep
-            if parking or live.paused or self.stopping or crowded:
+            if parking or live.paused or self.stopping or crowded or live.run.queue in self.limited:
                 return live.commit(release=True)
             rests = self.resting[live.key] = now + round(self.settings.linger * SECOND)
             moment = rests if moment is None else min(moment, rests)

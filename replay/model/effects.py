@@ -106,11 +106,12 @@ class Step(Effect[R_co]):
         retry: Retry | None = None,
         timeout: float | None = None,
         queue: str | None = None,
+        key: str | None = None,
         on_cancel: OnCancel | None = None,
         id: str | None = None,
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
-        given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
+        given = {"retry": retry, "timeout": timeout, "queue": queue, "key": key, "on_cancel": on_cancel, "id": id}
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
 
@@ -257,6 +258,7 @@ class Call(Effect[R_co]):
         *,
         id: str | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
         delay: float | None = None,
         deadline: float | None = None,
@@ -268,6 +270,7 @@ class Call(Effect[R_co]):
         given = {
             "id": id,
             "queue": queue,
+            "key": key,
             "priority": priority,
             "delay": None if delay is None else require_span(owner, "delay", delay),
             "deadline": None if deadline is None else require_span(owner, "deadline", deadline),

@@ -40,6 +40,7 @@ class Started:
         mail: Signals that its predecessor left unread.
         tags: Words to find it by.
         chain: Number of journals before this one under the same id.
+        step: For a run of kind step, what its caller asked for other than the step declares: ``retry`` and ``timeout``.
     """
 
     workflow: str
@@ -55,6 +56,7 @@ class Started:
     mail: Mail = ()
     tags: Mapping[str, str] = attrs.field(factory=dict)
     chain: int = 0
+    step: Mapping[str, Any] = attrs.field(factory=dict)
 
     def encode(self) -> bytes:
         """Its journal form; what equals its default is left out."""

@@ -73,7 +73,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         )
         ready_at = now + request.delay if request.delay else 0
         queue = require_name(request.queue or "default", "queue")
-        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, ready_at=ready_at)
+        of = request.fairness_key and require_name(request.fairness_key, "fairness_key")
+        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, fairness_key=of, ready_at=ready_at)
         (created,) = self.store.create([made])
         if not created.new and created.run.digest != made.digest:
             raise RunExists(key.id, f"{created.run.workflow} {created.run.digest}", f"{made.workflow} {made.digest}")
@@ -286,6 +287,7 @@ def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dic
         workflow=run.workflow,
         version=run.version,
         queue=run.queue,
+        fairness_key=run.fairness_key,
         digest=digest(run.workflow, begin.input),
         events=past,
         tags=begin.tags,

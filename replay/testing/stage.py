@@ -21,9 +21,9 @@ import attrs
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
-from replay.engine.live import STEP_RUN, Live
+from replay.engine.live import Live
 from replay.engine.pool import Job
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.engine.worker import Worker
 from replay.errors import Cancelled
