@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
+from replay.authoring.performing import Performer, Scene
 from replay.engine.observers import Observer
 from replay.errors import (
     InvalidRequest,
@@ -25,6 +26,7 @@ from replay.errors import (
     StoreUnavailable,
     UnknownScheme,
 )
+from replay.llm.contract import Ask, Provider, Said, Say
 from replay.model.events import CLOSING, KINDS, Event, seal
 from replay.model.queues import Queue, Rate
 from replay.store.contract import (
@@ -66,6 +68,7 @@ from replay.store.contract import (
 from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, names, soonest, waiting_of
 
 if TYPE_CHECKING:
+    from replay.llm.calling import Models
     from replay.store.blocks import SIZE as BLOCK_SIZE
     from replay.store.blocks import pack
     from replay.store.sql import (
@@ -120,13 +123,13 @@ def replay_stores() -> Mapping[str, StoreFactory]:  # type: ignore[empty-body]
 
 
 @hookspec
-def replay_providers() -> Mapping[str, Any]:  # type: ignore[empty-body]
+def replay_providers() -> Mapping[str, Provider]:  # type: ignore[empty-body]
     """Providers of language models, by name."""
 
 
 @hookspec
-def replay_performers() -> Mapping[type[Any], Any]:  # type: ignore[empty-body]
-    """How effects that a plugin brings are done, by the effect's class."""
+def replay_performers() -> Mapping[type[Any], Performer]:  # type: ignore[empty-body]
+    """How effects that a plugin brings are done, by the effect's class: a subclass of ``Step`` whose payload is not a function's."""
 
 
 @hookspec
@@ -182,6 +185,31 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     return factory(url, clock=clock)
 
 
+def providers() -> dict[str, Provider]:
+    """Every installed provider of language models, by name."""
+    found: dict[str, Provider] = {}
+    for offered in reversed(plugins().hook.replay_providers()):
+        found.update(offered)
+    return found
+
+
+def performers(models: Models | None = None) -> dict[type[Any], Performer]:
+    """How effects are done that are no functions of their authors.
+
+    Args:
+        models: The language models that calls ask; None for those that are installed.
+    """
+    from replay.llm.calling import Models  # which an engine needs, and a command line's help does not
+    from replay.model.llm import LLMCall
+
+    asked = Models() if models is None else models
+    asked.plugged = providers()
+    found: dict[type[Any], Performer] = {LLMCall: asked.perform}
+    for offered in reversed(plugins().hook.replay_performers()):
+        found.update(offered)
+    return found
+
+
 def __getattr__(name: str) -> Any:
     """Load a part of what SQL stores share."""
     if name not in SQL_KIT:
@@ -203,6 +231,7 @@ __all__ = [
     "OPEN",
     "PENDING",
     "RUN_COLUMNS",
+    "Ask",
     "Begun",
     "Capability",
     "Claim",
@@ -223,12 +252,17 @@ __all__ = [
     "NewRun",
     "Observer",
     "Page",
+    "Performer",
     "Posted",
+    "Provider",
     "Queue",
     "Rate",
     "ReplayError",
     "Run",
     "RunKey",
+    "Said",
+    "Say",
+    "Scene",
     "SchemaMismatch",
     "Standing",
     "Store",

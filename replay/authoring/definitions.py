@@ -301,6 +301,7 @@ def step(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | None = None,
+    heartbeat: float | None = None,
     queue: str | None = None,
     key: str | None = None,
     at_most_once: bool = False,
@@ -314,9 +315,10 @@ def step(fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
     Args:
         fn: The function; arguments and result are checked against its annotations.
-        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt, ``queue``
-            (whose workers do it), ``key`` (whose share of that queue it takes), ``at_most_once``, ``transactional``,
-            ``compare_arguments``, ``on_cancel``, ``raises``; see ``StepOptions``.
+        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt,
+            ``heartbeat`` in seconds that an attempt may be silent, ``queue`` (whose workers do it), ``key`` (whose share of that
+            queue it takes), ``at_most_once``, ``transactional``, ``compare_arguments``, ``on_cancel``, ``raises``; see
+            ``StepOptions``.
 
     Raises:
         DefinitionError: The function cannot be a step, or another step has its name.

@@ -38,12 +38,15 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "list": Verb("looking", "list_runs", "Runs, newest first."),
         "status": Verb("looking", "status", "What a run is, and what it waits for."),
         "inspect": Verb("inspecting", "inspect", "A run's journal on a timeline, or its variables at one event."),
+        "costs": Verb("costing", "costs", "What runs have spent on language models."),
+        "asks": Verb("asking", "asks", "Open questions, of one run or of all."),
         "logs": Verb("looking", "logs", "What a run logged and noted."),
         "query": Verb("telling", "query", "Ask a run's live variables."),
     },
     "Tell": {
         "signal": Verb("telling", "signal", "Send a run a message."),
         "update": Verb("telling", "update", "Send a run a request, and wait for its reply."),
+        "answer": Verb("asking", "answer", "Answer a question that a run has asked; `replay asks` lists them."),
         "pause": Verb("telling", "pause", "Let runs begin nothing new."),
         "resume": Verb("telling", "resume", "Let paused runs go on, or stuck ones try again."),
         "cancel": Verb("telling", "cancel", "Ask runs to stop; they may clean up first."),
@@ -58,6 +61,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Care": {
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
+        "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),
         "completion": Verb("project", "completion", "Print a completion script for a shell."),
         "version": Verb("project", "version", "Versions of replay and of what it stands on."),

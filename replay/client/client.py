@@ -6,18 +6,21 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from replay.authoring.effects import CALLBACK
 from replay.client import travel
 from replay.client.handle import Handle
-from replay.client.names import require_name
+from replay.client.names import require_name, require_namespace
 from replay.engine.live import new_run
+from replay.engine.presence import WorkerInfo, workers
 from replay.engine.worker import ending
 from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
-from replay.model.about import EPOCH
+from replay.model.about import micros_of
+from replay.model.asks import OPEN as OPEN_TAG
+from replay.model.asks import OPEN_ASKS, Ask, read_asks
 from replay.model.codec import from_json, spell
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.journal import Started
@@ -33,6 +36,13 @@ class Start(NamedTuple):
 
     call: Call[Any]
     id: str
+
+
+class AskPage(NamedTuple):
+    """Some of the open questions; ``cursor`` asks for the next page, empty when there is none."""
+
+    asks: Sequence[Ask]
+    cursor: str
 
 
 class Client:
@@ -55,7 +65,7 @@ class Client:
     ) -> None:
         self._owned = isinstance(store, str)
         self.store: Store = open_store(store, clock=clock) if isinstance(store, str) else store
-        self.namespace = require_name(namespace, "namespace")
+        self.namespace = require_namespace(namespace)
         self.max_payload = max_payload
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
@@ -150,6 +160,7 @@ class Client:
             patches=tuple(sorted(call.spec.patches)),
             deadline=None if options.deadline is None else now + options.deadline,
             tags={require_name(key, "tag"): str(value) for key, value in options.tags.items()},
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.namespace, identity),
@@ -223,6 +234,23 @@ class Client:
             fairness_key=key,
         )
         return self.store.find(query, limit=limit, cursor=cursor)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers of this namespace that were heard in the last minute, the longest at work first."""
+        return workers(self.store, self.namespace)
+
+    def asks(self, *, assignee: str | None = None, workflow: str | None = None, limit: int = 100, cursor: str = "") -> AskPage:
+        """Open questions of all runs, those of the newest run first, in pages.
+
+        Args:
+            assignee: Only those that are for this person; those for anyone are left out then, and are asked for with ``""``.
+            workflow: Only those of this workflow's runs.
+            limit: How many runs a page looks into.
+            cursor: Where the last page ended.
+        """
+        page = self.find(workflow=workflow, status=sorted(OPEN), tags={OPEN_ASKS: OPEN_TAG}, limit=limit, cursor=cursor)
+        found = [ask for run in page.runs for ask in open_asks(run)]
+        return AskPage([ask for ask in found if assignee in {None, ask.assignee}], page.cursor)
 
     def read(self, topic: str, *, after: int = 0, limit: int = 1_000) -> list[Entry]:
         """Entries of a topic (``publish``) after an offset, oldest first."""
@@ -361,6 +389,12 @@ class _Watch:
                     future.set_exception(error)
 
 
+def open_asks(run: Run) -> list[Ask]:
+    """The questions that a run has open; one that has ended has none, however it ended."""
+    shown = run.state.get(OPEN_ASKS)
+    return [] if shown is None or run.status in CLOSED else read_asks(run.key.id, from_json(shown))
+
+
 def require_call(call: Any) -> Call[Any]:
     """What is started must be a call of a workflow.
 
@@ -379,4 +413,4 @@ def _moment(given: int | datetime | None) -> int | None:
         return given
     if given.tzinfo is None:
         raise InvalidRequest("moment", f"{given.isoformat()} names no time zone", "give an aware datetime")
-    return (given - EPOCH) // timedelta(microseconds=1)
+    return micros_of(given)

@@ -20,14 +20,15 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
-from replay.client.names import require_name
+from replay.client.names import require_name, require_namespace
 from replay.engine.baton import Baton
 from replay.engine.identity import release_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
-from replay.hooks import plugins
+from replay.hooks import performers, plugins
+from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.names import SECOND
 from replay.model.queues import Queue
@@ -55,7 +56,10 @@ class Engine(Client):
         poll: How often it asks the store without being told to, in seconds.
         grace: How long steps may go on when the engine is left, in seconds.
         max_payload: The largest payload allowed in a journal, in bytes.
+        max_recoveries: How many workers in a row a run may lose before it is set aside.
+        announce: Seconds between two heartbeats by which ``client.workers()`` knows of it; 0 for none.
         observers: Whom to tell what it does, besides those of plugins.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         clock: The time, microseconds UTC; None for the store's own.
         executor: Where steps run; None for a pool of its own.
 
@@ -78,23 +82,29 @@ class Engine(Client):
         poll: float = 1.0,
         grace: float = 10.0,
         max_payload: int = 16 * 1024 * 1024,
+        max_recoveries: int = 10,
+        announce: float = 5.0,
         observers: Iterable[Observer] = (),
+        models: Models | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
         offered = None if workflows is None else _offered(workflows)
         if isinstance(queues, str | Queue) or not queues:
             raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
-        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0:
-            raise InvalidRequest("Engine", "concurrency, threads, steps, ttl and poll must be positive")
+        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or min(max_recoveries, announce) < 0:
+            problem = "concurrency, threads, steps, ttl and poll must be positive, max_recoveries and announce not negative"
+            raise InvalidRequest("Engine", problem)
         settings = Settings(
-            namespace=require_name(namespace, "namespace"),
+            namespace=require_namespace(namespace),
             queues=_served(queues),
             concurrency=concurrency,
             steps=steps,
             ttl=ttl,
             poll=poll,
             max_payload=max_payload,
+            max_recoveries=max_recoveries,
+            announce=announce,
         )
         super().__init__(
             store if store is not None else os.environ.get("REPLAY_STORE", DEFAULT_STORE),
@@ -117,6 +127,7 @@ class Engine(Client):
             workflows=offered,
             observers=Observers([*heard, *observers]),
             lends=executor is None,
+            performers=performers(models),
         )
         self._process = os.getpid()
         self._listens = False

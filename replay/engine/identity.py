@@ -20,6 +20,13 @@ def worker_name() -> str:
     return f"{_home()}/{os.getpid()}.{_began(os.getpid())}/{secrets.token_hex(3)}"
 
 
+def place() -> dict[str, str | int]:
+    """Where this process is, and what it runs, for people."""
+    from replay import __version__
+
+    return {"host": socket.gethostname(), "pid": os.getpid(), "version": f"python/{__version__}"}
+
+
 def _home() -> str:
     try:
         namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")

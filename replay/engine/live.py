@@ -18,8 +18,10 @@ import attrs
 
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
+from replay.engine.attempts import PROGRESS, packed, unpacked
 from replay.engine.remote import STEP_RUN, asked_otherwise
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
+from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -30,7 +32,7 @@ from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
+from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
@@ -83,6 +85,10 @@ class Live:
         met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
+        troubled: Whether it lost its last worker, and nothing has shown yet that it outlives this one.
+        progress: What its steps told of themselves with heartbeats, encoded, by command.
+        beating: Whether some of that is not saved yet.
+        doing: What it is about to do, told with every commit while it is troubled; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
         state: What it shows, by key.
         tags: Words that it is found by.
@@ -122,6 +128,11 @@ class Live:
         self.intents: set[str] = set()
         self.queued: deque[Command] = deque()
         self.alarm = 0
+        self.troubled = run.recoveries > 0
+        self.doing = ""
+        self.progress = unpacked(run.state) if run.state else {}
+        self.beating = False
+        self.shown = run.state.get(PROGRESS, b"{}")
         self.max_payload = max_payload
         self.cancelling = False
         self.terminated: bytes | None = None
@@ -309,7 +320,7 @@ class Live:
         for command in self.interp.pending.values():  # none of its code runs, so nobody else would tell them
             effect = command.effect
             child = isinstance(effect, Call) and effect.options_.on_parent_close == "cancel"
-            if child or (isinstance(effect, Step) and self._is_remote(effect)):
+            if child or (isinstance(effect, Step) and self.is_remote(effect)):
                 self._call_off(command, "was terminated")
 
     def _pause(self, _message: Message, _now: int) -> None:
@@ -400,12 +411,13 @@ class Live:
         if isinstance(effect, Call):
             self.children.append(self._child(command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self._is_remote(effect):
+        elif isinstance(effect, Step) and self.is_remote(effect):
             self.children.append(self._step_run(command, effect))
         elif isinstance(effect, Step):
             self.acting.append(command)
 
-    def _is_remote(self, effect: Step[Any]) -> bool:
+    def is_remote(self, effect: Step[Any]) -> bool:
+        """Whether a step is done by the workers of another queue."""
         queue = effect.options_.queue
         return queue is not None and queue != self.run.queue
 
@@ -416,7 +428,7 @@ class Live:
             effect = command.effect
             waiting = self.retries.pop(command.id, None)
             self.lines.pop(command.id, None)
-            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
+            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self.is_remote(effect))
             if remote:
                 self._call_off(command, "no longer waits for it")
             elif command.cancelled and waiting is not None:
@@ -466,6 +478,7 @@ class Live:
             patches=patches,
             deadline=min(deadlines, default=None),
             tags=dict(options.tags),
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.key.namespace, begin.seed),
@@ -525,13 +538,17 @@ class Live:
     @property
     def unsaid(self) -> bool:
         """Whether there is anything to commit."""
-        return self.interp.settled and bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+        return self.interp.settled and bool(
+            self.beating or self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics
+        )
 
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
         self.state |= state
         self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        if self.progress:
+            self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
         status = "paused" if self.paused else "waiting" if release else "running"
         successor = None
@@ -557,10 +574,23 @@ class Live:
             result=None if closing is None else closing.payload,
             release=release or closing is not None,
             successor=successor,
+            note=self.doing,
         )
+        if self.troubled and takes_on(made):
+            self.troubled, self.doing = False, ""
+            made = attrs.evolve(made, note="")
         self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
         self.base = 0
         return made
+
+    def _say_progress(self, state: dict[str, bytes]) -> None:
+        """What steps told of themselves is shown while they are not answered."""
+        pending = self.interp.pending
+        self.progress = {command: payload for command, payload in self.progress.items() if command in pending}
+        self.beating = False
+        shown = packed(self.progress)
+        if shown != self.shown:
+            state[PROGRESS] = self.shown = shown
 
     def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}
@@ -593,6 +623,8 @@ class Live:
         if closing.kind != events.COMPLETED:
             kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
             payload = self._failure_for_parent(closing, status, is_step=is_step)
+        if self.interp.account is not None:
+            payload = sealed_with(self.interp.account.spent, kind, payload)
         key = RunKey(self.key.namespace, started.parent)
         self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
 
@@ -622,6 +654,8 @@ class Live:
         common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        if interp.account is not None:
+            common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
         if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call

@@ -24,6 +24,8 @@ STEP_RUN: Final = "step:"
 ARITHMETIC: Final = ("max_attempts", "initial", "factor", "max_delay", "jitter")
 """What of a retry policy is sent along; which errors are worth another attempt is for whoever has the code."""
 
+SPANS: Final = ("timeout", "heartbeat")
+
 
 def asked_otherwise(step: Step[Any]) -> dict[str, Any]:
     """What a call's options change of how its step is declared, for whoever does it elsewhere."""
@@ -31,8 +33,7 @@ def asked_otherwise(step: Step[Any]) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     if options.retry != declared.retry:
         asked["retry"] = {name: getattr(options.retry, name) for name in ARITHMETIC}
-    if options.timeout != declared.timeout:
-        asked["timeout"] = options.timeout
+    asked |= {name: getattr(options, name) for name in SPANS if getattr(options, name) != getattr(declared, name)}
     return asked
 
 
@@ -66,8 +67,7 @@ class StepRun:
             options = attrs.evolve(
                 options, retry=attrs.evolve(options.retry, **{name: self.asked["retry"][name] for name in ARITHMETIC})
             )
-        if "timeout" in self.asked:
-            options = attrs.evolve(options, timeout=self.asked["timeout"])
+        options = attrs.evolve(options, **{name: self.asked[name] for name in SPANS if name in self.asked})
         return (yield Step(self.step, payload, options))
 
     def call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call[Any]:

@@ -23,28 +23,38 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
+from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
+from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.identity import place
 from replay.engine.live import LOG, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
+from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
+from replay.engine.presence import Presence
+from replay.engine.recoveries import is_beyond, reason, under_way
 from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
+    BudgetExceeded,
     DefinitionError,
     LeaseLost,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
     ReplayError,
+    ReplyInvalid,
     RunExists,
+    RunSetAside,
     StepInterrupted,
     StoreError,
     StoreUnavailable,
-    TimedOut,
 )
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model import events
+from replay.model.budgets import NOTHING
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
@@ -91,6 +101,8 @@ FRESH_SIZE: Final = 4_096
 """Bytes of such an ending at most."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
+FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
+"""What another attempt would not mend, whatever a retry policy says."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
 QUICK: Final = 500
@@ -113,6 +125,8 @@ class Settings:
         linger: How long a run that only waits is kept, in seconds.
         keep: How many such runs are kept at most.
         max_payload: The largest payload allowed in a journal, in bytes.
+        max_recoveries: How many workers in a row a run may lose before it is set aside.
+        announce: Seconds between two heartbeats by which others know of it; 0 for none.
     """
 
     namespace: str = "default"
@@ -124,6 +138,8 @@ class Settings:
     linger: float = 0.2
     keep: int = 200
     max_payload: int = 16 * 1024 * 1024
+    max_recoveries: int = 10
+    announce: float = 0.0
 
 
 class StartRequest(NamedTuple):
@@ -158,7 +174,7 @@ class Stop(NamedTuple):
     until: int
 
 
-Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done
+Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done | Beat
 
 
 def recovery(run: NewRun) -> Sequence[Event]:
@@ -187,6 +203,7 @@ class Worker:
         settings: How it works.
         workflows: What it offers, by (name, version); None for every decorated workflow that has been imported.
         observers: Whom to tell.
+        performers: How effects are done that are no functions of the author's, by class.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
         lends: Whether who drives does what it finds ``at_hand`` after a pump.
@@ -201,6 +218,7 @@ class Worker:
         settings: Settings,
         workflows: Mapping[tuple[str, str], WorkflowSpec] | None = None,
         observers: Observers | None = None,
+        performers: Mapping[type[Any], Performer] | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
         lends: bool = False,
@@ -219,6 +237,7 @@ class Worker:
         self.offered = workflows
         self.extra: dict[tuple[str, str], WorkflowSpec] = {}
         self.observers = observers or Observers(())
+        self.performers = performers or {}
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.live: dict[RunKey, Live] = {}
         self.touched: dict[RunKey, Live] = {}
@@ -241,6 +260,10 @@ class Worker:
         self.leave_at: int | None = None
         self.stopped = False
         self.failures = 0
+        self.presence: Presence | None = None
+        if settings.announce:
+            every = round(settings.announce * SECOND)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about)
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
 
@@ -258,6 +281,8 @@ class Worker:
         busy |= self._timers(now)
         if now >= self.renew_at:  # first: what has merely ended is still ours until someone claims it
             self._renew(now)
+        if self.presence is not None and now >= self.presence.due:
+            self.presence.beat(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
         while self.touched:
@@ -282,6 +307,8 @@ class Worker:
             moments.append(self.renew_at)
         if (alarm := self.alarms.next()) is not None:
             moments.append(alarm)
+        if self.presence is not None:
+            moments.append(self.presence.due)
         return min(moments)
 
     def _take_in(self, patience: float) -> bool:
@@ -303,8 +330,8 @@ class Worker:
                 self.claim_at = min(self.claim_at, self.claimed_at + (self.breath if self.live else IDLE_BREATH))
             elif isinstance(item, WaitRequest):
                 self._await(item)
-            elif isinstance(item, Stop):
-                self.stopping = item
+            elif isinstance(item, Beat | Stop):
+                self._told(item)
         if starts:
             self._start(starts)
         if posts:
@@ -314,12 +341,23 @@ class Worker:
             self._look_at(strangers)
         return bool(items)
 
+    def _told(self, item: Beat | Stop) -> None:
+        """A step told how far it has come; or it is time to leave, which others see at once."""
+        if isinstance(item, Beat):
+            self._heard(item.pulse, item.payload, self.store.now())
+            return
+        self.stopping = item
+        if self.presence is not None:
+            self.presence.due = 0
+
     def _clock_went_back(self, now: int) -> None:
         """What was measured by the old time is done now, so that nobody is deaf until that time comes again."""
         logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
         self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
         self.fresh.clear()
         self._rest_no_more()
+        if self.presence is not None:
+            self.presence.due = now
 
     # ---- requests of clients ----------------------------------------------------------------------------------------------
 
@@ -462,6 +500,20 @@ class Worker:
             for queue in queues
         ]
 
+    def _about(self) -> dict[str, Any]:
+        """What others may know of it."""
+        settings = self.settings
+        return {
+            **place(),
+            "queues": [queue if isinstance(queue, str) else queue.name for queue in settings.queues],
+            "workflows": self._names(),
+            "capacity": settings.concurrency,
+            "runs": len(self.live),
+            "step_capacity": settings.steps,
+            "steps": len(self.attempts),
+            "draining": self.stopping is not None,
+        }
+
     def foresees(self) -> bool:
         """Whether the store holds a run that this worker will be able to take later, such as one that another holds now."""
         return self.store.claim(self._asking(0)).next_at is not None
@@ -531,6 +583,9 @@ class Worker:
             return
         if known is not None:
             self._drop(known)
+        if is_beyond(claimed, self.settings.max_recoveries):
+            self._set_aside(claimed)
+            return
         live = Live(run, lease, spec, claimed.journal, claimed.mail, self.settings.max_payload)
         self.live[run.key] = live
         self.renew_at = min(self.renew_at or lease.until, lease.until - self.ttl * 2 // 3)
@@ -555,6 +610,8 @@ class Worker:
         for whom in due:
             if isinstance(whom, Attempt):
                 self._too_late(whom, now)
+            elif isinstance(whom, Pulse):
+                self._heard(whom, whom.latest(now), now)
             else:
                 whom.alarm = 0
                 whom.parking = self.resting.get(whom.key, now + 1) <= now
@@ -632,6 +689,9 @@ class Worker:
             moment = rests if moment is None else min(moment, rests)
         if moment is not None:
             self._alarm(live, moment)
+        if live.troubled and not live.doing and live.acting:
+            live.doing = under_way(live)
+            return live.commit(release=False)
         return live.commit(release=False) if live.unsaid else None
 
     def _send(self, batch: Sequence[Commit]) -> list[Committed | Exception]:
@@ -752,18 +812,29 @@ class Worker:
         if not isinstance(error, ReplayError):
             note = f"{qualified(type(error))}: {note}"
         wake_at = self.store.now() + STUCK_PAUSE
+        self._drop(live)
+        self._lay_down(live.lease, live.committed, live.applied, note, wake_at)
+
+    def _set_aside(self, claimed: Claimed) -> None:
+        """It lost too many workers: nobody drives it until somebody puts it back."""
+        run, error = claimed.run, RunSetAside(claimed.run.key.id, claimed.run.recoveries, reason(claimed))
+        logger.error("run %s", error)
+        self.observers.stuck(run.key, error)
+        self._lay_down(claimed.lease, run.seq, run.applied, error.reason, None)
+
+    def _lay_down(self, lease: Lease, seq: int, applied: int, note: str, wake_at: int | None) -> None:
+        """Mark a run as stuck, give it back, and tell who waits here."""
         commit = Commit(
-            lease=live.lease,
-            expected=live.committed,
+            lease=lease,
+            expected=seq,
             status="stuck",
-            applied=live.applied,
+            applied=applied,
             note=note,
             wake_at=wake_at,
             release=True,
         )
-        self._drop(live)
         self._send([commit])
-        self._end_wait(live.key, ("stuck", to_json({"type": STUCK, "message": note})))
+        self._end_wait(lease.key, ("stuck", to_json({"type": STUCK, "message": note})))
 
     def refuse_all(self, error: Exception) -> None:
         """It has ended: tell everyone who still waits."""
@@ -856,8 +927,8 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if effect.options_.timeout is not None:
-                attempt.alarm = self.alarms.set(now + round(effect.options_.timeout * SECOND), attempt)
+            if (late := limit(attempt, now)) is not None:
+                attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
             if self.lends and self._is_handy(effect):
@@ -871,8 +942,16 @@ class Worker:
         return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        """One attempt, not yet begun; the test kit puts its own here."""
-        return Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
+        """One attempt, not yet begun."""
+        attempt = self._new_attempt(live, command, self._info(live, command, effect))
+        attempt.performer = self.performers.get(type(effect))
+        if attempt.performer is not None:
+            attempt.scene = EngineScene(self.store, live, command, attempt.info)
+        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+
+    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
+        """The test kit puts its own here."""
+        return Attempt(live, command, info, self.store.now, self.inbox.put)
 
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
@@ -887,28 +966,49 @@ class Worker:
         self.alarms.drop(attempt.alarm)
         if self.lends and attempt.stop is None:
             self.lasted[attempt.effect.name] = done.duration
+        if attempt.pulse is not None:
+            self.alarms.drop(attempt.pulse.alarm)
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
             return
         del live.tasks[command.id]
+        if done.error is not None and attempt.pulse is not None and attempt.pulse.last:
+            live.progress[command.id] = attempt.pulse.latest(self.store.now())  # saved with the failure
         live.answers.append(self._answer_of(attempt, done))
         self._touch(live)
 
+    def _heard(self, pulse: Pulse, payload: bytes, now: int) -> None:
+        """A step told how far it has come: save it soon, and look once more in case that it falls silent."""
+        attempt = pulse.attempt
+        live: Live = attempt.live
+        if live.tasks.get(attempt.command.id) is not attempt or self.live.get(live.key) is not live:
+            return
+        if payload == pulse.saved:
+            return
+        pulse.saved = live.progress[attempt.command.id] = payload
+        live.beating = True
+        self._touch(live)
+        self.alarms.drop(pulse.alarm)
+        pulse.alarm = self.alarms.set(now + EVERY, pulse)
+
     def _too_late(self, attempt: Attempt, now: int) -> None:
-        """A thread cannot be stopped: its step is told, its answer will be passed over. Time counts from when it began."""
+        """It took too long, or was silent for too long. A thread cannot be stopped: its step is told, its answer passed over."""
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt:
             return
-        seconds = attempt.effect.options_.timeout or 0
-        moment = (now if attempt.began is None else attempt.began) + round(seconds * SECOND)
+        late = limit(attempt, now)
+        if late is None:
+            return
+        moment, error = late
         if moment > now:
             attempt.alarm = self.alarms.set(moment, attempt)
             return
         attempt.abandon()
         del live.tasks[command.id]
-        error = TimedOut(f"step {attempt.effect.name}", seconds)
+        if attempt.pulse is not None and attempt.pulse.last:
+            live.progress[command.id] = attempt.pulse.latest(now)
         live.answers.append(self._answer_of(attempt, Done(attempt, b"", error, 0)))
         self._touch(live)
 
@@ -918,13 +1018,16 @@ class Worker:
             error = PayloadTooLarge(f"result of step {effect.name}", len(done.payload), self.settings.max_payload)
         if error is None:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
-        failure = Failure.of(error, attempts=number)
+        payload = Failure.of(error, attempts=number).encode()
+        if attempt.scene is not None and attempt.scene.spent != NOTHING:
+            payload = to_json({**from_json(payload), "spent": attempt.scene.spent.encode()})
         retry = effect.options_.retry
-        final = attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
-        if final:
-            return Answer(attempt.command.id, events.STEP_FAILED, failure.encode(), number, done.duration)
+        if attempt.command.cancelled or isinstance(error, FINAL) or not retry.allows(error, number):
+            return Answer(attempt.command.id, events.STEP_FAILED, payload, number, done.duration)
         pause = retry.delay(number, chance=self.chance())
-        payload = to_json({**from_json(failure.encode()), "retry_in": pause})
+        if isinstance(error, ProviderBusy):
+            pause = max(pause, error.retry_after or 0)
+        payload = to_json({**from_json(payload), "retry_in": pause})
         return Answer(attempt.command.id, events.STEP_ATTEMPT_FAILED, payload, number, done.duration)
 
     def _transact(self, live: Live, command: Command, effect: Step[Any]) -> None:
@@ -989,9 +1092,12 @@ class Worker:
                 self._drop(live)
 
     def _drain(self, now: int) -> None:
-        """Wait for steps that run, as long as there is patience; then give everything back."""
+        """Wait for steps that run, as long as there is patience; what has none is given back at once, in the end everything."""
         stop = self.stopping
-        if stop is None or (now < stop.until and any(attempt.live.tasks for attempt in self.attempts.values())):
+        if stop is None:
+            return
+        if now < stop.until and any(attempt.live.tasks for attempt in self.attempts.values()):
+            self._leave_early()
             return
         for live in self.live.values():
             live.parking = True
@@ -1003,7 +1109,24 @@ class Worker:
         for live in list(self.live.values()):
             self._drop(live)
         self._give_back(leases)
+        if self.presence is not None:
+            self.presence.leave()
         self.stopped = True
+
+    def _leave_early(self) -> None:
+        """Others need not wait for this worker's steps to go on with runs that have none under way here."""
+        leaving = [live for live in self.live.values() if live.key not in self.touched and not self._is_busy(live)]
+        for live in leaving:
+            if live.idle:
+                self._touch(live)  # parked by its next commit, with its wake-up
+            else:
+                self._drop(live)
+        self._give_back([live.lease for live in leaving if live.key not in self.touched])
+
+    def _is_busy(self, live: Live) -> bool:
+        """Whether something is under way for a run here, or was announced as such."""
+        begun = any(task is not WAITING for task in live.tasks.values())
+        return begun or any(command.id in live.intents for command in (*live.acting, *live.queued))
 
     def _give_back(self, leases: Sequence[Lease]) -> None:
         try:

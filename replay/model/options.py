@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self
 import attrs
 
 from replay.errors import DefinitionError, describe
+from replay.model.budgets import Limits
 from replay.model.names import Micros, QueueName, micros
 from replay.model.retry import Retry
 
@@ -37,6 +38,7 @@ class StepOptions:
     Attributes:
         retry: When to try again.
         timeout: Seconds that one attempt may take, or None.
+        heartbeat: Seconds that one attempt may be silent, or None.
         queue: The task queue whose workers do it, or None for here.
         key: Whose share of that queue it takes, or None for its run's own.
         at_most_once: Never begin it twice: ``StepInterrupted`` when a crash leaves its end unknown.
@@ -49,6 +51,7 @@ class StepOptions:
 
     retry: Retry
     timeout: float | None = None
+    heartbeat: float | None = None
     queue: QueueName | None = None
     key: str | None = None
     at_most_once: bool = False
@@ -90,6 +93,11 @@ _STEP_RULES: Final[Any] = (
         "leave it out for no limit",
     ),
     (
+        lambda step: step.heartbeat is None or _is_span(step.heartbeat),
+        lambda step: f"heartbeat must be more than 0 seconds, got {describe(step.heartbeat)}",
+        "leave it out for a step that may be silent",
+    ),
+    (
         lambda step: step.queue is None or _is_name(step.queue),
         lambda step: f"queue must be a name, got {describe(step.queue)}",
         "leave it out for here",
@@ -110,8 +118,8 @@ _STEP_RULES: Final[Any] = (
         "write raises=[PaymentDeclined]",
     ),
     (
-        lambda step: not step.transactional or step.timeout is None,
-        lambda _step: "it is transactional and has a timeout, which nothing could keep",
+        lambda step: not step.transactional or (step.timeout is None and step.heartbeat is None),
+        lambda _step: "it is transactional and has a timeout or a heartbeat, which nothing could keep",
         "limit the statement itself, by what the database offers",
     ),
     (
@@ -148,6 +156,7 @@ class RunOptions:
         tags: Words to find it by.
         retry: When a failed run is begun again, or None.
         on_parent_close: What becomes of a child when its parent ends.
+        budget: What its calls of language models may spend, or None.
     """
 
     id: str = ""
@@ -159,6 +168,7 @@ class RunOptions:
     tags: Mapping[str, str] = attrs.field(factory=dict)
     retry: Retry | None = None
     on_parent_close: OnParentClose = "cancel"
+    budget: Limits | None = None
 
     def checked(self, owner: str) -> Self:
         """These options, if they can work.

@@ -26,7 +26,8 @@ from replay.engine.observers import Observer, Observers
 from replay.engine.remote import STEP_RUN
 from replay.engine.worker import Settings, Wake, ending
 from replay.errors import InvalidRequest, ReplayError, UnknownName
-from replay.hooks import open_store
+from replay.hooks import open_store, performers
+from replay.llm.calling import Models
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
 from replay.store.contract import CLOSED, OPEN, Created, Filter, Lease, NewRun, Run, RunKey, Store
@@ -85,6 +86,7 @@ class World(Client):
         concurrency: How many runs a worker holds.
         observers: Whom the workers tell what they do.
         settings: How the workers work; stronger than ``ttl`` and ``concurrency``.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         strict: Whether effects that are thrown away are raised; ``thrown_away`` has them anyway.
         max_rounds: After how many rounds without rest the world gives up.
 
@@ -109,6 +111,7 @@ class World(Client):
         concurrency: int = 1_000,
         observers: Iterable[Observer] = (),
         settings: Settings | None = None,
+        models: Models | None = None,
         strict: bool = True,
         max_rounds: int = 200_000,
     ) -> None:
@@ -130,6 +133,7 @@ class World(Client):
         self._offered: dict[tuple[str, str], WorkflowSpec] | None = None
         if workflows is not None:
             self._offered = {(offered.name, offered.version): offered for offered in workflows}
+        self._performers = performers(models)
         self._stuck: dict[RunKey, Exception] = {}
         self._observers = [_Ear(self), *observers]
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
@@ -177,6 +181,7 @@ class World(Client):
             settings=self._settings,
             workflows=self._offered,
             observers=Observers(self._observers),
+            performers=self._performers,
             chance=self._luck,
             sleep=self._doze,
             stage=self.stage,

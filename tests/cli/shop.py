@@ -10,6 +10,7 @@ from replay import (
     Retry,
     Workflow,
     annotate,
+    ask,
     gather,
     log,
     on_update,
@@ -133,6 +134,24 @@ def mailbox() -> Workflow[list[Any]]:
         if message == "stop":
             return got
         got.append(message)
+
+
+@attrs.frozen
+class Verdict:
+    """What a reviewer fills in."""
+
+    good: bool
+    stars: int
+    remark: str = ""
+
+
+@workflow(name="cli-asking")
+def asking() -> Workflow[list[Any]]:
+    """Ask for a name, a number, and a form."""
+    name = yield from ask("Who are you?", assignee="ada", validator=str.istitle)
+    size = yield from ask("Which size?", choices=[38, 40], timeout=3600)
+    verdict = yield from ask("What do you say?", form=Verdict)
+    return [name, size, verdict.good, verdict.stars, verdict.remark]
 
 
 @workflow(name="cli-counter")

@@ -109,7 +109,7 @@ class Leasing(StoreCase):
         self, store: Store, clock: VirtualClock, end: dict[str, Any], left: int
     ) -> None:
         """Whatever is written down or given back in good order ends the row; showing state, or setting it aside, does not."""
-        begin(store)
+        lease = begin(store)
         deliver(store, signal("m1"))
         for name in "bc":
             clock.advance(TTL / SECOND)
