@@ -145,6 +145,30 @@ class Client:
                 raise RunExists(run.key.id, f"{answer.run.workflow} {answer.run.digest}", f"{run.workflow} {run.digest}")
         return [Handle(self, run.key, spec) for run, spec in zip(runs, specs, strict=True)]
 
+    def debounce(self, call: Call[R], *, key: str, delay: float, max_wait: float | None = None) -> Handle[R]:
+        """Start a run when this has not been called for a while, with the input of the last call.
+
+        Calls for the same workflow and key within ``delay`` seconds of each other become one run. What was asked for is durable when
+        this returns, and no call is lost, whoever crashes; after a crash just then a run may begin once more than it should.
+
+        Args:
+            call: A call of a workflow, such as ``reindex(shop)``.
+            key: What the calls have in common.
+            delay: Seconds without a call after which the run begins.
+            max_wait: Seconds after the first call when it begins at the latest.
+
+        Returns:
+            A handle on the run that will begin: its ``result`` waits for that, whatever else is asked of it before raises
+            ``UnknownRun``.
+
+        Raises:
+            InvalidRequest: It was given no call of a workflow, or an argument does not fit.
+            PayloadTooLarge: The input is larger than allowed.
+        """
+        from replay.client.debouncing import debounce
+
+        return debounce(self, require_call(call), key=key, delay=delay, max_wait=max_wait)
+
     def _new(self, start: Start, now: int) -> NewRun:
         call = require_call(start.call)
         if len(call.payload) > self.max_payload:

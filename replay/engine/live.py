@@ -466,7 +466,8 @@ class Live:
         options, started = call.options_, self.interp.started
         own = None if options.deadline is None else command.issued_at + options.deadline
         deadlines = [moment for moment in (own, started.deadline) if moment is not None]
-        patches = tuple(sorted(call.spec.patches))
+        patches: Any = call.spec.patches  # None where it is begun by name alone
+        patches = None if patches is None else tuple(sorted(patches))
         begin = Started(
             workflow=call.name,
             version=call.spec.version,

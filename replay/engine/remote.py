@@ -23,8 +23,8 @@ STEP_RUN: Final = "step:"
 """What the workflow name of a run of kind step begins with."""
 ARITHMETIC: Final = ("max_attempts", "initial", "factor", "max_delay", "jitter")
 """What of a retry policy is sent along; which errors are worth another attempt is for whoever has the code."""
-
 SPANS: Final = ("timeout", "heartbeat")
+"""What else is, in seconds."""
 
 
 def asked_otherwise(step: Step[Any]) -> dict[str, Any]:
@@ -63,10 +63,8 @@ class StepRun:
     def begin(self, payload: bytes, state: Any = NO_DEFAULT) -> Generator[Effect[Any], Any, Any]:
         """The step, done here."""
         options = attrs.evolve(self.step.defaults, queue=None)
-        if "retry" in self.asked:
-            options = attrs.evolve(
-                options, retry=attrs.evolve(options.retry, **{name: self.asked["retry"][name] for name in ARITHMETIC})
-            )
+        retry = {name: value for name, value in self.asked.get("retry", {}).items() if name in ARITHMETIC}
+        options = attrs.evolve(options, retry=attrs.evolve(options.retry, **retry))
         options = attrs.evolve(options, **{name: self.asked[name] for name in SPANS if name in self.asked})
         return (yield Step(self.step, payload, options))
 

@@ -11,6 +11,7 @@ Rule 4: time and hands are given: with a virtual clock and the inline executor t
 
 from __future__ import annotations
 
+import importlib
 import logging
 import queue
 import random
@@ -103,6 +104,8 @@ LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
 """What another attempt would not mend, whatever a retry policy says."""
+BUILT_IN: Final[Mapping[str, str]] = {"replay.debounce": "replay.engine.debounce"}
+"""Workflows that every worker offers, and their modules, which load when a run of theirs is taken."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
 QUICK: Final = 500
@@ -414,7 +417,7 @@ class Worker:
     def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
         """Workflows that were met and cannot be found by name, such as those defined in a function."""
         if self.offered is None:
-            self.extra.update({(spec.name, spec.version): spec for spec in specs})
+            self.extra.update({(spec.name, spec.version): spec for spec in specs if hasattr(spec, "begin")})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
@@ -547,13 +550,16 @@ class Worker:
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
         names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
-        return sorted(names | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
+        return sorted(names | BUILT_IN.keys() | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
         if name.startswith(STEP_RUN):
             step = STEPS.get(name.removeprefix(STEP_RUN))
             return None if step is None else StepRun(step)
+        if name in BUILT_IN:
+            importlib.import_module(BUILT_IN[name])
+            return WORKFLOWS.get((name, version))
         offered: dict[tuple[str, str], WorkflowSpec] = {
             **(self.offered if self.offered is not None else WORKFLOWS),
             **self.extra,
