@@ -417,7 +417,8 @@ class Worker:
     def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
         """Workflows that were met and cannot be found by name, such as those defined in a function."""
         if self.offered is None:
-            self.extra.update({(spec.name, spec.version): spec for spec in specs if hasattr(spec, "begin")})
+            known = [spec for spec in specs if hasattr(spec, "begin")]  # a name alone teaches nothing
+            self.extra.update({(spec.name, spec.version): spec for spec in known})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""

@@ -50,6 +50,24 @@ class StartRunResponse(_message.Message):
     new: bool
     def __init__(self, run: _Optional[_Union[_types_pb2.Run, _Mapping]] = ..., new: _Optional[bool] = ...) -> None: ...
 
+class DebounceRunRequest(_message.Message):
+    __slots__ = ("start", "key", "delay", "max_wait")
+    START_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    start: StartRunRequest
+    key: str
+    delay: float
+    max_wait: float
+    def __init__(self, start: _Optional[_Union[StartRunRequest, _Mapping]] = ..., key: _Optional[str] = ..., delay: _Optional[float] = ..., max_wait: _Optional[float] = ...) -> None: ...
+
+class DebounceRunResponse(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
+
 class SignalWithStartRequest(_message.Message):
     __slots__ = ("start", "signal")
     START_FIELD_NUMBER: _ClassVar[int]
