@@ -91,11 +91,13 @@ if TYPE_CHECKING:
     from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
     from replay.client.whatif import WhatIf, whatif
     from replay.model.llm import LLMResult
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
 _LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
 _LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
 _LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
+_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
 
 
 def __getattr__(name: str) -> Any:
@@ -134,6 +136,8 @@ __all__ = [
     "PayloadTooLarge",
     "ProviderBusy",
     "ProviderFailed",
+    "Queue",
+    "Rate",
     "ReplayError",
     "ReplayReport",
     "Reply",

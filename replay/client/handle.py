@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+import attrs
+
 from replay.client import travel
 from replay.client.names import require_name
 from replay.engine.live import NOTES, REPLY
@@ -419,6 +421,8 @@ class Handle(Generic[R]):
         name = f"{self.key.id}-fork-{self.client.fresh_id()[:8]}" if id is None else id
         target = RunKey(self.key.namespace, require_name(name, "id"))
         made = travel.fork(spec, self.key, self.journal(), target, at, edit or {}, call)
+        source = self.about()
+        made = attrs.evolve(made, queue=source.queue, fairness_key=source.fairness_key)
         (there,) = self.client.create([made], [spec])
         if not there.new:
             past = self.client.store.journal(target, limit=len(made.events))
