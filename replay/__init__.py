@@ -92,8 +92,11 @@ if TYPE_CHECKING:
     from replay.model.llm import LLMResult
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
-_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
+_LATE: dict[str, str] = {
+    **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
+    "LLMResult": "replay.model.llm",
+    "llm_call": "replay.authoring.llm",
+}
 
 
 def __getattr__(name: str) -> Any:
