@@ -25,7 +25,7 @@ import attrs
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.attempts import EVERY, Beat, Pulse, limit
 from replay.engine.identity import place
 from replay.engine.live import LOG, LOST, NOTES, STEP_RUN, Answer, Live, note_payload
 from replay.engine.observers import Observers
@@ -952,7 +952,8 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if (late := limit(attempt, now)) is not None:
+            options = effect.options_
+            if (options.timeout or options.heartbeat) and (late := limit(attempt, now)) is not None:
                 attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
@@ -968,13 +969,14 @@ class Worker:
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
         """One attempt, not yet begun; the test kit puts its own here."""
-        made = Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
-        return with_pulse(made, live.progress.get(command.id, b""), self.inbox.put)
+        return Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
 
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
         info = StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
         info.cancelled = command.cancelled
+        if command.id in live.progress:
+            info.progress = from_json(live.progress[command.id])
         return info
 
     def _done(self, done: Done) -> None:
@@ -982,6 +984,7 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        attempt.info._beat = None  # noqa: SLF001 - or the two would wait for the garbage collector
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
         if self.lends and attempt.stop is None:

@@ -21,7 +21,6 @@ import attrs
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
-from replay.engine.attempts import with_pulse
 from replay.engine.live import STEP_RUN, Live
 from replay.engine.pool import Job
 from replay.engine.remote import StepRun
@@ -379,8 +378,7 @@ class StagedWorker(Worker):
         self.watch = watch
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        made = Rehearsal(self.stage, live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
-        return with_pulse(made, live.progress.get(command.id, b""), self.inbox.put)
+        return Rehearsal(self.stage, live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
 
     def _take(self, claimed: Claimed) -> None:
         super()._take(claimed)
