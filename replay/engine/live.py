@@ -19,7 +19,9 @@ import attrs
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
 from replay.engine.attempts import PROGRESS, packed, unpacked
+from replay.engine.remote import STEP_RUN, asked_otherwise
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
+from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -39,8 +41,6 @@ HEED: Final = 100
 NEVER: Final = float("inf")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
-STEP_RUN: Final = "step:"
-"""What the workflow name of a run of kind step begins with."""
 LOST: Final = "~lost"
 """State key under which a run in doubt shows how many workers it cost, and what was under way."""
 REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
@@ -470,7 +470,8 @@ class Live:
         options, started = call.options_, self.interp.started
         own = None if options.deadline is None else command.issued_at + options.deadline
         deadlines = [moment for moment in (own, started.deadline) if moment is not None]
-        patches = tuple(sorted(call.spec.patches))
+        patches: Any = call.spec.patches  # None where it is begun by name alone
+        patches = None if patches is None else tuple(sorted(patches))
         begin = Started(
             workflow=call.name,
             version=call.spec.version,
@@ -482,6 +483,7 @@ class Live:
             patches=patches,
             deadline=min(deadlines, default=None),
             tags=dict(options.tags),
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.key.namespace, begin.seed),
@@ -489,6 +491,7 @@ class Live:
             at=command.issued_at,
             queue=options.queue or self.run.queue,
             priority=options.priority,
+            fairness_key=self.run.fairness_key if options.key is None else options.key,
             ready_at=command.issued_at + options.delay if options.delay else 0,
         )
 
@@ -505,10 +508,17 @@ class Live:
             parent_command=command.id,
             patches=(),
             deadline=self.interp.started.deadline,
+            step=asked_otherwise(step),
         )
-        key = RunKey(self.key.namespace, begin.seed)
-        queue = step.options_.queue or self.run.queue
-        return new_run(key, begin, at=command.issued_at, queue=queue, priority=self.run.priority)
+        options = step.options_
+        return new_run(
+            RunKey(self.key.namespace, begin.seed),
+            begin,
+            at=command.issued_at,
+            queue=options.queue or self.run.queue,
+            priority=self.run.priority,
+            fairness_key=self.run.fairness_key if options.key is None else options.key,
+        )
 
     def refusal(self, child: NewRun, problem: RunExists) -> Message:
         """An answer in the place of a child whose id belongs to another run."""
@@ -624,6 +634,8 @@ class Live:
         if closing.kind != events.COMPLETED:
             kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
             payload = self._failure_for_parent(closing, status, is_step=is_step)
+        if self.interp.account is not None:
+            payload = sealed_with(self.interp.account.spent, kind, payload)
         key = RunKey(self.key.namespace, started.parent)
         self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
 
@@ -653,6 +665,8 @@ class Live:
         common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        if interp.account is not None:
+            common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
         if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call
@@ -682,12 +696,24 @@ class Live:
                 attempt=started.attempt + 1,
                 **common,
             )
-        made = new_run(self.key, begin, at=closing.at, queue=self.run.queue, priority=self.run.priority, ready_at=ready_at)
+        run = self.run
+        made = new_run(
+            self.key, begin, at=closing.at, queue=run.queue, priority=run.priority, fairness_key=run.fairness_key, ready_at=ready_at
+        )
         # To start it again is still to start the same.
         return attrs.evolve(made, digest=self.run.digest, state=self.state if goes_on else {})
 
 
-def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", priority: int = 0, ready_at: int = 0) -> NewRun:
+def new_run(
+    key: RunKey,
+    begin: Started,
+    *,
+    at: int,
+    queue: str = "default",
+    priority: int = 0,
+    fairness_key: str = "",
+    ready_at: int = 0,
+) -> NewRun:
     """A run that begins with one event."""
     event = Event(1, events.STARTED, "", begin.workflow, at, begin.encode())
     return NewRun(
@@ -698,6 +724,7 @@ def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", pri
         digest=digest(begin.workflow, begin.input),
         events=[event],
         priority=priority,
+        fairness_key=fairness_key,
         ready_at=ready_at,
         parent=begin.parent,
         parent_command=begin.parent_command,

@@ -11,11 +11,12 @@ Rule 4: time and hands are given: with a virtual clock and the inline executor t
 
 from __future__ import annotations
 
+import importlib
 import logging
 import queue
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
@@ -23,23 +24,28 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
+from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
 from replay.engine.attempts import EVERY, Beat, Pulse, limit
 from replay.engine.identity import place
-from replay.engine.live import LOG, LOST, NOTES, STEP_RUN, Answer, Live, note_payload
+from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
+from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
 from replay.engine.presence import Presence, versioned, workers
 from replay.engine.recoveries import Line, reason, under_way, warning
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
+    BudgetExceeded,
     DefinitionError,
     LeaseLost,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
     ReplayError,
+    ReplyInvalid,
     RunExists,
     RunSetAside,
     StepInterrupted,
@@ -49,11 +55,13 @@ from replay.errors import (
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model import events
+from replay.model.budgets import NOTHING
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
+from replay.model.queues import Queue
 from replay.store.contract import (
     OPEN,
     Capability,
@@ -96,6 +104,10 @@ GIVE_WAY: Final = SECOND // 2
 """Microseconds that a worker claims nothing after it gave runs back to those that have their version."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
+FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
+"""What another attempt would not mend, whatever a retry policy says."""
+BUILT_IN: Final[Mapping[str, str]] = {"replay.debounce": "replay.engine.debounce"}
+"""Workflows that every worker offers, and their modules, which load when a run of theirs is taken."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
 QUICK: Final = 500
@@ -110,7 +122,7 @@ class Settings:
 
     Attributes:
         namespace: Whose runs it drives.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name, or with limits.
         concurrency: How many runs it holds at most.
         steps: How many attempts of steps are under way at most.
         ttl: Length of a lease, in seconds.
@@ -123,7 +135,7 @@ class Settings:
     """
 
     namespace: str = "default"
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str | Queue, ...] = ("default",)
     concurrency: int = 1_000
     steps: int = 256
     ttl: float = 15.0
@@ -196,6 +208,7 @@ class Worker:
         settings: How it works.
         workflows: What it offers, by (name, version); None for every decorated workflow that has been imported.
         observers: Whom to tell.
+        performers: How effects are done that are no functions of the author's, by class.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
         lends: Whether who drives does what it finds ``at_hand`` after a pump.
@@ -210,11 +223,14 @@ class Worker:
         settings: Settings,
         workflows: Mapping[tuple[str, str], WorkflowSpec] | None = None,
         observers: Observers | None = None,
+        performers: Mapping[type[Any], Performer] | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
         lends: bool = False,
     ) -> None:
         self.lends = lends
+        self.limited = frozenset(queue.name for queue in settings.queues if isinstance(queue, Queue))
+        self.first_queue = 0
         self.at_hand: Attempt | None = None
         self.lasted: dict[str, int] = {}
         self.chance = chance
@@ -226,6 +242,7 @@ class Worker:
         self.offered = workflows
         self.extra: dict[tuple[str, str], WorkflowSpec] = {}
         self.observers = observers or Observers(())
+        self.performers = performers or {}
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.live: dict[RunKey, Live] = {}
         self.touched: dict[RunKey, Live] = {}
@@ -409,7 +426,8 @@ class Worker:
     def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
         """Workflows that were met and cannot be found by name, such as those defined in a function."""
         if self.offered is None:
-            self.extra.update({(spec.name, spec.version): spec for spec in specs})
+            known = [spec for spec in specs if hasattr(spec, "begin")]  # a name alone teaches nothing
+            self.extra.update({(spec.name, spec.version): spec for spec in known})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
@@ -422,7 +440,7 @@ class Worker:
 
     def _serves(self, run: NewRun) -> bool:
         known = self._spec(run.workflow, run.version) is not None
-        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace
+        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace  # a ``Queue`` is no name
 
     def _post(self, requests: Sequence[PostRequest]) -> None:
         messages = [message for request in requests for message in request.messages]
@@ -483,18 +501,32 @@ class Worker:
         return Claim(
             worker=self.name,
             namespace=settings.namespace,
-            queues=settings.queues,
+            queues=self._queues(),
             workflows=self._names(),
             limit=limit,
             ttl=self.ttl,
         )
+
+    def _queues(self) -> Sequence[str | Queue]:
+        """The queues to claim from, another one first each time, with what is left of their room here."""
+        queues = self.settings.queues
+        if len(queues) > 1:
+            self.first_queue = (self.first_queue + 1) % len(queues)
+            queues = (*queues[self.first_queue :], *queues[: self.first_queue])
+        if not any(isinstance(queue, Queue) and queue.here is not None for queue in queues):
+            return queues
+        held = Counter(live.run.queue for live in self.live.values())
+        return [
+            queue if isinstance(queue, str) or queue.here is None else attrs.evolve(queue, here=max(0, queue.here - held[queue.name]))
+            for queue in queues
+        ]
 
     def _about(self) -> dict[str, Any]:
         """What others may know of it."""
         settings = self.settings
         return {
             **place(),
-            "queues": [str(name) for name in settings.queues],
+            "queues": [queue if isinstance(queue, str) else queue.name for queue in settings.queues],
             "workflows": self._offers(),
             "capacity": settings.concurrency,
             "runs": len(self.live),
@@ -542,13 +574,16 @@ class Worker:
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
         names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
-        return sorted(names | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
+        return sorted(names | BUILT_IN.keys() | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
         if name.startswith(STEP_RUN):
             step = STEPS.get(name.removeprefix(STEP_RUN))
             return None if step is None else StepRun(step)
+        if name in BUILT_IN:
+            importlib.import_module(BUILT_IN[name])
+            return WORKFLOWS.get((name, version))
         offered: dict[tuple[str, str], WorkflowSpec] = {
             **(self.offered if self.offered is not None else WORKFLOWS),
             **self.extra,
@@ -585,6 +620,8 @@ class Worker:
         if spec is None:  # claimed by a name that was withdrawn meanwhile
             self._give_back([lease])
             return
+        if isinstance(spec, StepRun):
+            spec = spec.asked_by(claimed.journal)
         self.fresh.pop(run.key, None)
         known = self.live.get(run.key)
         if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
@@ -705,7 +742,7 @@ class Worker:
         moment = live.wake_at()
         if live.idle:
             crowded = self.hungry or len(self.resting) >= self.settings.keep
-            if parking or live.paused or self.stopping or crowded:
+            if parking or live.paused or self.stopping or crowded or live.run.queue in self.limited:
                 return live.commit(release=True)
             rests = self.resting[live.key] = now + round(self.settings.linger * SECOND)
             moment = rests if moment is None else min(moment, rests)
@@ -968,8 +1005,16 @@ class Worker:
         return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        """One attempt, not yet begun; the test kit puts its own here."""
-        return Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
+        """One attempt, not yet begun."""
+        attempt = self._new_attempt(live, command, self._info(live, command, effect))
+        attempt.performer = self.performers.get(type(effect))
+        if attempt.performer is not None:
+            attempt.scene = EngineScene(self.store, live, command, attempt.info)
+        return attempt
+
+    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
+        """The test kit puts its own here."""
+        return Attempt(live, command, info, self.store.now, self.inbox.put)
 
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
@@ -1039,13 +1084,16 @@ class Worker:
             error = PayloadTooLarge(f"result of step {effect.name}", len(done.payload), self.settings.max_payload)
         if error is None:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
-        failure = Failure.of(error, attempts=number)
+        payload = Failure.of(error, attempts=number).encode()
+        if attempt.scene is not None and attempt.scene.spent != NOTHING:
+            payload = to_json({**from_json(payload), "spent": attempt.scene.spent.encode()})
         retry = effect.options_.retry
-        final = attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
-        if final:
-            return Answer(attempt.command.id, events.STEP_FAILED, failure.encode(), number, done.duration)
+        if attempt.command.cancelled or isinstance(error, FINAL) or not retry.allows(error, number):
+            return Answer(attempt.command.id, events.STEP_FAILED, payload, number, done.duration)
         pause = retry.delay(number, chance=self.chance())
-        payload = to_json({**from_json(failure.encode()), "retry_in": pause})
+        if isinstance(error, ProviderBusy):
+            pause = max(pause, error.retry_after or 0)
+        payload = to_json({**from_json(payload), "retry_in": pause})
         return Answer(attempt.command.id, events.STEP_ATTEMPT_FAILED, payload, number, done.duration)
 
     def _transact(self, live: Live, command: Command, effect: Step[Any]) -> None:

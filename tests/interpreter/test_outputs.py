@@ -138,7 +138,7 @@ def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
 
 def test_fields_of_a_note_may_be_any_data() -> None:
     """Each is spelt by its class, as ``set_state`` does; so are a savepoint's."""
-    fields = {"due": date(2024, 5, 1), "cents": Decimal("1.50"), "plain": [1]}
+    fields: dict[str, Any] = {"due": date(2024, 5, 1), "cents": Decimal("1.50"), "plain": [1]}
     spelt = b'{"cents":"1.50","due":"2024-05-01","plain":[1]}'
 
     assert [spelt] * 2 == [effect.payload for effect in (annotate("t", **fields), log("t", **fields))]  # type: ignore[attr-defined]

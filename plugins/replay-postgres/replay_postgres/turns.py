@@ -86,6 +86,7 @@ def new_row(turn: int, new: NewRun) -> Row:
         *(turn, *new.key, new.workflow, new.version, new.queue, new.digest, new.priority, new.parent, new.parent_command),
         *(new.status, len(new.events), new.base, new.applied, new.source, new.ready_at, new.result, spelt(tags_of(new))),
         int(bool(new.state)),
+        new.fairness_key,
     )
 
 
@@ -316,6 +317,7 @@ def newborn(new: NewRun, row: Row, worker: str, ttl: int) -> Created:
         fence=fence,
         worker=worker if leased else "",
         recoveries=0,
+        fairness_key=new.fairness_key,
     )
     return Created(run, new=True, lease=Lease(new.key, fence, worker, now + ttl) if leased else None)
 
