@@ -39,6 +39,7 @@ from replay.authoring.effects import (
     uuid,
 )
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
+from replay.authoring.recall import Distillation, Recall, RecallState, recall
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
     AnswerRefused,
@@ -79,6 +80,8 @@ from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
+from replay.model.health import Health, Thresholds
+from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
@@ -113,22 +116,28 @@ __all__ = [
     "Client",
     "CompensationFailed",
     "DefinitionError",
+    "Distillation",
     "Effect",
     "EffectError",
     "Engine",
     "Event",
     "Handle",
+    "Health",
     "InvalidRequest",
     "JournalDamaged",
     "LeaseLost",
+    "Ledger",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "Recall",
+    "RecallState",
     "ReplayError",
     "ReplayReport",
     "Reply",
     "RequestError",
     "Retry",
+    "Review",
     "RunClosed",
     "RunExists",
     "RunFailed",
@@ -145,6 +154,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "Thresholds",
     "TimedOut",
     "UnknownName",
     "UnknownRun",
@@ -171,6 +181,7 @@ __all__ = [
     "publish",
     "race",
     "random",
+    "recall",
     "run",
     "saga",
     "savepoint",

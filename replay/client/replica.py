@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 
@@ -92,7 +92,7 @@ class Plan:
         llm: How calls of language models are changed before they are done again, or None to leave them as they are.
     """
 
-    edit: Mapping[int | str, Any]
+    edit: Mapping[Any, Any]
     stub: Mapping[str, Any]
     live: frozenset[str]
     llm: Mapping[str, Any] | Callable[[Any], Effect[Any]] | None = None
@@ -185,7 +185,7 @@ class Plan:
         key = RunKey(engine.namespace, engine.fresh_id())
         spec = _Single(effect, key.id)
         begin = Started(workflow=spec.name, patches=())
-        engine.create([new_run(key, begin, at=engine.store.now())], [spec])
+        engine.create([new_run(key, begin, at=engine.store.now())], [cast("WorkflowSpec", spec)])
         engine.ending(key).result(PATIENCE)
         return next(event for event in reversed(engine.store.journal(key)) if event.kind in _FINAL)
 

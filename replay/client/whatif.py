@@ -165,7 +165,7 @@ class WhatIf:
 def whatif(
     runs: Runs | Iterable[Runs],
     *,
-    edit: Mapping[int | str, Any] | None = None,
+    edit: Mapping[Any, Any] | None = None,
     stub: Mapping[str, Any] | None = None,
     live: Collection[str] = (),
     llm: Mapping[str, Any] | Callable[[Any], Effect[Any]] | None = None,

@@ -159,7 +159,10 @@ def test_runs_that_are_open_failed_or_were_terminated_stand_where_they_stood(wor
     def waiting() -> Workflow[str]:
         return (yield from signal("word", str))
 
-    handles = [world.start(failing(), id="failed"), *(world.start(waiting(), id=name) for name in ("open", "ended", "stopped"))]
+    handles: list[Handle[Any]] = [
+        world.start(failing(), id="failed"),
+        *(world.start(waiting(), id=name) for name in ("open", "ended", "stopped")),
+    ]
     world.run_until_idle()
     handles[2].terminate("enough")
     handles[3].cancel()
