@@ -13,6 +13,7 @@ from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunctio
 from replay.authoring.effects import (
     Callback,
     annotate,
+    budget,
     callback,
     cancel,
     continue_as_new,
@@ -56,11 +57,15 @@ from replay.errors import (
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
+    ProviderFailed,
     ReplayError,
+    ReplyInvalid,
     RequestError,
     RunClosed,
     RunExists,
     RunFailed,
+    RunSetAside,
     SchemaMismatch,
     StepFailed,
     StepInterrupted,
@@ -85,13 +90,17 @@ from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
-    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.authoring.llm import llm_call
+    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
     from replay.client.whatif import WhatIf, whatif
+    from replay.model.llm import LLMResult
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
-_LATE = {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"} | dict.fromkeys(
-    ("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client"
-)
+_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
+_LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
+_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
+_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
 
 
 def __getattr__(name: str) -> Any:
@@ -125,16 +134,22 @@ __all__ = [
     "Health",
     "InvalidRequest",
     "JournalDamaged",
+    "LLMResult",
     "LeaseLost",
     "Ledger",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "ProviderBusy",
+    "ProviderFailed",
+    "Queue",
+    "Rate",
     "Recall",
     "RecallState",
     "ReplayError",
     "ReplayReport",
     "Reply",
+    "ReplyInvalid",
     "RequestError",
     "Retry",
     "Review",
@@ -142,6 +157,7 @@ __all__ = [
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunSetAside",
     "Saga",
     "SchemaMismatch",
     "Spawned",
@@ -162,17 +178,20 @@ __all__ = [
     "UpdateRefused",
     "WaitTimedOut",
     "WhatIf",
+    "WorkerInfo",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
     "ask",
+    "budget",
     "callback",
     "cancel",
     "continue_as_new",
     "gather",
     "info",
     "join",
+    "llm_call",
     "log",
     "now",
     "on_update",

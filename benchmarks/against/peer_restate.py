@@ -1,7 +1,7 @@
 """Restate: its server, a native binary from npm, and its Python SDK under hypercorn, which is ten times as fast as under uvicorn.
 
 Configuration: the defaults of the server, which flushes a log on disk (RocksDB); ports of the kernel's choice, telemetry off. W1: a
-handler runs the steps and raises, the server tries again and sends the journal; timed from the arrival of that request to the last step.
+handler runs the steps and raises, the server tries again and sends the journal; timed from that request's arrival to the last step.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ from typing import Any, Final, TypeVar, _SpecialForm, overload
 
 import attrs
 
-from replay.authoring.effects import cancel, checked_name, checked_span, info, join, now, on_update, set_state, set_tags, spawn
+from replay.authoring.effects import cancel, checked_name, checked_span, info, join, now, on_update, set_tags, spawn
 from replay.errors import AskClosed, Cancelled, EffectError, PayloadError, TimedOut, describe
 from replay.model.about import micros_of
 from replay.model.asks import ANSWER, OPEN, OPEN_ASKS, Ask
 from replay.model.codec import PayloadCodec, from_json, payload_codec, to_json
-from replay.model.effects import NO_DEFAULT, Ambient, Effect, Signal, Spawned
+from replay.model.effects import NO_DEFAULT, Ambient, Effect, Output, Signal, Spawned
 from replay.model.names import SECOND, Micros
 from replay.model.schema import schema_of
 
@@ -115,7 +115,7 @@ class _Desk:
 
     def show(self) -> Generator[Effect[Any], Any, None]:
         """Tell the world which questions are open."""
-        yield from set_state(OPEN_ASKS, [question.shown.facts() for question in self.open.values()])
+        yield from Output("set_state", OPEN_ASKS, "", to_json([question.shown.facts() for question in self.open.values()]))
         yield from set_tags(**{OPEN_ASKS: OPEN if self.open else ""})
 
     def find(self, said: Any) -> _Open:

@@ -12,11 +12,13 @@ from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from replay.errors import CallbackFailed, EffectError, PayloadError, describe
 from replay.model.about import EPOCH, RunInfo
+from replay.model.budgets import limits_of
 from replay.model.codec import from_json, payload_codec, spell, to_json, type_name
 from replay.model.effects import (
     NO_DEFAULT,
     Ambient,
     Branch,
+    Budget,
     Call,
     CancelFiber,
     ChildHandle,
@@ -251,6 +253,38 @@ def shield(branch: Branch[T]) -> Effect[T]:
     return Shield(branch)
 
 
+def budget(
+    branch: Branch[T],
+    *,
+    usd: float | None = None,
+    tokens: int | None = None,
+    calls: int | None = None,
+    seconds: float | None = None,
+    raise_by: str = "",
+) -> Effect[T]:
+    """A branch whose calls of language models, its fibers' and its children's too, share what may be spent.
+
+    Args:
+        branch: What is limited.
+        usd: Dollars.
+        tokens: Tokens in and out.
+        calls: Calls.
+        seconds: How long the branch may take.
+        raise_by: Name of a signal, such as ``{"usd": 5}``, that raises the limits: a call that does not fit waits for it.
+
+    Raises:
+        BudgetExceeded: (at the call that does not fit) What is left has no room for it; (here) the seconds are over.
+        EffectError: No limit, or one that cannot be kept.
+    """
+    limits = limits_of("budget", {"usd": usd, "tokens": tokens, "calls": calls})
+    if not limits and seconds is None:
+        raise EffectError("a budget without a limit", "give it usd=, tokens=, calls= or seconds=")
+    if raise_by and not limits:
+        raise EffectError("a budget of seconds with raise_by=", "time cannot be raised; limit usd, tokens or calls")
+    span = None if seconds is None else checked_span("budget", seconds)
+    return Budget(branch, limits, span, raise_by and checked_name("signal", raise_by))
+
+
 def spawn(branch: Branch[T]) -> Effect[Spawned[T]]:
     """Run a branch beside this one; ``join`` it, or ``cancel`` it. It ends with the run at the latest."""
     return Spawn(branch)
@@ -297,7 +331,9 @@ def publish(topic: str, data: Any) -> Effect[None]:
 
 def set_state(key: str, value: Any) -> Effect[None]:
     """Set a value that ``handle.state()`` shows; one that is no plain JSON is spelt by its class."""
-    return Output("set_state", checked_name("key of set_state", key), "", spell(value, f"state {key!r}"))
+    if checked_name("key of set_state", key).startswith("~"):
+        raise EffectError(f"set_state key {key!r}, which begins with a tilde as those of replay do", "choose another name")
+    return Output("set_state", key, "", spell(value, f"state {key!r}"))
 
 
 def set_tags(**tags: str) -> Effect[None]:

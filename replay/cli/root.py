@@ -38,6 +38,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "list": Verb("looking", "list_runs", "Runs, newest first."),
         "status": Verb("looking", "status", "What a run is, and what it waits for."),
         "inspect": Verb("inspecting", "inspect", "A run's journal on a timeline, or its variables at one event."),
+        "costs": Verb("costing", "costs", "What runs have spent on language models."),
         "asks": Verb("asking", "asks", "Open questions, of one run or of all."),
         "logs": Verb("looking", "logs", "What a run logged and noted."),
         "ledger": Verb("thinking", "ledger", "What a run has thought, decided, spent and been told."),
@@ -63,7 +64,9 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Care": {
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
+        "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),
+        "bench": Verb("benching", "bench", "Measure a store from here."),
         "completion": Verb("project", "completion", "Print a completion script for a shell."),
         "version": Verb("project", "version", "Versions of replay and of what it stands on."),
     },

@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+import attrs
+
 from replay.client import travel
 from replay.client.names import require_name
 from replay.engine.live import NOTES, REPLY, REVIEWS
@@ -41,6 +43,7 @@ from replay.store.contract import CLOSED, Message, Posted, Run, RunKey
 
 if TYPE_CHECKING:
     from replay.client.client import Client
+    from replay.llm.costs import Costs
 
 R = TypeVar("R")
 PAGE: Final = 10_000
@@ -185,7 +188,15 @@ class Handle(Generic[R]):
 
     def state(self) -> Mapping[str, Any]:
         """What the run shows, by key (``set_state``)."""
-        return {key: from_json(value) for key, value in self.about().state.items()}
+        return {key: from_json(value) for key, value in self.about().state.items() if not key.startswith("~")}
+
+    def costs(self, *, tree: bool = False) -> Costs:
+        """What it has spent on language models, by model; with ``tree``, its children and theirs too."""
+        from replay.client.costs import costs_of_run, costs_of_tree
+        from replay.llm.costs import Costs
+
+        parts = costs_of_tree(self.client, self.id) if tree else [costs_of_run(self.client, self.id)]
+        return sum((part.costs for part in parts), Costs())
 
     def notes(self) -> list[dict[str, Any]]:
         """What the run noted for people (``annotate``), oldest first; of a long note its beginning, and the name of its blob."""
@@ -498,6 +509,8 @@ class Handle(Generic[R]):
         name = f"{self.key.id}-fork-{self.client.fresh_id()[:8]}" if id is None else id
         target = RunKey(self.key.namespace, require_name(name, "id"))
         made = travel.fork(spec, self.key, self.journal(), target, at, edit or {}, call)
+        source = self.about()
+        made = attrs.evolve(made, queue=source.queue, fairness_key=source.fairness_key)
         (there,) = self.client.create([made], [spec])
         if not there.new:
             past = self.client.store.journal(target, limit=len(made.events))

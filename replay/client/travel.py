@@ -13,8 +13,8 @@ from typing import Any, Final
 import attrs
 
 from replay.authoring.definitions import STEPS, WORKFLOWS
-from replay.engine.live import STEP_RUN, digest
-from replay.engine.remote import StepRun
+from replay.engine.live import digest
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.errors import InvalidRequest, NonDeterminismError, PayloadError, UnknownName
 from replay.interpreter.determinism import innermost
 from replay.interpreter.interpreter import Interpreter

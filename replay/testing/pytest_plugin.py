@@ -6,6 +6,7 @@ Rule 2: fixtures are built on each other, so overriding one changes those above:
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from replay.hooks import Store
     from replay.testing.clock import VirtualClock
     from replay.testing.journals import Recorded
+    from replay.testing.llm import LLMServer
     from replay.testing.world import World
 
 MARKER = "replay(**options): options of the World that the fixture replay_world makes, such as seed=, workers=, queues="
@@ -132,6 +134,15 @@ def replay_world(request: pytest.FixtureRequest, replay_seed: int, replay_store:
     options = _options(request) | {"seed": replay_seed}
     with World(store=replay_store, clock=replay_clock, **options) as world:
         yield world
+
+
+@pytest.fixture
+def replay_llm_server() -> Iterator[Callable[..., LLMServer]]:
+    """Opens servers that speak OpenAI's chat completions as a script tells: ``replay_llm_server(["Hello."])``."""
+    from replay.testing.llm import LLMServer
+
+    with contextlib.ExitStack() as opened:
+        yield lambda script: opened.enter_context(LLMServer(script))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -46,6 +47,8 @@ from tests.faults import load
 
 LIFE: Final = 0.15
 """Seconds that a worker works before it is killed, on average, where nothing else is said."""
+TTL: Final = 5.0
+"""Seconds that a lease lasts, where nothing else is said."""
 UNREADY: Final = 0.1
 """Share of kills that do not wait until the worker works; they hit it while it starts."""
 OPEN_AT_ONCE: Final = 60
@@ -91,7 +94,7 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"seed {self.seed}: {self.kills} kills in {self.seconds:.0f} s",
-            f"  {self.runs} runs, {self.journals} journals, {self.events} events, {self.recoveries} recoveries",
+            f"  {self.runs} runs, {self.journals} journals, {self.events} events, {self.recoveries} changes of hands",
             f"  {self.executions} executions of steps, {self.repeated} of them repeated one that was not committed",
         ]
         lines += [f"  {name.replace('_', ' ')}: {len(found)} {'; '.join(found[:5])}" for name, found in self.violations.items()]
@@ -126,7 +129,7 @@ class Workers:
     store: str
     log: str
     count: int
-    ttl: float = 5.0
+    ttl: float = TTL
     _living: list[Crewman] = attrs.field(factory=list)
     _context: Any = attrs.field(init=False)
 
@@ -236,6 +239,7 @@ def chaos(
     seed: int,
     workers: int,
     life: float = LIFE,
+    ttl: float = TTL,
     open_at_once: int = OPEN_AT_ONCE,
     progress: bool = False,
 ) -> Report:
@@ -243,7 +247,7 @@ def chaos(
     chance = random.Random(seed)
     report = Report(seed=seed)
     began = time.monotonic()
-    crew = Workers(store, str(log), workers)
+    crew = Workers(store, str(log), workers, ttl)
     load.prepare(store)
     with Client(opened(store)) as client:
         under_way = Load(client, chance, open_at_once)
@@ -314,13 +318,13 @@ class Audit:
     def _journal(self, run: Run) -> Iterator[tuple[str, Event]]:
         """Keys of the steps that it answered, with the events that say so."""
         self.report.journals += 1
-        self.report.recoveries += run.recoveries
         try:
             journal = self.client.store.journal(run.key)
         except Exception as error:  # noqa: BLE001 - whatever it is, the journal cannot be read
             self.report.gaps.append(f"{run.key.id}: {error}")
             return
         self.report.events += len(journal)
+        self.report.recoveries += sum(one.worker != two.worker for one, two in pairwise(journal[1:]))
         if [event.seq for event in journal] != list(range(1, run.seq + 1)) or not journal:
             self.report.gaps.append(f"{run.key.id}: {[event.seq for event in journal]} of {run.seq}")
             return
@@ -379,12 +383,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--life", type=float, default=LIFE, help="seconds that a worker works before it is killed, on average")
+    parser.add_argument("--ttl", type=float, default=TTL, help="seconds that a lease lasts")
+    parser.add_argument("--open", type=int, default=OPEN_AT_ONCE, help="runs under way, about")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         store = given.store or f"sqlite:///{folder}/chaos.db"
         log = Path(folder) / "executions"
-        report = chaos(store, log, kills=given.kills, seed=given.seed, workers=given.workers, life=given.life, progress=True)
+        report = chaos(
+            store, log, kills=given.kills, seed=given.seed, workers=given.workers, life=given.life, ttl=given.ttl,
+            open_at_once=given.open, progress=True,
+        )  # fmt: skip
     text = json.dumps({**attrs.asdict(report), "sound": report.sound}, indent=2) if given.json else str(report)
     sys.stdout.write(f"{text}\n")
     return 0 if report.sound else 1

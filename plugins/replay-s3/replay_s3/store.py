@@ -9,16 +9,18 @@ head; a parking worker writes the head first and then looks for messages: one of
 Rule 4: nothing on the way of a step lists anything: a step of a run that this worker holds costs one PUT.
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
-``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``topics/NS/TOPIC/OFFSET``, ``blobs/SHA256``.
+``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN``, ``slots/NS/QUEUE``, ``topics/NS/TOPIC/OFFSET``,
+``tickets/…``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import uuid
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
 import attrs
 
@@ -35,7 +37,6 @@ from replay.hooks import (
     Entry,
     Event,
     Filter,
-    InvalidRequest,
     JournalDamaged,
     Lease,
     Message,
@@ -46,20 +47,25 @@ from replay.hooks import (
     RunKey,
     StoreUnavailable,
     age,
+    declared,
     fits,
     index_entry,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
+    soonest,
     takes_on,
+    waiting_of,
 )
+from replay_s3.address import open_bucket
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
 from replay_s3.heads import Head, Outbox, pack_events, part
 from replay_s3.mail import Mail
 from replay_s3.markers import due, head_of, mark, mend, unmark
 from replay_s3.runs import TRIES, Held, Runs, is_due, place_of, take
 from replay_s3.segments import events, recovery
+from replay_s3.slots import Gate
 from replay_s3.topics import Topics
 
 
@@ -75,24 +81,7 @@ def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
         InvalidRequest: The URL does not fit.
         StoreUnavailable: The bucket cannot be used, or its server ignores the conditions of writes.
     """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = set(options) - {"endpoint", "region", "requests", "probe"}
-    if unknown or not parts.hostname or parts.username:
-        problem = f"unknown options {', '.join(sorted(unknown))}" if unknown else "it names no bucket, or holds credentials"
-        advice = "write s3://bucket/prefix?endpoint=…&region=…; credentials come from the environment or a profile"
-        raise InvalidRequest(f"store URL s3://{parts.hostname or ''}", problem, advice)
-    prefix = parts.path.strip("/")
-    try:
-        bucket = Bucket(
-            parts.netloc,
-            f"{prefix}/" if prefix else "",
-            endpoint=options.get("endpoint"),
-            region=options.get("region"),
-            requests=int(options.get("requests", 16)),
-        )
-    except ValueError as error:
-        raise InvalidRequest(f"store URL s3://{parts.netloc}", str(error), "check endpoint and requests") from None
+    bucket, options = open_bucket(url)
     if options.get("probe") != "off":
         bucket.require_conditions()
     return S3Store(bucket, clock=clock)
@@ -103,11 +92,11 @@ class S3Store:
 
     Attributes:
         url: The bucket and prefix.
-        capabilities: Persistent, and shared between processes.
+        capabilities: Persistent, shared between processes, and it keeps to limits.
         bucket: What it rests on; ``bucket.counts`` are its requests.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, bucket: Bucket, *, clock: Clock | None = None) -> None:
         self.bucket = bucket
@@ -116,6 +105,8 @@ class S3Store:
         self._runs = Runs(bucket, self.now)
         self._mail = Mail(self._runs, self.now)
         self._topics = Topics(bucket, self.now)
+        self._gate = Gate(bucket)
+        self._places: dict[str, str] = {}
         self._changed = threading.Condition()
         self._version = 1
 
@@ -144,12 +135,19 @@ class S3Store:
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""
         bucket, now = self.bucket, self.now()
-        markers = due(bucket, claim, now)
+        limited = declared(claim.queues)
+        slots = {name: self._gate.read(claim.namespace, name, now) for name in limited}
+        full = {name for name, queue in limited.items() if slots[name].standing(queue, now).full}
+        markers = due(bucket, claim, now, full=full, places=self._places)
         looked = [found for found in bucket.together(lambda marker: self._look(marker, now), list(markers.now)) if found is not None]
-        looked.sort(key=lambda held: (-held.head.run.priority, held.head.run.ready_at or 0))
+        looked += [held for one in slots.values() for held in one.ended if held.head.run.workflow in claim.workflows]
+        waiting = {held.head.run.key: waiting_of(held.head.run, held) for held in looked}
         mail = self._mail.noticed(claim, now)  # first: a run that is taken now brings its mail itself
-        taken = bucket.together(lambda held: self._take(held, claim, now), looked[: claim.limit])
-        return Claims([claimed for claimed in taken if claimed], mail, markers.next_at)
+        chosen, again_at = self._gate.allot(claim, list(waiting.values()), slots, now)
+        taken = bucket.together(lambda item: self._take(item.run, claim, now), chosen)
+        lost = [item.run.head.run for item, claimed in zip(chosen, taken, strict=True) if claimed is None]
+        self._gate.free([(run.key, run.fence + 1) for run in lost], now)
+        return Claims([claimed for claimed in taken if claimed], mail, soonest(markers.next_at, again_at))
 
     def _look(self, marker: Object, now: int) -> Held | None:
         """The head that a due marker is about, when it is ready; a marker that is stale is put right."""
@@ -162,14 +160,14 @@ class S3Store:
         if is_due(run, now):
             return held
         if run.status in CLOSED and held.head.outbox:
-            self._deliver(held.head.outbox, again=True)
+            self._deliver(held.head.outbox)
         mend(self.bucket, marker, run)
         return None
 
     def _take(self, held: Held, claim: Claim, now: int) -> Claimed | None:
         head, before = held.head.copy(), held.head.run
         if head.outbox:
-            self._deliver(head.outbox, again=True)
+            self._deliver(head.outbox)
             head.outbox = Outbox()
         lease = take(head, claim.worker, now + claim.ttl)
         try:
@@ -200,6 +198,8 @@ class S3Store:
                 return False
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
+            if until < (held.head.run.ready_at or 0):
+                self._mark(head.run, held.head.run)
             try:
                 self._runs.held[lease.key] = self._runs.write(lease.key, head, held.tag)
             except Taken:
@@ -222,6 +222,7 @@ class S3Store:
 
         self._runs.held.pop(lease.key, None)
         head = self._runs.change(lease.key, step)
+        self._gate.free([(lease.key, lease.fence)], self.now())
         if head is not None and head.run.status == "paused":
             self._mail.rouse(lease.key)
 
@@ -288,12 +289,9 @@ class S3Store:
         if commit.release or closed:
             head.change(worker="", ready_at=None if closed else commit.wake_at)
         head.consumed = [*head.consumed, *commit.consumed]
-        head.outbox = Outbox(
-            f"{run.key.namespace}\n{run.key.id}:{run.fence}:{run.seq + len(commit.events)}:{uuid.uuid4().hex[:8]}",
-            list(commit.posts),
-            list(commit.children),
-            list(commit.topics),
-        )
+        mark = f"{run.key.namespace}\n{run.key.id}:{run.fence}:{head.run.seq}:{uuid.uuid4().hex[:8]}"
+        topics = self._topics.addressed(run.key.namespace, commit.topics, mark)
+        head.outbox = Outbox(list(commit.posts), list(commit.children), topics)
         return self._succeed(head, commit.successor, now) if commit.successor is not None else None
 
     def _succeed(self, head: Head, new: NewRun, now: int) -> Head:
@@ -312,22 +310,33 @@ class S3Store:
     def _finish(self, commit: Commit, before: Run, written: Held, past: Head | None) -> None:
         """What follows a commit: deliver, keep or let go, tidy."""
         key, head = commit.lease.key, written.head
+        open_still = head.run.status not in CLOSED
+        held = open_still and bool(head.run.worker)
         if head.outbox:
             self._deliver(head.outbox)
+            if head.outbox.children and not held:
+                self._seal(key, written)  # for nobody may create them again once they are gone
             head.outbox = Outbox()
-        open_still = head.run.status not in CLOSED
-        if open_still and head.run.worker:
+        if held:
             self._runs.held[key] = written
             self._mail.empty(key, head)
         else:
             self._runs.held.pop(key, None)
+            self._gate.free([(key, commit.lease.fence)], self.now())
         unmark(self.bucket, before, head.run)
         if commit.consumed:
             self._mail.forget(commit.lease, commit.consumed)
-        if open_still and not head.run.worker:
+        if open_still and not held:
             self._mail.rouse(key)
 
-    def _deliver(self, outbox: Outbox, *, again: bool = False) -> None:
+    def _seal(self, key: RunKey, written: Held) -> None:
+        """Let the head of a run that nobody holds forget what was delivered; whoever has changed it meanwhile does so, too."""
+        head = written.head.copy()
+        head.outbox = Outbox()
+        with contextlib.suppress(Taken):
+            self._runs.write(key, head, written.tag)
+
+    def _deliver(self, outbox: Outbox) -> None:
         """Send what a commit sends; twice is once."""
         if outbox.past is not None:
             past = Head.from_json({**outbox.past, "run": dict(outbox.past["run"])})
@@ -340,9 +349,8 @@ class S3Store:
         self.bucket.together(self._runs.create, outbox.children)
         for message in outbox.posts:
             self._mail.post(message)
-        namespace = outbox.mark.partition("\n")[0]
-        for number, (topic, payload) in enumerate(outbox.topics):
-            self._topics.append(namespace, topic, payload, f"{outbox.mark}:{number}", again=again)
+        for posting in outbox.topics:
+            self._topics.deliver(posting)
 
     # ---- messages -----------------------------------------------------------------------------------------------------------
 
@@ -406,7 +414,7 @@ class S3Store:
     def publish(self, namespace: str, entries: Sequence[tuple[str, bytes]]) -> None:
         """See ``Store.publish``."""
         for topic, payload in entries:
-            self._topics.append(namespace, topic, payload, uuid.uuid4().hex)
+            self._topics.publish(namespace, topic, payload)
         self._tell()
 
     def read(self, namespace: str, topic: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:

@@ -28,23 +28,27 @@ export function mismatch(run: string, event: Event, command: Command | undefined
   if (command !== undefined) {
     const others = event.name === command.effect.name && event.check !== 0 && event.check !== command.effect.check;
     asked = text(command) + (others ? ", with other arguments" : "");
-    line = lineOf(command.fiber);
+    line = lineOf(writerOf(command.fiber));
   } else {
     const waiting = [...pending];
     if (waiting[0] !== undefined) {
       const more = waiting.length > SHOWN ? `; and ${waiting.length - SHOWN} more` : "";
       asked = waiting.slice(0, SHOWN).map(text).join("; ") + more;
-      line = lineOf(waiting[0].fiber);
+      line = lineOf(writerOf(waiting[0].fiber));
     }
   }
   const answered = event.command ? ` as command ${event.command}` : "";
   return new NonDeterminismError(run, event.seq, `${event.kind} ${event.name}${answered}`, asked, event.line, line);
 }
 
-/** `file:line` of the innermost yield of the author's code, or empty. */
-export function lineOf(fiber: Fiber): string {
+/** The fiber whose code asked: a branch of one effect has no code of its own, its combinator's line counts. */
+export function writerOf(fiber: Fiber): Fiber | undefined {
   let writer: Fiber | undefined = fiber;
-  while (writer !== undefined && writer.branch instanceof Effect) writer = writer.scope?.owner; // its combinator's line counts
-  if (writer?.generator === undefined || writer.waits === undefined) return "";
-  return standsAt(writer.generator);
+  while (writer !== undefined && writer.branch instanceof Effect) writer = writer.scope?.owner;
+  return writer;
+}
+
+/** `file:line` of the yield at which a fiber waits, or empty. */
+export function lineOf(writer: Fiber | undefined): string {
+  return writer?.generator === undefined || writer.waits === undefined ? "" : standsAt(writer.generator);
 }

@@ -18,7 +18,7 @@ import { failureOf, failureText } from "../model/failure.js";
 import { readResume, readStarted, type Mail, type Started } from "../model/journal.js";
 import { CLOSING, TERMINATED, eventText, type Event } from "../model/records.js";
 import { Chance } from "./ambient.js";
-import { agrees, lineOf, mismatch } from "./determinism.js";
+import { agrees, mismatch } from "./determinism.js";
 import { Command, Fiber, Scope, closeGenerator, waitsToEnd, type End, type Loom } from "./fibers.js";
 import { WAIT, carryOut } from "./issue.js";
 
@@ -307,11 +307,6 @@ export class Interpreter implements Loom {
   /** Signals that came and were not taken, per name oldest first. */
   unread(): Mail {
     return [...this.mail].flatMap(([name, letters]) => letters.map((text) => [name, text] as const));
-  }
-
-  /** `file:line` of the yield that issued a command. */
-  lineOf(command: Command): string {
-    return lineOf(command.fiber);
   }
 
   /** Evict: close every generator. What their `finally` blocks yield is refused, nothing of it is journaled. */

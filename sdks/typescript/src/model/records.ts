@@ -16,7 +16,8 @@ export type Lease = Known<pb.Lease, "key">;
 export type Run = Known<pb.Run, "key">;
 export type NewRun = Known<pb.NewRun, "key">;
 export type Message = Known<pb.Message, "key">;
-export type Commit = Omit<Known<pb.Commit, "lease">, "posts" | "children" | "successor"> & {
+export type Commit = Omit<pb.Commit, "lease" | "posts" | "children" | "successor"> & {
+  lease: Lease;
   posts: Message[];
   children: NewRun[];
   successor: NewRun | undefined;
