@@ -51,6 +51,12 @@ TELLING: dict[str, list[str]] = {
         r"\['1 x book', '1 x lamp', '2 x pen'\] although the run is completed",
     ],
     "webhook": [r"small: paid 1200 cents, reference R-1200", r"large: not paid: no such account"],
+    "whatif": [
+        r"^in production:\n  \(forwarding .*\n  \(forwarding .*\n\nthe same again:\nrun ",
+        r"^3 runs +0 changed +\$0\.0030",
+        r"^3 runs +1 changed +\$0\.0030 +\$0\.0060",
+        r"^pills changes: forwarded → binned$",
+    ],
     "versions": [
         r"recorded:  step_completed charge as command 0 .*versions\.py:\d+\)\n  now asks:  step check_fraud\(1200\)",
         r"^old is stuck$",
