@@ -26,7 +26,7 @@ from typing import Any, Final
 from benchmarks import workloads
 from benchmarks.machine import look_at_machine
 from replay.hooks import open_store
-from replay.store.contract import Commit, Store
+from replay.store.contract import Commit, NewRun, RunKey, Store
 
 BASELINES: Final = Path(__file__).with_name("baselines.json")
 TOLERANCE: Final = 0.075
@@ -98,8 +98,8 @@ def committing() -> Iterator[Slice]:
 
 def commit_events(store: Store, journal: list[Any]) -> None:
     """A run of its own, and its events one by one."""
-    key = workloads.RunKey("default", f"check-{time.perf_counter_ns()}")
-    (created,) = store.create([workloads.NewRun(key=key, workflow="sequence", events=journal[:1])], worker="check", ttl=60_000_000)
+    key = RunKey("default", f"check-{time.perf_counter_ns()}")
+    (created,) = store.create([NewRun(key=key, workflow="sequence", events=journal[:1])], worker="check", ttl=60_000_000)
     assert created.lease is not None
     for event in journal[1:]:
         store.commit([Commit(lease=created.lease, expected=event.seq - 1, events=[event])])
@@ -223,7 +223,7 @@ def main() -> None:
         highest = {name: max(each[name] for each in known.values()) for name in PATHS}
         late = check(known.get(processor, highest), tolerance, given.slow)
     if late:
-        sys.exit(f"bench-check: {', '.join(late)}: more than {tolerance:.0%} over the baseline in each of {TRIES} tries")
+        sys.exit(f"bench-check: {', '.join(late)}: more than {tolerance:.1%} over the baseline in each of {TRIES} tries")
 
 
 if __name__ == "__main__":

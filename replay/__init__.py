@@ -89,11 +89,13 @@ from replay.model.retry import Retry
 if TYPE_CHECKING:
     from replay.authoring.llm import llm_call
     from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
+    from replay.client.whatif import WhatIf, whatif
     from replay.model.llm import LLMResult
     from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
 _LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
+_LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
 _LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
 _LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
 
@@ -165,6 +167,7 @@ __all__ = [
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WhatIf",
     "WorkerInfo",
     "Workflow",
     "WorkflowError",
@@ -203,5 +206,6 @@ __all__ = [
     "timeout",
     "upcaster",
     "uuid",
+    "whatif",
     "workflow",
 ]

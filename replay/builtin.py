@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from replay.hooks import Clock, Provider, Store, StoreFactory, hookimpl
+from replay.hooks import Blobs, BlobsFactory, Clock, Provider, Store, StoreFactory, hookimpl
 
 
 def _memory(url: str, *, clock: Clock | None = None) -> Store:
@@ -17,6 +17,18 @@ def _sqlite(url: str, *, clock: Clock | None = None) -> Store:
     from replay.store.sqlite import open_sqlite
 
     return open_sqlite(url, clock=clock)
+
+
+def _files(url: str) -> Blobs:
+    from replay.store.blobs import open_files
+
+    return open_files(url)
+
+
+@hookimpl
+def replay_blobs() -> Mapping[str, BlobsFactory]:
+    """Files in a folder."""
+    return {"file": _files}
 
 
 @hookimpl

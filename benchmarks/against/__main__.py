@@ -34,7 +34,7 @@ ROOT: Final = HERE.parents[1]
 PEERS: Final = HERE / ".venv" / "bin" / "python"
 RESULTS: Final = HERE / "results.json"
 PAGE: Final = HERE.parent / "README.md"
-PATIENCE: Final = 240
+PATIENCE: Final = 600
 """Seconds that one measurement may take."""
 
 

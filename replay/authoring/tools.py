@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from replay.authoring.definitions import StepFunction, WorkflowFunction
 from replay.errors import DefinitionError, PayloadError, describe
-from replay.model.codec import from_json, hints_of, payload_codec
+from replay.model.codec import PayloadCodec, from_json, hints_of, payload_codec
 from replay.model.llm import ToolCall
 from replay.model.schema import Schema, schema_of
 
@@ -47,7 +47,7 @@ def _described(tool: Callable[..., Any]) -> Mapping[str, Any]:
     fn, name = _function(tool)
     parameters = _parameters(fn, name)
     words = _words(fn)
-    hints = hints_of(fn, tuple(parameters), None)
+    hints = _hints(tool, fn, parameters)
     properties: dict[str, Schema] = {}
     definitions: dict[str, Schema] = {}
     for parameter in parameters.values():
@@ -76,17 +76,24 @@ def bind(tool: Tool, call: ToolCall) -> dict[str, Any]:
         raise PayloadError(where, "an object", describe(given))
     if isinstance(tool, Mapping):
         return given
-    fn, name = _function(tool)
-    parameters = _parameters(fn, name)
-    hints = hints_of(fn, tuple(parameters), None)
-    strange = [key for key in given if key not in parameters]
+    readers = _readers(tool)
+    strange = [key for key in given if key not in readers]
     if strange:
-        raise PayloadError(where, f"parameters {', '.join(parameters) or 'none'}", f"argument {strange[0]!r}")
-    missing = [key for key, one in parameters.items() if one.default is inspect.Parameter.empty and key not in given]
+        raise PayloadError(where, f"parameters {', '.join(readers) or 'none'}", f"argument {strange[0]!r}")
+    missing = [key for key, (_, needed) in readers.items() if needed and key not in given]
     if missing:
         raise PayloadError(where, f"argument {missing[0]!r}", "nothing")
+    return {key: readers[key][0].from_raw(value, f"argument {key!r} of tool {call.name}") for key, value in given.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _readers(tool: Callable[..., Any]) -> Mapping[str, tuple[PayloadCodec[Any], bool]]:
+    """By parameter, how it is read, and whether it must be given."""
+    fn, name = _function(tool)
+    parameters = _parameters(fn, name)
+    hints = _hints(tool, fn, parameters)
     return {
-        key: payload_codec(hints.get(key, Any)).from_raw(value, f"argument {key!r} of tool {call.name}") for key, value in given.items()
+        key: (payload_codec(hints.get(key, Any)), parameter.default is inspect.Parameter.empty) for key, parameter in parameters.items()
     }
 
 
@@ -104,6 +111,11 @@ def _function(tool: Any) -> tuple[Callable[..., Any], str]:
     if not _NAME.fullmatch(name):
         raise DefinitionError(f"tool {name!r}", "models take letters, digits, _ and - in a tool's name", "give it another name=")
     return fn, name
+
+
+def _hints(tool: Any, fn: Callable[..., Any], names: Iterable[str]) -> dict[str, Any]:
+    """The parameters' annotations; a step that was made inside a function knows the names that are known there."""
+    return hints_of(fn, tuple(names), getattr(tool, "_localns", None), extras=True)
 
 
 def _parameters(fn: Callable[..., Any], name: str) -> dict[str, inspect.Parameter]:

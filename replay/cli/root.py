@@ -54,6 +54,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Travel": {
         "time-travel": Verb("travelling", "time_travel", "Make a new run that shares a run's past."),
+        "whatif": Verb("supposing", "what_if", "Run recorded runs again with other answers, and compare."),
         "diff": Verb("comparing", "diff", "Compare two runs, event by event."),
         "replay": Verb("replaying", "replay", "Drive recorded journals through today's code."),
         "export": Verb("moving", "export", "Write a run's journal to a file."),
@@ -63,6 +64,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
         "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),
+        "bench": Verb("benching", "bench", "Measure a store from here."),
         "completion": Verb("project", "completion", "Print a completion script for a shell."),
         "version": Verb("project", "version", "Versions of replay and of what it stands on."),
     },

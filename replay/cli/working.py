@@ -81,7 +81,7 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     """Drive what is ready, in this thread: a worker that finds nothing and holds nothing is idle."""
     from replay.cli.queueing import queues_of
     from replay.cli.serving import Bell
-    from replay.engine.identity import release_orphans, worker_name
+    from replay.engine.identity import end_orphans, worker_name
     from replay.engine.observers import Observers
     from replay.engine.pool import Pool
     from replay.engine.worker import Settings, Stop, Wake, Worker
@@ -91,7 +91,7 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     given = {"namespace": mine.namespace, "queues": mine.queues, "concurrency": mine.concurrency, **chosen}
     given["queues"] = queues_of(given["queues"])
     with Bell() as bell, scene.client(making=True) as client:
-        release_orphans(client.store, mine.namespace)
+        end_orphans(client.store, mine.namespace)
         pool = Pool(threads)
         driven = Worker(client.store, name=worker_name(), executor=pool, settings=Settings(**given), observers=Observers([clerk]))
         bell.wake = lambda: driven.inbox.put(Wake())

@@ -42,7 +42,7 @@ def costs_of_run(client: Client, id: str) -> RunCosts:
     if run is None:
         raise UnknownRun(id, client.namespace)
     earlier = re.compile(re.escape(id) + r"~\d+")
-    chain = [one.key for one in _pages(client, prefix=f"{id}~", status="continued") if earlier.fullmatch(one.key.id)]
+    chain = [one.key for one in _pages(client, prefix=f"{id}~") if earlier.fullmatch(one.key.id)]
     costs = sum((costs_of(client.store.journal(one)) for one in [*chain, key]), Costs())
     return RunCosts(run, 0, costs)
 
@@ -72,11 +72,10 @@ def _pages(
     tags: dict[str, str] | None = None,
     prefix: str | None = None,
     parent: str | None = None,
-    status: str | None = None,
 ) -> Iterator[Run]:
     cursor = ""
     while True:
-        page = client.find(workflow=workflow, tags=tags, prefix=prefix, parent=parent, status=status, limit=PAGE, cursor=cursor)
+        page = client.find(workflow=workflow, tags=tags, prefix=prefix, parent=parent, limit=PAGE, cursor=cursor)
         yield from page.runs
         cursor = page.cursor
         if not cursor:

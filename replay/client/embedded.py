@@ -22,7 +22,7 @@ from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
 from replay.client.names import require_name, require_namespace
 from replay.engine.baton import Baton
-from replay.engine.identity import release_orphans, worker_name
+from replay.engine.identity import end_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
@@ -92,8 +92,8 @@ class Engine(Client):
         offered = None if workflows is None else _offered(workflows)
         if isinstance(queues, str | Queue) or not queues:
             raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
-        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or min(max_recoveries, announce) < 0:
-            problem = "concurrency, threads, steps, ttl and poll must be positive, max_recoveries and announce not negative"
+        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or max_recoveries < 1 or announce < 0:
+            problem = "concurrency, threads, steps, ttl, poll and max_recoveries must be positive, announce not negative"
             raise InvalidRequest("Engine", problem)
         settings = Settings(
             namespace=require_namespace(namespace),
@@ -254,10 +254,10 @@ class Engine(Client):
                 self._ended.wait((BUSY_BREATH if self.worker.live else IDLE_BREATH) / SECOND)
 
     def _adopt(self) -> None:
-        """Give back what dead workers of this machine hold; here, as looking for it may take a while."""
+        """Take over what dead workers of this machine hold; here, as looking for it may take a while."""
         try:
-            if self.worker.foresees():  # a fresh store has no orphans
-                release_orphans(self.store, self.namespace)
+            if self.worker.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
+                self.worker.inbox.put(Wake())
         except StoreError as error:
             logger.warning("could not look for runs of dead workers: %s", error)
 

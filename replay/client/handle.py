@@ -33,7 +33,7 @@ from replay.errors import (
 )
 from replay.model.asks import ANSWER, Ask
 from replay.model.codec import from_json, to_json
-from replay.model.effects import WorkflowSpec
+from replay.model.effects import Call, WorkflowSpec
 from replay.model.events import CLOSING, Event
 from replay.model.failure import Failure
 from replay.model.schema_check import misfit
@@ -397,14 +397,16 @@ class Handle(Generic[R]):
         id: str | None = None,
         edit: Mapping[int, Any] | None = None,
         workflow: WorkflowSpec | None = None,
-    ) -> Handle[R]:
+        call: Call[Any] | None = None,
+    ) -> Handle[Any]:
         """Make a new run that shares the past up to a savepoint or event, and goes on from there; this one is not touched.
 
         Args:
             at: Savepoint's name or event's number; by default the last edited event, or all but the end.
             id: The new run's id.
-            edit: New answers, by event number.
+            edit: New answers, by event number: of steps and children (an exception is a failure), signals, updates, questions.
             workflow: Other code to go on with.
+            call: Another input, as a call of the workflow; the past is then shared as far as the code asks for the same.
 
         Raises:
             UnknownName: There is no such savepoint or event.
@@ -413,10 +415,12 @@ class Handle(Generic[R]):
             PayloadError: A new answer is not of the answered effect's type.
             RunExists: The id is taken by another run.
         """
-        spec = workflow or self.spec()
+        if call is not None and workflow is not None:
+            raise InvalidRequest("fork", "it was given both workflow= and call=", "a call says which workflow it is of")
+        spec = workflow or (call.spec if call is not None else self.spec())
         name = f"{self.key.id}-fork-{self.client.fresh_id()[:8]}" if id is None else id
         target = RunKey(self.key.namespace, require_name(name, "id"))
-        made = travel.fork(spec, self.key, self.journal(), target, at, edit or {})
+        made = travel.fork(spec, self.key, self.journal(), target, at, edit or {}, call)
         source = self.about()
         made = attrs.evolve(made, queue=source.queue, fairness_key=source.fairness_key)
         (there,) = self.client.create([made], [spec])

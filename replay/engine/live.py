@@ -41,6 +41,8 @@ HEED: Final = 100
 NEVER: Final = float("inf")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
+LOST: Final = "~lost"
+"""State key under which a run in doubt shows how many workers it cost, and what was under way."""
 REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
 """Topics that replay itself uses; a user's topic may not begin with a tilde."""
 ENDS: Final = {
@@ -85,10 +87,11 @@ class Live:
         met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
-        troubled: Whether it lost its last worker, and nothing has shown yet that it outlives this one.
         progress: What its steps told of themselves with heartbeats, encoded, by command.
         beating: Whether some of that is not saved yet.
-        doing: What it is about to do, told with every commit while it is troubled; empty until it was told.
+        in_line: Whether it is in doubt and waits for its turn to be driven.
+        lost: How many workers it will have cost in a row if this one dies now; 0 when it is not in doubt.
+        doing: What it is about to do while it is in doubt; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
         state: What it shows, by key.
         tags: Words that it is found by.
@@ -128,7 +131,8 @@ class Live:
         self.intents: set[str] = set()
         self.queued: deque[Command] = deque()
         self.alarm = 0
-        self.troubled = run.recoveries > 0
+        self.in_line = False
+        self.lost = 0
         self.doing = ""
         self.progress = unpacked(run.state) if run.state else {}
         self.beating = False
@@ -145,7 +149,7 @@ class Live:
         self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
-        self.state = dict(run.state)
+        self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
         self.tags = dict(run.tags)
         self.deliver(mail)
 
@@ -575,11 +579,9 @@ class Live:
             result=None if closing is None else closing.payload,
             release=release or closing is not None,
             successor=successor,
-            note=self.doing,
         )
-        if self.troubled and takes_on(made):
-            self.troubled, self.doing = False, ""
-            made = attrs.evolve(made, note="")
+        if self.lost:
+            self._say_lost(made, state)
         self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
         self.base = 0
         return made
@@ -592,6 +594,14 @@ class Live:
         shown = packed(self.progress)
         if shown != self.shown:
             state[PROGRESS] = self.shown = shown
+
+    def _say_lost(self, made: Commit, state: dict[str, bytes]) -> None:
+        """A run in doubt tells what it is about to do; one that has moved is in doubt no more."""
+        if takes_on(made):
+            self.lost = 0
+            state[LOST] = b"[]"
+        elif self.doing:
+            state[LOST] = to_json([self.lost, self.doing])
 
     def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}

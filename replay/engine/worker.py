@@ -29,12 +29,12 @@ from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
 from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
 from replay.engine.identity import place
-from replay.engine.live import LOG, NOTES, Answer, Live, note_payload
+from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
 from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
-from replay.engine.presence import Presence
-from replay.engine.recoveries import is_beyond, reason, under_way
+from replay.engine.presence import Presence, versioned, workers
+from replay.engine.recoveries import Line, reason, under_way, warning
 from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
@@ -100,6 +100,8 @@ FRESH_LIMIT: Final = 2_000
 """Runs that just ended here whose ending is remembered for who asks next, so that a result costs no question to the store."""
 FRESH_SIZE: Final = 4_096
 """Bytes of such an ending at most."""
+GIVE_WAY: Final = SECOND // 2
+"""Microseconds that a worker claims nothing after it gave runs back to those that have their version."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
@@ -263,10 +265,13 @@ class Worker:
         self.leave_at: int | None = None
         self.stopped = False
         self.failures = 0
+        self.others: set[str] = set()
+        self.others_at = self.polite_until = 0
+        self.line = Line(settings.max_recoveries, self.ttl)
         self.presence: Presence | None = None
         if settings.announce:
             every = round(settings.announce * SECOND)
-            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=self._unavailable)
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
 
@@ -288,6 +293,8 @@ class Worker:
             self.presence.beat(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
+        if self.line.waiting:
+            self._let_in(now)
         while self.touched:
             busy = True
             self._round(self.store.now())
@@ -312,6 +319,8 @@ class Worker:
             moments.append(alarm)
         if self.presence is not None:
             moments.append(self.presence.due)
+        if self.line.waiting:
+            moments.append(self.line.until)
         return min(moments)
 
     def _take_in(self, patience: float) -> bool:
@@ -356,7 +365,7 @@ class Worker:
     def _clock_went_back(self, now: int) -> None:
         """What was measured by the old time is done now, so that nobody is deaf until that time comes again."""
         logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
-        self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
+        self.claim_at = self.claimed_at = self.look_at = self.renew_at = self.polite_until = self.others_at = now
         self.fresh.clear()
         self._rest_no_more()
         if self.presence is not None:
@@ -449,6 +458,9 @@ class Worker:
     # ---- claiming -----------------------------------------------------------------------------------------------------------
 
     def _claim(self, now: int) -> bool:
+        if now < self.polite_until:
+            self.claim_at = self.polite_until
+            return False
         room = max(0, self.settings.concurrency - len(self.live))
         claim = self._asking(min(room, CLAIM_LIMIT))
         self.claimed_at = now
@@ -470,8 +482,13 @@ class Worker:
             self._rest_no_more()
         if not self.hungry and len(claims.runs) == claim.limit:
             self.claim_at = now
+        foreign = []
         for claimed in claims.runs:
-            self._take(claimed)
+            if self._gives_way(claimed.run, now):
+                foreign.append(claimed.lease)
+            else:
+                self._take(claimed)
+        self._give_back(foreign)
         for message in claims.mail:
             live = self.live.get(message.key)
             if live is not None and message.id not in live.known:
@@ -510,13 +527,19 @@ class Worker:
         return {
             **place(),
             "queues": [queue if isinstance(queue, str) else queue.name for queue in settings.queues],
-            "workflows": self._names(),
+            "workflows": self._offers(),
             "capacity": settings.concurrency,
             "runs": len(self.live),
             "step_capacity": settings.steps,
             "steps": len(self.attempts),
             "draining": self.stopping is not None,
         }
+
+    def _offers(self) -> list[str]:
+        """What it offers, with versions, and the steps that it does for others."""
+        offered = self.offered if self.offered is not None else WORKFLOWS
+        named = {versioned(*key) for key in [*offered, *self.extra]}
+        return sorted(named | {name for name in self._names() if name.startswith(STEP_RUN)})
 
     def foresees(self) -> bool:
         """Whether the store holds a run that this worker will be able to take later, such as one that another holds now."""
@@ -572,6 +595,24 @@ class Worker:
             return None
         return offered[name, "" if "" in versions else versions[-1]]
 
+    def _gives_way(self, run: Run, now: int) -> bool:
+        """Whether a run goes back to a worker that is heard and has the version that it began with, which is not here."""
+        key = (run.workflow, run.version)
+        if key in (self.offered if self.offered is not None else WORKFLOWS) or key in self.extra or run.workflow.startswith(STEP_RUN):
+            return False
+        if now >= self.others_at:
+            self.others_at = now + 2 * GIVE_WAY
+            try:
+                heard = [info for info in workers(self.store, run.key.namespace) if not info.late and info.id != self.name]
+            except StoreError as error:
+                self._unavailable("find", error)
+            else:
+                self.others = {word for info in heard for word in info.workflows}
+        if versioned(*key) not in self.others:
+            return False
+        self.polite_until = now + GIVE_WAY
+        return True
+
     def _take(self, claimed: Claimed) -> None:
         """Take a claimed run into memory."""
         run, lease = claimed.run, claimed.lease
@@ -590,14 +631,23 @@ class Worker:
             return
         if known is not None:
             self._drop(known)
-        if is_beyond(claimed, self.settings.max_recoveries):
+        if self.line.is_beyond(claimed):
             self._set_aside(claimed)
             return
         live = Live(run, lease, spec, claimed.journal, claimed.mail, self.settings.max_payload)
         self.live[run.key] = live
         self.renew_at = min(self.renew_at or lease.until, lease.until - self.ttl * 2 // 3)
-        self._touch(live)
+        if not self.line.enters(claimed, live):
+            self._touch(live)
         self.observers.claimed(run, lease)
+
+    def _let_in(self, now: int) -> None:
+        """Drive the next run in doubt, once it is written down that it is to blame if this worker dies."""
+        while (live := self.line.next(now)) is not None:
+            if self._send([warning(live)]) == [Committed.APPLIED]:
+                self._touch(live)
+                return
+            self._forget_turn(live, LeaseLost(live.key.id, live.lease.fence))
 
     def _rest_no_more(self) -> None:
         """Give back those that are kept although they only wait."""
@@ -637,6 +687,8 @@ class Worker:
         turned: list[Live] = []
         budget = REPLAY_BUDGET
         for live in touched.values():
+            if live.in_line:
+                continue
             try:
                 if not live.arrived:
                     budget = live.replay(max(budget, 1))
@@ -696,7 +748,7 @@ class Worker:
             moment = rests if moment is None else min(moment, rests)
         if moment is not None:
             self._alarm(live, moment)
-        if live.troubled and not live.doing and live.acting:
+        if live.lost and not live.doing and live.acting:
             live.doing = under_way(live)
             return live.commit(release=False)
         return live.commit(release=False) if live.unsaid else None
@@ -752,6 +804,8 @@ class Worker:
                 self._give_back([live.lease])
             return
         live.committed += len(commit.events)
+        if not live.lost and LOST in commit.state:
+            self.line.leaves(live)
         live.applied = live.committed
         live.known.difference_update(commit.consumed)
         self._say(live, commit)
@@ -802,6 +856,7 @@ class Worker:
             self.touched.pop(live.key, None)
         if self.hungry:
             self.claim_at = 0
+        self.line.leaves(live)
         self.alarms.drop(live.alarm)
         for attempt in live.tasks.values():
             if attempt is not WAITING:
@@ -971,10 +1026,10 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
-        if self.lends and attempt.stop is None:
-            self.lasted[attempt.effect.name] = done.duration
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
+        if self.lends and attempt.stop is None:
+            self.lasted[attempt.effect.name] = done.duration
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
@@ -1124,7 +1179,7 @@ class Worker:
         """Others need not wait for this worker's steps to go on with runs that have none under way here."""
         leaving = [live for live in self.live.values() if live.key not in self.touched and not self._is_busy(live)]
         for live in leaving:
-            if live.idle:
+            if live.idle and not live.in_line:
                 self._touch(live)  # parked by its next commit, with its wake-up
             else:
                 self._drop(live)

@@ -110,8 +110,13 @@ def limits_of(what: str, given: Mapping[str, Any]) -> Limits:
     for kind, limit in given.items():
         if kind not in KINDS:
             raise EffectError(f"{what} limits {kind!r}", f"limit {', '.join(KINDS)}")
-        whole = kind == "usd" or isinstance(limit, int)
-        if limit is not None and not (isinstance(limit, int | float) and whole and 0 <= limit < float("inf")):
+        if limit is not None and not _is_limit(kind, limit):
             number = "a number" if kind == "usd" else "a whole number"
             raise EffectError(f"{what} with {kind}={describe(limit)}", f"give it {number} from 0 up")
     return Limits(**given)
+
+
+def _is_limit(kind: str, limit: Any) -> bool:
+    """Whether it can be kept; a whole number may come as a float, as JSON does not tell them apart."""
+    number = isinstance(limit, int | float) and 0 <= limit < float("inf")
+    return number and (kind == "usd" or limit == int(limit))

@@ -260,32 +260,36 @@ class _Known:
             raise EffectError(f"llm_call was given a message of {describe(message)}", "messages are plain JSON") from None
         return self._add(key, message) if found is None else found
 
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._frozen, self._size = {}, 0
+
     def _add(self, key: Any, message: Message) -> Frozen:
         require_message(message)
         text = to_json(message)
         frozen = Frozen(hashlib.sha256(text).digest(), text.decode())
         if self._size + len(text) > KNOWN_SIZE:
-            self._frozen, self._size = {}, 0
+            self.forget()
         self._frozen[key] = frozen
         self._size += len(text)
         return frozen
 
 
 def _key_of(value: Any) -> Any:
-    """The content of a message as a key. Python keeps the hash of a text, so a long one is read but once."""
+    """The content of a message as a key. Python keeps the hash of a text, so a long one is read but once.
+
+    A replay makes one for every message of every call: texts, which are most, are looked at where they stand.
+    """
     kind = type(value)
-    if kind is str:
-        return value
     if kind is dict:
-        if len(value) == 2 and type(content := value.get("content")) is str and type(role := value.get("role")) is str:
-            return role, content
-        return dict, *[(name, _key_of(part)) for name, part in value.items()]
+        return dict, *value, *[part if type(part) is str else _key_of(part) for part in value.values()]
     if kind is list or kind is tuple:
-        return list, *[_key_of(part) for part in value]
-    return kind, value
+        return list, *[part if type(part) is str else _key_of(part) for part in value]
+    return value if kind is str else (kind, value)
 
 
-_KNOWN: Final = _Known()
+KNOWN: Final = _Known()
+"""Of this process."""
 
 
 def require_message(message: Any) -> None:
@@ -329,8 +333,8 @@ class LLMRequest:
         return [from_json(message.text.encode()) for message in self.frozen]
 
     def conversation(self) -> bytes:
-        """What identifies the conversation."""
-        return hashlib.sha256(b"".join([message.digest for message in self.frozen])).digest()
+        """What identifies the conversation, as JSON."""
+        return b'"%s"' % hashlib.sha256(b"".join([message.digest for message in self.frozen])).hexdigest().encode()
 
     def digest(self) -> str:
         """What identifies the whole request: SHA-256, in hex."""
@@ -355,7 +359,7 @@ def freeze(messages: Iterable[Message]) -> tuple[Frozen, ...]:
         EffectError: One of them is no message.
         PayloadError: One of them holds what is no JSON.
     """
-    known = _KNOWN.freeze
+    known = KNOWN.freeze
     return tuple([known(message) for message in messages])
 
 

@@ -22,13 +22,16 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import attrs
 
 from replay.errors import InvalidRequest, JournalDamaged
-from replay.model.events import Event
+from replay.model.events import CANCEL_REQUESTED, SIGNAL_RECEIVED, STEP_INTENT, TIMER_FIRED, UPDATE_RECEIVED, Event
 from replay.model.queues import Queue
 
 MESSAGE_KINDS: Final = ("signal", "update", "cancel", "terminate", "pause", "resume", "answer")
 """What a message can be; ``answer`` carries the result of a child or of a remote step."""
 CONTROL: Final = frozenset({"terminate", "resume"})
 """Messages that wake a paused run too; ``wakes`` has the whole rule."""
+
+COMING: Final = frozenset({SIGNAL_RECEIVED, UPDATE_RECEIVED, TIMER_FIRED, CANCEL_REQUESTED, STEP_INTENT})
+"""Events that come to a run, or only announce what it is about to do."""
 
 Status = Literal["pending", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled", "terminated", "continued"]
 OPEN: Final[frozenset[str]] = frozenset({"pending", "running", "waiting", "paused", "stuck"})
@@ -146,7 +149,7 @@ class Run:
         worker: Who holds its lease, or empty.
         recoveries: How often it was claimed because a lease had ended without being given back, since a commit last took it on
             (``takes_on``).
-        note: Why it is stuck, or what was under way when it was taken over, or empty.
+        note: Why it is stuck, or empty.
         fairness_key: Whose share of the queue it takes, or empty.
     """
 
@@ -237,7 +240,7 @@ class Commit:
             to ``id~n`` (n counts up from 1; taken names are passed over), keeps its journal, and loses its parent, whom the
             successor answers. Unconsumed messages and the memory of all message ids pass on. The successor is not leased, its
             fence is greater than all before, and it is ready at its own ``ready_at``, or at once when messages passed on.
-        note: Why it is stuck, or what was under way when it was taken over, or empty.
+        note: Why it is stuck, or empty.
     """
 
     lease: Lease
@@ -552,10 +555,12 @@ def require_sound(commit: Commit) -> None:
 def takes_on(commit: Commit) -> bool:
     """Whether a commit shows that the run outlives its workers: its recoveries are counted anew from here.
 
-    It does when something new was written down, or when the run was given back in good order; what only shows state, such as a
-    step's heartbeat, may come from a worker that is killed a moment later, again and again.
+    It does when something that the run did was written down, or when it was given back in good order. What comes to it by itself,
+    such as messages and time, and what only shows state, such as a step's heartbeat, may be written by one worker after the other
+    that is killed a moment later.
     """
-    return bool(commit.events or commit.consumed) or (commit.release and commit.status != "stuck")
+    done = any(event.kind not in COMING for event in commit.events)
+    return done or commit.status in CLOSED or (commit.release and commit.status != "stuck")
 
 
 def wakes(kind: str, status: str, *, resting: bool = False) -> bool:

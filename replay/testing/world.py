@@ -29,6 +29,7 @@ from replay.errors import InvalidRequest, ReplayError, UnknownName
 from replay.hooks import open_store, performers
 from replay.llm.calling import Models
 from replay.model.effects import WorkflowSpec
+from replay.model.llm import LLM
 from replay.model.names import SECOND
 from replay.store.contract import CLOSED, OPEN, Created, Filter, Lease, NewRun, Run, RunKey, Store
 from replay.store.memory import MemoryStore
@@ -236,7 +237,7 @@ class World(Client):
         """Let something stand in for a step's body, from now on.
 
         Args:
-            step: The step, or its name.
+            step: The step, or its name; ``llm_call``, or ``llm_call:NAME``, for calls of language models.
             answer: A value; an exception, which is raised; a function, which is called with the step's arguments; a list of such
                 answers, one for each call; ``Takes(seconds, answer)`` for one that comes after a while.
 
@@ -244,7 +245,7 @@ class World(Client):
             UnknownName: No step of that name has been imported; one defined inside a function is given itself, not by name.
         """
         name = step if isinstance(step, str) else step.name
-        if isinstance(step, str) and name not in STEPS:
+        if isinstance(step, str) and name not in STEPS and name.partition(":")[0] != LLM:
             raise UnknownName("step", name, tuple(sorted(STEPS)))
         self.stage.stubs[name] = Stub(name, answer)
 

@@ -28,6 +28,12 @@ type Args = authoring.Positional
 // None is the input of what takes no argument, and the result of what has none.
 type None = struct{}
 
+// Offer is what a worker can be given: a Step or a Workflow.
+type Offer interface {
+	Name() string
+	Definition() any
+}
+
 // Step is a function whose result is journaled; NewStep makes one.
 type Step[I, O any] struct{ core *authoring.Step }
 
@@ -70,6 +76,16 @@ func (s *Step[I, O]) Name() string { return s.core.Name }
 
 // Definition is for package worker.
 func (s *Step[I, O]) Definition() any { return s.core }
+
+// StepInfo is what a step knows of itself: send IdempotencyKey to whatever must not do a thing twice. Hurry is closed when the
+// step was cancelled and its end is awaited (StepOptions.WaitOnCancel); else cancelling ends its context.
+type StepInfo = authoring.Info
+
+// InfoOf is what a step knows of itself; the zero value outside of one.
+func InfoOf(ctx context.Context) StepInfo {
+	info, _ := authoring.InfoOf(ctx)
+	return info
+}
 
 // Workflow is a workflow function with its name; NewWorkflow and NewResumable make one.
 type Workflow[I, O any] struct{ core *authoring.Workflow }

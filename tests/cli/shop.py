@@ -12,6 +12,7 @@ from replay import (
     annotate,
     ask,
     gather,
+    llm_call,
     log,
     on_update,
     savepoint,
@@ -164,3 +165,13 @@ def counter(until: int, state: int = 0) -> Workflow[int]:
             yield from ship("only in turn one")
     yield from signal("go")
     return state
+
+
+@workflow(name="cli-asks")
+def asks(model: str, calls: int, children: int) -> Workflow[None]:
+    """Asks a language model, and has children that do."""
+    for number in range(calls):
+        system = "be long" if EDITED else "be short"
+        yield from llm_call(f"question {number}", model=model, system=system, temperature=0, compare_arguments=False)
+    if children:
+        yield from asks(model, 1, children - 1)

@@ -47,6 +47,8 @@ from tests.faults import load
 
 LIFE: Final = 0.15
 """Seconds that a worker works before it is killed, on average, where nothing else is said."""
+TTL: Final = 5.0
+"""Seconds that a lease lasts, where nothing else is said."""
 UNREADY: Final = 0.1
 """Share of kills that do not wait until the worker works; they hit it while it starts."""
 OPEN_AT_ONCE: Final = 60
@@ -127,7 +129,7 @@ class Workers:
     store: str
     log: str
     count: int
-    ttl: float = 5.0
+    ttl: float = TTL
     _living: list[Crewman] = attrs.field(factory=list)
     _context: Any = attrs.field(init=False)
 
@@ -237,6 +239,7 @@ def chaos(
     seed: int,
     workers: int,
     life: float = LIFE,
+    ttl: float = TTL,
     open_at_once: int = OPEN_AT_ONCE,
     progress: bool = False,
 ) -> Report:
@@ -244,7 +247,7 @@ def chaos(
     chance = random.Random(seed)
     report = Report(seed=seed)
     began = time.monotonic()
-    crew = Workers(store, str(log), workers)
+    crew = Workers(store, str(log), workers, ttl)
     load.prepare(store)
     with Client(opened(store)) as client:
         under_way = Load(client, chance, open_at_once)
@@ -380,12 +383,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--life", type=float, default=LIFE, help="seconds that a worker works before it is killed, on average")
+    parser.add_argument("--ttl", type=float, default=TTL, help="seconds that a lease lasts")
+    parser.add_argument("--open", type=int, default=OPEN_AT_ONCE, help="runs under way, about")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         store = given.store or f"sqlite:///{folder}/chaos.db"
         log = Path(folder) / "executions"
-        report = chaos(store, log, kills=given.kills, seed=given.seed, workers=given.workers, life=given.life, progress=True)
+        report = chaos(
+            store, log, kills=given.kills, seed=given.seed, workers=given.workers, life=given.life, ttl=given.ttl,
+            open_at_once=given.open, progress=True,
+        )  # fmt: skip
     text = json.dumps({**attrs.asdict(report), "sound": report.sound}, indent=2) if given.json else str(report)
     sys.stdout.write(f"{text}\n")
     return 0 if report.sound else 1

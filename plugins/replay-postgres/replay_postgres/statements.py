@@ -142,7 +142,7 @@ LOCK: Final = f"""
 CHANGE: Final = """
     seq = r.seq + {count}, status = {status}, wake_at = {wake_at}, applied = greatest(r.applied, {applied}),
     base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now},
-    recoveries = CASE WHEN {count} > 0 OR {read} > 0 OR ({rests} > 0 AND {status} <> 'stuck') THEN 0 ELSE r.recoveries END"""
+    recoveries = r.recoveries * {lost}"""
 """What every turn does to its run."""
 REST: Final = """, result = coalesce({result}, r.result), worker = CASE WHEN {rests} > 0 THEN '' ELSE r.worker END,
     ready_at = CASE {rests} WHEN 0 THEN r.ready_at WHEN 2 THEN NULL ELSE CASE
@@ -163,10 +163,11 @@ def turn_alone(events: int, *, keeps: bool, marks: bool) -> str:
         marks: Whether statements follow that ask whether it was applied.
     """
     kinds = {"turn": "int8", "count": "int8", "status": "text", "wake_at": "int8", "applied": "int8", "base": "int8", "note": "text"}
+    kinds |= {"lost": "int8"}
     if not keeps:
         kinds |= {"result": "bytea", "rests": "int8"}
     names = {name: f"${place}::{kind}" for place, (name, kind) in enumerate(kinds.items(), 2)}
-    change = (CHANGE if keeps else CHANGE + REST).format(**{"rests": "0"} | names, now=CLOCK, read="0", obeyed="0")
+    change = (CHANGE if keeps else CHANGE + REST).format(**names, now=CLOCK, read="0", obeyed="0")
     first = 2 + len(kinds)
     namespace, run, fence, worker, expected = (f"${place}" for place in range(first, first + 5))
     append = f""", added AS (INSERT INTO @events (run, {quoted(EVENT_COLUMNS)})
@@ -185,7 +186,7 @@ SETTLED: Final = f"{LOOK.replace('fence, worker, ', '')} FOR NO KEY UPDATE"
 ITEM: Final = Shape(
     "i",
     "turn:number namespace id fence:number worker expected:number count:number status wake_at:number applied:number base:number "
-    "result:octets note rests:number tags shown:number",
+    "result:octets note rests:number tags shown:number lost:number",
 )
 READ: Final = Shape("c", "turn:number id")
 """Messages that turns have consumed."""
@@ -208,7 +209,7 @@ def turns(*, reads: bool, marks: bool) -> str:
     fit AS MATERIALIZED (SELECT * FROM seen WHERE fits)"""
     used = f""",
     used AS (
-        UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(34)} USING (turn)
+        UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(35)} USING (turn)
         WHERE m.box = f.box AND m.id = c.id AND m.posted IS NOT NULL RETURNING f.turn, m.kind),
     less AS (SELECT turn, count(*) AS read, count(*) FILTER (WHERE kind {IS_CONTROL}) AS obeyed FROM used GROUP BY turn)"""
     mark = "SELECT set_config('replay.applied', coalesce(string_agg(turn::text, ','), ''), true) FROM done"
@@ -221,7 +222,7 @@ def turns(*, reads: bool, marks: bool) -> str:
             tags = CASE WHEN f.tags IS NULL THEN r.tags ELSE jsonb_strip_nulls(r.tags || f.tags::jsonb) END,
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),
-    {added(18, "done")}
+    {added(19, "done")}
     SELECT s.turn, d.pk, s.held, s.holder, s.last{f", ({mark}) IS NULL" if marks else ""}
     FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
 

@@ -30,6 +30,7 @@ from replay.hooks import (
     pack,
     sealed,
     tags_of,
+    takes_on,
 )
 from replay_postgres import statements as sql
 from replay_postgres.pool import Ask, Row
@@ -144,6 +145,7 @@ def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     end, keeps = rests(commit), not rests(commit) and commit.result is None
     parameters: list[Any] = [
         *(now, turn, len(commit.events), commit.status, wake_at(commit), commit.applied, commit.base, legible(commit.note)),
+        0 if takes_on(commit) else 1,
         *(() if keeps else (commit.result, end)),
         *(*lease.key, lease.fence, lease.worker, commit.expected),
     ]
@@ -164,6 +166,7 @@ def item_row(turn: int, commit: Commit) -> Row:
     return (
         *(turn, *lease.key, lease.fence, lease.worker, commit.expected, len(commit.events), commit.status, wake_at(commit)),
         *(commit.applied, commit.base, commit.result, legible(commit.note), rests(commit), tags, int(bool(commit.state))),
+        0 if takes_on(commit) else 1,
     )
 
 

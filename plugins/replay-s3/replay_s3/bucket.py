@@ -10,6 +10,7 @@ Rule 3: every request is counted by kind, so that what a step costs can be shown
 from __future__ import annotations
 
 import collections
+import contextlib
 import email.utils
 import threading
 import time
@@ -37,6 +38,8 @@ ADVICE: Final = {
     "403": "the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on this prefix",
     "SlowDown": "it is asked too much at once; it is tried again",
 }
+PART: Final = 8 * 1024 * 1024
+"""Bytes beyond which an object is written in parts, and bytes of a part."""
 TRIES: Final = 5
 """How often a read or a delete is tried."""
 
@@ -168,7 +171,10 @@ class Bucket:
         return self._put(key, body, IfMatch=tag)
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, whatever is there; the same bytes again do no harm."""
+        """Write an object, whatever is there, a large one in parts; the same bytes again do no harm."""
+        if len(body) > PART:
+            self._put_parts(key, body)
+            return
         for turn in range(TRIES):
             try:
                 self._put(key, body)
@@ -178,6 +184,33 @@ class Bucket:
                 time.sleep(0.05 * 2**turn)
             else:
                 return
+
+    def _put_parts(self, key: str, body: bytes) -> None:
+        place = {"Key": self.prefix + key}
+        upload = self._patiently(lambda: self._call("put", "create_multipart_upload", **place))["UploadId"]
+
+        def send(number: int) -> dict[str, Any]:
+            part = body[(number - 1) * PART : number * PART]
+            answer = self._patiently(lambda: self._call("put", "upload_part", **place, UploadId=upload, PartNumber=number, Body=part))
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        try:
+            parts = self.together(send, list(range(1, -(-len(body) // PART) + 1)))
+            self._complete(place, upload, parts)
+        except BaseException:
+            with contextlib.suppress(StoreUnavailable):
+                self._patiently(lambda: self._call("delete", "abort_multipart_upload", **place, UploadId=upload))
+            raise
+
+    def _complete(self, place: dict[str, str], upload: str, parts: list[dict[str, Any]]) -> None:
+        """Make an object of its parts; when that had happened before and the answer was lost, it is found."""
+        try:
+            self._patiently(
+                lambda: self._call("put", "complete_multipart_upload", **place, UploadId=upload, MultipartUpload={"Parts": parts})
+            )
+        except StoreUnavailable as error:
+            if "NoSuchUpload" not in error.reason or self.get(place["Key"].removeprefix(self.prefix)) is None:
+                raise
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects; those that are gone are passed over."""
@@ -273,7 +306,7 @@ class Bucket:
                 "use a server that honours If-None-Match and If-Match of PutObject; without them two workers would overwrite each other"
             )
             raise StoreUnavailable(self.url, "the server ignores the conditions of writes", advice)
-        self._require_memory()
+        self.require_memory()
 
     def _is_refused(self, write: Callable[[], str]) -> bool:
         try:
@@ -282,8 +315,12 @@ class Bucket:
             return True
         return False
 
-    def _require_memory(self) -> None:
-        """A rule that deletes objects by age would delete journals."""
+    def require_memory(self) -> None:
+        """A rule that deletes objects by age would delete journals.
+
+        Raises:
+            StoreUnavailable: There is one.
+        """
         try:
             rules = self._call("get", "get_bucket_lifecycle_configuration").get("Rules", ())
         except (ClientError, BotoCoreError):

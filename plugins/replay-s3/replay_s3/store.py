@@ -10,16 +10,17 @@ Rule 4: nothing on the way of a step lists anything: a step of a run that this w
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
 ``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN``, ``slots/NS/QUEUE``, ``topics/NS/TOPIC/OFFSET``,
-``blobs/SHA256``.
+``tickets/…``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import uuid
 from collections.abc import Sequence
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
 import attrs
 
@@ -36,7 +37,6 @@ from replay.hooks import (
     Entry,
     Event,
     Filter,
-    InvalidRequest,
     JournalDamaged,
     Lease,
     Message,
@@ -58,6 +58,7 @@ from replay.hooks import (
     takes_on,
     waiting_of,
 )
+from replay_s3.address import open_bucket
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
 from replay_s3.heads import Head, Outbox, pack_events, part
 from replay_s3.mail import Mail
@@ -80,24 +81,7 @@ def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
         InvalidRequest: The URL does not fit.
         StoreUnavailable: The bucket cannot be used, or its server ignores the conditions of writes.
     """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = set(options) - {"endpoint", "region", "requests", "probe"}
-    if unknown or not parts.hostname or parts.username:
-        problem = f"unknown options {', '.join(sorted(unknown))}" if unknown else "it names no bucket, or holds credentials"
-        advice = "write s3://bucket/prefix?endpoint=…&region=…; credentials come from the environment or a profile"
-        raise InvalidRequest(f"store URL s3://{parts.hostname or ''}", problem, advice)
-    prefix = parts.path.strip("/")
-    try:
-        bucket = Bucket(
-            parts.netloc,
-            f"{prefix}/" if prefix else "",
-            endpoint=options.get("endpoint"),
-            region=options.get("region"),
-            requests=int(options.get("requests", 16)),
-        )
-    except ValueError as error:
-        raise InvalidRequest(f"store URL s3://{parts.netloc}", str(error), "check endpoint and requests") from None
+    bucket, options = open_bucket(url)
     if options.get("probe") != "off":
         bucket.require_conditions()
     return S3Store(bucket, clock=clock)
@@ -176,14 +160,14 @@ class S3Store:
         if is_due(run, now):
             return held
         if run.status in CLOSED and held.head.outbox:
-            self._deliver(held.head.outbox, again=True)
+            self._deliver(held.head.outbox)
         mend(self.bucket, marker, run)
         return None
 
     def _take(self, held: Held, claim: Claim, now: int) -> Claimed | None:
         head, before = held.head.copy(), held.head.run
         if head.outbox:
-            self._deliver(head.outbox, again=True)
+            self._deliver(head.outbox)
             head.outbox = Outbox()
         lease = take(head, claim.worker, now + claim.ttl)
         try:
@@ -214,6 +198,8 @@ class S3Store:
                 return False
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
+            if until < (held.head.run.ready_at or 0):
+                self._mark(head.run, held.head.run)
             try:
                 self._runs.held[lease.key] = self._runs.write(lease.key, head, held.tag)
             except Taken:
@@ -303,12 +289,9 @@ class S3Store:
         if commit.release or closed:
             head.change(worker="", ready_at=None if closed else commit.wake_at)
         head.consumed = [*head.consumed, *commit.consumed]
-        head.outbox = Outbox(
-            f"{run.key.namespace}\n{run.key.id}:{run.fence}:{run.seq + len(commit.events)}:{uuid.uuid4().hex[:8]}",
-            list(commit.posts),
-            list(commit.children),
-            list(commit.topics),
-        )
+        mark = f"{run.key.namespace}\n{run.key.id}:{run.fence}:{head.run.seq}:{uuid.uuid4().hex[:8]}"
+        topics = self._topics.addressed(run.key.namespace, commit.topics, mark)
+        head.outbox = Outbox(list(commit.posts), list(commit.children), topics)
         return self._succeed(head, commit.successor, now) if commit.successor is not None else None
 
     def _succeed(self, head: Head, new: NewRun, now: int) -> Head:
@@ -327,11 +310,14 @@ class S3Store:
     def _finish(self, commit: Commit, before: Run, written: Held, past: Head | None) -> None:
         """What follows a commit: deliver, keep or let go, tidy."""
         key, head = commit.lease.key, written.head
+        open_still = head.run.status not in CLOSED
+        held = open_still and bool(head.run.worker)
         if head.outbox:
             self._deliver(head.outbox)
+            if head.outbox.children and not held:
+                self._seal(key, written)  # for nobody may create them again once they are gone
             head.outbox = Outbox()
-        open_still = head.run.status not in CLOSED
-        if open_still and head.run.worker:
+        if held:
             self._runs.held[key] = written
             self._mail.empty(key, head)
         else:
@@ -340,10 +326,17 @@ class S3Store:
         unmark(self.bucket, before, head.run)
         if commit.consumed:
             self._mail.forget(commit.lease, commit.consumed)
-        if open_still and not head.run.worker:
+        if open_still and not held:
             self._mail.rouse(key)
 
-    def _deliver(self, outbox: Outbox, *, again: bool = False) -> None:
+    def _seal(self, key: RunKey, written: Held) -> None:
+        """Let the head of a run that nobody holds forget what was delivered; whoever has changed it meanwhile does so, too."""
+        head = written.head.copy()
+        head.outbox = Outbox()
+        with contextlib.suppress(Taken):
+            self._runs.write(key, head, written.tag)
+
+    def _deliver(self, outbox: Outbox) -> None:
         """Send what a commit sends; twice is once."""
         if outbox.past is not None:
             past = Head.from_json({**outbox.past, "run": dict(outbox.past["run"])})
@@ -356,9 +349,8 @@ class S3Store:
         self.bucket.together(self._runs.create, outbox.children)
         for message in outbox.posts:
             self._mail.post(message)
-        namespace = outbox.mark.partition("\n")[0]
-        for number, (topic, payload) in enumerate(outbox.topics):
-            self._topics.append(namespace, topic, payload, f"{outbox.mark}:{number}", again=again)
+        for posting in outbox.topics:
+            self._topics.deliver(posting)
 
     # ---- messages -----------------------------------------------------------------------------------------------------------
 
@@ -422,7 +414,7 @@ class S3Store:
     def publish(self, namespace: str, entries: Sequence[tuple[str, bytes]]) -> None:
         """See ``Store.publish``."""
         for topic, payload in entries:
-            self._topics.append(namespace, topic, payload, uuid.uuid4().hex)
+            self._topics.publish(namespace, topic, payload)
         self._tell()
 
     def read(self, namespace: str, topic: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:

@@ -19,7 +19,7 @@ type CancelledError struct{ Reason string }
 // StepFailedError says that a step gave up: its last attempt failed and its retry policy allows no other.
 type StepFailedError struct {
 	Step      string // the step's name
-	ErrorType string // name of the error's type, as text
+	ErrorType string `json:"error_type"` // name of the error's type, as text
 	Message   string // the error's message, cut to a bounded size
 	Attempts  int    // how many attempts were made
 	Traceback string // the last attempt's stack, for people; never compared
@@ -38,7 +38,7 @@ type TimedOutError struct {
 type ChildFailedError struct {
 	Run       string // the child's id
 	Workflow  string // the child's workflow
-	ErrorType string // name of the error's type
+	ErrorType string `json:"error_type"` // name of the error's type
 	Message   string // its message
 	Status    string // failed, cancelled or terminated
 }

@@ -4,11 +4,13 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 const REPLAY = process.env["REPLAY_COMMAND"] ?? join(ROOT, ".venv/bin/replay");
+/** The Python that serves. */
+export const PYTHON = join(dirname(REPLAY), "python");
 
 export class Server {
   readonly folder = mkdtempSync(join(tmpdir(), "replay-ts-"));

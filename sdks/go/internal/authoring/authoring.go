@@ -31,6 +31,30 @@ type Workflow struct {
 	Options model.RunOptions
 }
 
+// Info is what a step sees of itself.
+type Info struct {
+	RunID          string
+	Workflow       string
+	Step           string
+	Command        string
+	Attempt        int
+	IdempotencyKey string // the same in every attempt and after every crash
+	Hurry          <-chan struct{}
+}
+
+type infoKey struct{}
+
+// WithInfo hands a step's info to its context.
+func WithInfo(ctx context.Context, info Info) context.Context {
+	return context.WithValue(ctx, infoKey{}, info)
+}
+
+// InfoOf is the info in a context.
+func InfoOf(ctx context.Context) (Info, bool) {
+	info, ok := ctx.Value(infoKey{}).(Info)
+	return info, ok
+}
+
 // Positional marks a struct whose fields are the arguments, one by one.
 type Positional struct{}
 

@@ -386,6 +386,9 @@ func (it *Interpreter) Pending(id string) *Command { return it.pending.byID[id] 
 // Waiting lists the pending commands in order of issue.
 func (it *Interpreter) Waiting() []*Command { return it.pending.list() }
 
+// Open is the number of pending commands.
+func (it *Interpreter) Open() int { return len(it.pending.byID) }
+
 // CancelAsked says whether the run was asked to stop.
 func (it *Interpreter) CancelAsked() bool { return it.root != nil && it.root.cancel != nil }
 

@@ -113,6 +113,6 @@ export class Attempt {
 
   /** Nobody wants the answer, or its end is merely awaited: the step sees it in its signal. */
   abort(reason: Error = new Cancelled("no longer wanted")): void {
-    this.info.abort(reason);
+    CURRENT.run(this.info, () => this.info.abort(reason)); // listeners may ask for stepInfo(), too
   }
 }

@@ -105,7 +105,7 @@ export class Worker {
   }
 }
 
-function settingsOf(options: WorkerOptions): Settings {
+export function settingsOf(options: WorkerOptions): Settings {
   const { workflows = [], steps = [], queues = ["default"] } = options;
   const names = [...workflows.map(({ spec }) => `workflow ${spec.name} ${spec.version}`.trim()), ...steps.map(({ spec }) => `step ${spec.name}`)];
   const twice = names.find((name, place) => names.indexOf(name) !== place);
