@@ -53,7 +53,7 @@ from replay_postgres.address import Address
 from replay_postgres.arrays import Longs, Names
 from replay_postgres.clock import ServerClock, monotonic
 from replay_postgres.herald import Bell, Herald
-from replay_postgres.migrations import bring_up
+from replay_postgres.migrations import bring_up, require_rights
 from replay_postgres.packing import pack_rows
 from replay_postgres.pool import Ask, Hot, Pool, Raw, Row
 from replay_postgres.reading import finding, journal, journals, recovery, whole
@@ -129,6 +129,7 @@ class PostgresStore:
         self._looked = 0.0
         try:
             self._with_raw(lambda raw: bring_up(raw, self._address))
+            self._with_raw(lambda raw: require_rights(raw, self._address))
             self._server.measure()
         except BaseException:
             self.close()
