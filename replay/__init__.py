@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from replay.authoring.asks import ask
 from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
 from replay.authoring.effects import (
     Callback,
     annotate,
+    budget,
     callback,
     cancel,
     continue_as_new,
@@ -38,8 +40,11 @@ from replay.authoring.effects import (
     uuid,
 )
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
+from replay.authoring.recall import Distillation, Recall, RecallState, recall
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
+    AnswerRefused,
+    AskClosed,
     BudgetExceeded,
     CallbackFailed,
     Cancelled,
@@ -52,11 +57,15 @@ from replay.errors import (
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
+    ProviderFailed,
     ReplayError,
+    ReplyInvalid,
     RequestError,
     RunClosed,
     RunExists,
     RunFailed,
+    RunSetAside,
     SchemaMismatch,
     StepFailed,
     StepInterrupted,
@@ -72,16 +81,29 @@ from replay.errors import (
     WorkflowError,
 )
 from replay.model.about import RunInfo
+from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
+from replay.model.health import Health, Thresholds
+from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
-    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.authoring.llm import llm_call
+    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
+    from replay.client.whatif import WhatIf, whatif
+    from replay.model.llm import LLMResult
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE: dict[str, str] = {
+    **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
+    **dict.fromkeys(("WhatIf", "whatif"), "replay.client.whatif"),
+    **dict.fromkeys(("Queue", "Rate"), "replay.model.queues"),
+    "LLMResult": "replay.model.llm",
+    "llm_call": "replay.authoring.llm",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -92,6 +114,10 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AnswerRefused",
+    "Ask",
+    "AskClosed",
+    "AskPage",
     "BudgetExceeded",
     "Call",
     "Callback",
@@ -102,26 +128,39 @@ __all__ = [
     "Client",
     "CompensationFailed",
     "DefinitionError",
+    "Distillation",
     "Effect",
     "EffectError",
     "Engine",
     "Event",
     "Handle",
+    "Health",
     "InvalidRequest",
     "JournalDamaged",
+    "LLMResult",
     "LeaseLost",
+    "Ledger",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "ProviderBusy",
+    "ProviderFailed",
+    "Queue",
+    "Rate",
+    "Recall",
+    "RecallState",
     "ReplayError",
     "ReplayReport",
     "Reply",
+    "ReplyInvalid",
     "RequestError",
     "Retry",
+    "Review",
     "RunClosed",
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunSetAside",
     "Saga",
     "SchemaMismatch",
     "Spawned",
@@ -134,22 +173,28 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "Thresholds",
     "TimedOut",
     "UnknownName",
     "UnknownRun",
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WhatIf",
+    "WorkerInfo",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
+    "ask",
+    "budget",
     "callback",
     "cancel",
     "continue_as_new",
     "gather",
     "info",
     "join",
+    "llm_call",
     "log",
     "now",
     "on_update",
@@ -158,6 +203,7 @@ __all__ = [
     "publish",
     "race",
     "random",
+    "recall",
     "run",
     "saga",
     "savepoint",
@@ -174,5 +220,6 @@ __all__ = [
     "timeout",
     "upcaster",
     "uuid",
+    "whatif",
     "workflow",
 ]

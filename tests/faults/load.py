@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import random as chances
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
+import psycopg
 
 from replay import (
     Client,
@@ -96,7 +99,6 @@ def chaos_book(number: int, *, connection: Any = None) -> int:
     from sqlalchemy import text
 
     key = step_info().idempotency_key
-    connection.execute(text("CREATE TABLE IF NOT EXISTS chaos_ledger (key TEXT, number INTEGER)"))
     connection.execute(text("INSERT INTO chaos_ledger VALUES (:key, :number)"), {"key": key, "number": number})
     return number
 
@@ -314,6 +316,38 @@ def tell_answer(handle: Any) -> bool:
         return False
     handle.client.answer(token, 42)
     return True
+
+
+LEDGER: Final = "CREATE TABLE IF NOT EXISTS chaos_ledger (key TEXT, number INTEGER)"
+"""Where ``chaos_book`` books."""
+
+
+def prepare(url: str) -> None:
+    """Make the ledger, where the store has transactions to share."""
+    with database(url) as connection:
+        if connection is not None:
+            connection.execute(LEDGER)
+            connection.commit()
+
+
+def ledger(url: str) -> list[str]:
+    """The keys of steps that were booked."""
+    with database(url) as connection:
+        return [key for (key,) in connection.execute("SELECT key FROM chaos_ledger").fetchall()]
+
+
+@contextmanager
+def database(url: str) -> Iterator[Any]:
+    """A connection of one's own to a store's database; None where there is none."""
+    place, _, _ = url.partition("?")
+    connection: Any = None
+    if url.startswith("sqlite:"):
+        connection = sqlite3.connect(place.removeprefix("sqlite:///"))
+    elif url.startswith("postgres"):
+        connection = psycopg.connect(place)
+    yield connection
+    if connection is not None:
+        connection.close()
 
 
 def executions(path: Path) -> list[tuple[str, int, int, int]]:

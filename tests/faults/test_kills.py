@@ -32,6 +32,7 @@ def test_workers_may_be_killed_at_any_moment(url: str, log: Path) -> None:
 def test_the_load_ends_well_when_nobody_is_killed(url: str, log: Path) -> None:
     """Its results are the right ones, and the audit has nothing to say."""
     chance = random.Random(5)
+    load.prepare(url)
     errands = {errand.id: errand for errand in load.errands("a", chance, transactions=True)}
     with Engine(url, workflows=load.WORKFLOWS) as engine:
         handles = {handle.id: handle for handle in load.begin(engine, list(errands.values()))}
@@ -49,6 +50,7 @@ def test_the_load_ends_well_when_nobody_is_killed(url: str, log: Path) -> None:
 
 def test_the_audit_sees_what_must_not_be(url: str, log: Path) -> None:
     """Each kind of violation is found: else all that silence would mean nothing."""
+    load.prepare(url)
     errand = load.Errand("a", load.chaos_row(2), 1, words=2)
     done = (("a#0", 1, 100, 1), ("a#1", 1, 200, 1))
     with Client(url) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -115,12 +116,20 @@ def test_a_store_that_does_not_fence_is_found_and_the_schedule_is_small() -> Non
     assert len(failed.schedule) <= 3
 
 
+def decision(written: str) -> Decision:
+    """A decision, from how the error spells it: a call with literals only."""
+    call = ast.parse(written, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert "Decision" == ast.unparse(call.func)
+    fields: dict[str, Any] = {word.arg: ast.literal_eval(word.value) for word in call.keywords if word.arg}
+    return Decision(*map(ast.literal_eval, call.args), **fields)
+
+
 def test_a_failure_can_be_seen_again_from_its_error() -> None:
     """The error shows what to write; it fails in the same way."""
     failed = failure(store=lambda clock: Unfenced(clock=clock))
-    namespace: dict[str, Any] = {"Decision": Decision}
     shown = [line.strip().rstrip(",") for line in str(failed).splitlines() if line.strip().startswith("Decision(")]
-    schedule = [eval(line, namespace) for line in shown]
+    schedule = [decision(line) for line in shown]
 
     assert list(failed.schedule) == schedule
     again = failure(store=lambda clock: Unfenced(clock=clock), seed=failed.seed, schedule=schedule)

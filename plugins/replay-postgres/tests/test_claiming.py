@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from replay_postgres import PostgresStore
+from replay_postgres import PostgresStore, limiting
 from replay_postgres import statements as sql
 from replay_postgres.testing import TemporaryCluster
 
@@ -43,7 +43,7 @@ def explained(store: PostgresStore, mode: str) -> dict[str, Any]:
         raw.execute("SET enable_seqscan = on")
         raw.execute(f"PREPARE claiming AS {store._pool.spell(sql.claiming(128))}".encode())
         raw.execute("BEGIN")
-        arguments = "NULL, 'shop', '{default}', '{order,refund}', 'ann', 20, 30000000"
+        arguments = "NULL, 'shop', '{default}', '{order,refund}', 20, 'ann', 30000000"
         rows = raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming({arguments})".encode()).fetchall()
         raw.execute("ROLLBACK")
         raw.close()
@@ -87,17 +87,43 @@ def test_a_claim_among_parked_runs_takes_those_that_are_ready(crowded: PostgresS
     assert 7_258_118_400_000_002 == claims.next_at
 
 
+LANE = "ARRAY['default'], ARRAY['order'], ARRAY[0::int8]"
+QUESTIONS = {
+    "who holds what": (limiting.STANDING, "NULL, 'shop', '{default}'", "replay_runs_held"),
+    "who has waited longest": (limiting.OLDEST, "NULL, 'shop', '{default}', '{order}', 60", "replay_runs_ready"),
+    "the first of each key": (limiting.BY_KEY, f"NULL, 'shop', 10, {LANE}, ARRAY['waiting'], ARRAY['']", "replay_runs_line"),
+    "whose lease has ended": (limiting.ENDED, f"NULL, 'shop', {LANE}, ARRAY[''], ARRAY['']", "replay_runs_held"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_claim_with_limits_walks_over_no_parked_run(crowded: PostgresStore, question: str) -> None:
+    """Each of its questions is answered by one index, in a few pages."""
+    statement, arguments, index = QUESTIONS[question]
+    with crowded._pool.lent() as raw:
+        raw.execute(b"SET plan_cache_mode = force_custom_plan")
+        raw.execute(f"PREPARE asking AS {crowded._pool.spell(statement)}".encode())
+        rows = raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asking({arguments})".encode()).fetchall()
+        raw.close()
+    plan = rows[0][0][0]["Plan"]
+
+    reads = [node for node in nodes(plan) if node.get("Relation Name") == "replay_runs"]
+    assert {"Seq Scan", "Bitmap Heap Scan"} & {node["Node Type"] for node in reads} == set()
+    assert index in {node["Index Name"] for node in reads}
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 150
+
+
 # ---- fairness -----------------------------------------------------------------------------------------------------------
 
 BOTH = ["busy", "quiet"]
 
 
 def test_queues_take_turns(store: PostgresStore) -> None:
-    """A queue that is flooded does not keep another one waiting; the answer is still in the order of waiting."""
+    """A queue that is flooded does not keep another one waiting; the answer is in the order of their turns."""
     store.create([order(f"busy-{number:02}", queue="busy", ready_at=1 + number) for number in range(50)])
     store.create([order(f"quiet-{number}", queue="quiet", ready_at=1000 + number) for number in range(2)])
 
-    assert ["busy-00", "busy-01", "quiet-0", "quiet-1"] == ready(store, queues=BOTH, limit=4)
+    assert ["busy-00", "quiet-0", "busy-01", "quiet-1"] == ready(store, queues=BOTH, limit=4)
     assert ["busy-02", "busy-03", "busy-04"] == ready(store, queues=BOTH, limit=3)
 
 
@@ -112,7 +138,7 @@ def test_priority_comes_before_fairness(store: PostgresStore) -> None:
 def test_workers_that_claim_at_once_do_not_wait_for_each_other(store: PostgresStore) -> None:
     """While one has not committed yet, another takes other runs."""
     store.create([order(f"run-{number}") for number in range(10)])
-    claim = (None, SHOP, "{default}", "{order}", "ann", 4, TTL)
+    claim = (None, SHOP, "{default}", "{order}", 4, "ann", TTL)
     with store._pool.lent() as raw:
         raw.execute("BEGIN")
         held = {row[8] for row in raw.execute(literal(store, claim)).fetchall()}

@@ -10,6 +10,7 @@ Rule 3: every request is counted by kind, so that what a step costs can be shown
 from __future__ import annotations
 
 import collections
+import contextlib
 import email.utils
 import threading
 import time
@@ -37,6 +38,8 @@ ADVICE: Final = {
     "403": "the credentials need s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket on this prefix",
     "SlowDown": "it is asked too much at once; it is tried again",
 }
+PART: Final = 8 * 1024 * 1024
+"""Bytes beyond which an object is written in parts, and bytes of a part."""
 TRIES: Final = 5
 """How often a read or a delete is tried."""
 
@@ -79,6 +82,7 @@ class Bucket:
 
     Attributes:
         counts: Requests so far, by kind.
+        closed: Whether it was closed; every further request is refused.
     """
 
     def __init__(self, name: str, prefix: str, *, endpoint: str | None, region: str | None, requests: int = 16) -> None:
@@ -87,6 +91,7 @@ class Bucket:
         self.url = f"s3://{name}/{prefix}".rstrip("/")
         self.counts: collections.Counter[str] = collections.Counter()
         self.offset: float | None = None
+        self.closed = False
         self._lock = threading.Lock()
         settings = Config(
             retries={"total_max_attempts": 1},
@@ -95,7 +100,7 @@ class Bucket:
             read_timeout=30,
             s3={"addressing_style": "path"} if endpoint else {},
         )
-        self._client: Any = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=settings)
+        self._client: Any = boto3.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
         self._client.meta.events.register("after-call.s3", self._hear_time)
         self._pool = ThreadPoolExecutor(requests, thread_name_prefix="replay-s3")
 
@@ -137,6 +142,14 @@ class Bucket:
                 return
             given = {"ContinuationToken": answer["NextContinuationToken"]}
 
+    def folders(self, below: str, *, limit: int = 1_000, after: str = "") -> list[str]:
+        """What stands between a prefix and the next slash, as prefixes, at most a thousand, in order."""
+        given: dict[str, Any] = {"StartAfter": self.prefix + after + "\U0010ffff"} if after else {}
+        answer = self._patiently(
+            lambda: self._call("list", "list_objects_v2", Prefix=self.prefix + below, Delimiter="/", MaxKeys=min(limit, 1_000), **given)
+        )
+        return [found["Prefix"].removeprefix(self.prefix) for found in answer.get("CommonPrefixes", ())]
+
     # ---- writing --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, body: bytes) -> str:
@@ -158,7 +171,10 @@ class Bucket:
         return self._put(key, body, IfMatch=tag)
 
     def put(self, key: str, body: bytes) -> None:
-        """Write an object, whatever is there; the same bytes again do no harm."""
+        """Write an object, whatever is there, a large one in parts; the same bytes again do no harm."""
+        if len(body) > PART:
+            self._put_parts(key, body)
+            return
         for turn in range(TRIES):
             try:
                 self._put(key, body)
@@ -168,6 +184,33 @@ class Bucket:
                 time.sleep(0.05 * 2**turn)
             else:
                 return
+
+    def _put_parts(self, key: str, body: bytes) -> None:
+        place = {"Key": self.prefix + key}
+        upload = self._patiently(lambda: self._call("put", "create_multipart_upload", **place))["UploadId"]
+
+        def send(number: int) -> dict[str, Any]:
+            part = body[(number - 1) * PART : number * PART]
+            answer = self._patiently(lambda: self._call("put", "upload_part", **place, UploadId=upload, PartNumber=number, Body=part))
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        try:
+            parts = self.together(send, list(range(1, -(-len(body) // PART) + 1)))
+            self._complete(place, upload, parts)
+        except BaseException:
+            with contextlib.suppress(StoreUnavailable):
+                self._patiently(lambda: self._call("delete", "abort_multipart_upload", **place, UploadId=upload))
+            raise
+
+    def _complete(self, place: dict[str, str], upload: str, parts: list[dict[str, Any]]) -> None:
+        """Make an object of its parts; when that had happened before and the answer was lost, it is found."""
+        try:
+            self._patiently(
+                lambda: self._call("put", "complete_multipart_upload", **place, UploadId=upload, MultipartUpload={"Parts": parts})
+            )
+        except StoreUnavailable as error:
+            if "NoSuchUpload" not in error.reason or self.get(place["Key"].removeprefix(self.prefix)) is None:
+                raise
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects; those that are gone are passed over."""
@@ -195,11 +238,17 @@ class Bucket:
         """Do the same for many items, some at a time; results in their order."""
         if len(items) <= 1:
             return [work(item) for item in items]
+        self._require_open()
         return list(self._pool.map(work, items))
 
     # ---- what it rests on -------------------------------------------------------------------------------------------------
 
+    def _require_open(self) -> None:
+        if self.closed:
+            raise StoreUnavailable(self.url, "it is closed", "open it again")
+
     def _call(self, kind: str, verb: str, **given: Any) -> Any:
+        self._require_open()
         with self._lock:
             self.counts[kind] += 1
         return getattr(self._client, verb)(Bucket=self.name, **given)
@@ -237,7 +286,7 @@ class Bucket:
         return time.time() if self.offset is None else self.offset + time.monotonic()
 
     def require_conditions(self) -> None:
-        """Refuse a server that ignores the conditions of writes, a bucket that cannot be used, or one that forgets.
+        """Refuse a server that ignores the conditions of writes, or a bucket that cannot be used.
 
         Raises:
             StoreUnavailable: It does.
@@ -257,7 +306,6 @@ class Bucket:
                 "use a server that honours If-None-Match and If-Match of PutObject; without them two workers would overwrite each other"
             )
             raise StoreUnavailable(self.url, "the server ignores the conditions of writes", advice)
-        self._require_memory()
 
     def _is_refused(self, write: Callable[[], str]) -> bool:
         try:
@@ -266,21 +314,41 @@ class Bucket:
             return True
         return False
 
-    def _require_memory(self) -> None:
-        """A rule that deletes objects by age would delete journals."""
-        try:
-            rules = self._call("get", "get_bucket_lifecycle_configuration").get("Rules", ())
-        except (ClientError, BotoCoreError):
-            return  # none, or not to be seen with these credentials
+    def require_memory(self, *, versions: str = "") -> None:
+        """Refuse a bucket that deletes journals by age, or keeps every version of every head for ever.
+
+        Args:
+            versions: ``keep``: they are to be kept.
+
+        Raises:
+            StoreUnavailable: It does.
+        """
+        rules = [rule for rule in self._asked("get_bucket_lifecycle_configuration").get("Rules", ()) if self._concerns(rule)]
         for rule in rules:
-            below = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", "")) or ""
-            ours = below.startswith(self.prefix) or self.prefix.startswith(below)
-            if rule.get("Status") == "Enabled" and "Expiration" in rule and ours and rule["Expiration"].keys() & {"Days", "Date"}:
-                advice = f"remove the rule {rule.get('ID', '')!r}, or use another prefix; replay's own retention deletes closed runs"
+            if rule.get("Expiration", {}).keys() & {"Days", "Date"}:
+                advice = f"remove the rule {rule.get('ID', '')!r}, or use another prefix; `replay store prune` removes runs that ended"
                 raise StoreUnavailable(self.url, "a lifecycle rule of the bucket deletes objects by age", advice)
+        versioned = self._asked("get_bucket_versioning").get("Status") == "Enabled"
+        if versioned and versions != "keep" and not any("NoncurrentVersionExpiration" in rule for rule in rules):
+            advice = "suspend versioning, add a lifecycle rule that expires non-current versions, or say ?versions=keep"
+            raise StoreUnavailable(self.url, "the bucket is versioned, and keeps an old head for every commit for ever", advice)
+
+    def _asked(self, verb: str) -> Any:
+        """What the bucket says of itself; nothing where it says nothing, or not to these credentials."""
+        try:
+            return self._call("get", verb)
+        except (ClientError, BotoCoreError):
+            return {}
+
+    def _concerns(self, rule: Any) -> bool:
+        """Whether a lifecycle rule is about what lies here."""
+        chosen = rule.get("Filter", {})
+        below = chosen.get("Prefix", chosen.get("And", {}).get("Prefix", rule.get("Prefix", ""))) or ""
+        return rule.get("Status") == "Enabled" and (below.startswith(self.prefix) or self.prefix.startswith(below))
 
     def close(self) -> None:
         """Let go of threads and connections."""
+        self.closed = True
         self._pool.shutdown(wait=True)
         self._client.close()
 

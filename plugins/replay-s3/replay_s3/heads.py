@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import attrs
@@ -20,6 +20,8 @@ import attrs
 from replay.hooks import Event, JournalDamaged, Message, NewRun, Run, RunKey, seal
 
 VERSION: Final = 1
+Segment: TypeAlias = tuple[int, int, str]
+"""Older events: first seq, last seq, key."""
 LONG: Final = 120
 """Characters of a name that a key holds as they are."""
 INLINE: Final = 64 * 1024
@@ -28,22 +30,38 @@ _RUN: Final = [field.name for field in attrs.fields(Run) if field.name not in {"
 _NEW: Final = [field.name for field in attrs.fields(NewRun) if field.name not in {"key", "state", "events", "result"}]
 
 
+class Posting(NamedTuple):
+    """An entry for a topic.
+
+    Attributes:
+        namespace: Whose topic.
+        topic: Its name.
+        payload: Its bytes.
+        mark: What tells it from any other entry.
+        offset: Where it is meant to be.
+    """
+
+    namespace: str
+    topic: str
+    payload: bytes
+    mark: str
+    offset: int
+
+
 @attrs.define
 class Outbox:
     """What a commit sends elsewhere.
 
     Attributes:
-        mark: Prefix of what makes delivering twice the same as once.
         posts: Messages.
         children: Runs to create.
-        topics: Entries, as (topic, payload).
+        topics: Entries of topics.
         past: The head that a successor replaced, and under which id it is kept.
     """
 
-    mark: str = ""
     posts: list[Message] = attrs.field(factory=list)
     children: list[NewRun] = attrs.field(factory=list)
-    topics: list[tuple[str, bytes]] = attrs.field(factory=list)
+    topics: list[Posting] = attrs.field(factory=list)
     past: dict[str, Any] | None = None
 
     def __bool__(self) -> bool:
@@ -57,7 +75,7 @@ class Head:
     Attributes:
         run: Its index entry.
         tail: Its newest events, as ``pack_events`` spells them: a damaged one stays as it is until it is read.
-        segments: Older events, as (first seq, last seq, key), oldest first.
+        segments: Older events, oldest first.
         consumed: Ids of messages that were consumed and whose objects still say otherwise.
         outbox: What is still to be delivered.
         journals: Number of journals that were under this id before.
@@ -66,7 +84,7 @@ class Head:
 
     run: Run
     tail: list[list[Any]] = attrs.field(factory=list)
-    segments: list[tuple[int, int, str]] = attrs.field(factory=list)
+    segments: list[Segment] = attrs.field(factory=list)
     consumed: list[str] = attrs.field(factory=list)
     outbox: Outbox = attrs.field(factory=Outbox)
     journals: int = 0
@@ -89,6 +107,8 @@ class Head:
     def to_json(self) -> dict[str, Any]:
         """Its object, as JSON."""
         run = {name: getattr(self.run, name) for name in _RUN}
+        if not run["fairness_key"]:
+            del run["fairness_key"]  # what is written without one can be read by code that knows none
         run |= {"namespace": self.run.key.namespace, "id": self.run.key.id, "tags": dict(self.run.tags)}
         run |= {"result": pack(self.run.result), "state": {key: pack(value) for key, value in self.run.state.items()}}
         return {
@@ -194,20 +214,18 @@ def unpack_message(data: dict[str, Any]) -> Message:
 
 def _pack_outbox(outbox: Outbox) -> dict[str, Any]:
     return {
-        "mark": outbox.mark,
         "posts": [pack_message(message) for message in outbox.posts],
         "children": [_pack_new(run) for run in outbox.children],
-        "topics": [[topic, pack(payload)] for topic, payload in outbox.topics],
+        "topics": [list(posting._replace(payload=pack(posting.payload))) for posting in outbox.topics],
         "past": outbox.past,
     }
 
 
 def _unpack_outbox(data: dict[str, Any]) -> Outbox:
     return Outbox(
-        data["mark"],
         [unpack_message(message) for message in data["posts"]],
         [_unpack_new(run) for run in data["children"]],
-        [(topic, unpack(payload)) for topic, payload in data["topics"]],
+        [Posting(*row)._replace(payload=unpack(row[2])) for row in data["topics"]],
         data["past"],
     )
 

@@ -9,19 +9,18 @@ head; a parking worker writes the head first and then looks for messages: one of
 Rule 4: nothing on the way of a step lists anything: a step of a run that this worker holds costs one PUT.
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
-``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``topics/NS/TOPIC/OFFSET``, ``blobs/SHA256``.
+``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN``, ``slots/NS/QUEUE``, ``topics/NS/TOPIC/OFFSET``,
+``tickets/…``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import threading
-import time
 import uuid
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, urlsplit
+from collections.abc import Sequence
+from urllib.parse import quote
 
 import attrs
 
@@ -38,7 +37,6 @@ from replay.hooks import (
     Entry,
     Event,
     Filter,
-    InvalidRequest,
     JournalDamaged,
     Lease,
     Message,
@@ -48,38 +46,35 @@ from replay.hooks import (
     Run,
     RunKey,
     StoreUnavailable,
-    gapless,
+    age,
+    declared,
+    fits,
+    index_entry,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
-    wakes,
+    soonest,
+    takes_on,
+    waiting_of,
 )
+from replay_s3.address import open_bucket
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
-from replay_s3.heads import INLINE, Head, Outbox, pack, pack_events, pack_message, part, slug, unpack, unpack_events, unpack_message
-
-STALE: Final = 60.0
-"""Seconds after which a marker that does not fit its head is taken away; no writer takes that long between the two."""
-LOOK: Final = 400
-"""Markers looked at in one claim and queue."""
-CONSUMED: Final = 64
-"""Ids of consumed messages that a head holds before their objects are emptied."""
-TRIES: Final = 20
-"""How often a change is tried while others change the same head."""
-
-
-class Held(NamedTuple):
-    """A head as it was last read or written, and its tag."""
-
-    tag: str
-    head: Head
+from replay_s3.heads import Head, Outbox, pack_events, part
+from replay_s3.mail import Mail
+from replay_s3.markers import due, head_of, mark, mend, unmark
+from replay_s3.runs import TRIES, Held, Runs, is_due, place_of, take
+from replay_s3.segments import events, recovery
+from replay_s3.slots import Gate
+from replay_s3.topics import Topics
 
 
 def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
     """Open a bucket as a store.
 
     Args:
-        url: ``s3://bucket/prefix``; options: ``endpoint``, ``region``, ``requests`` (how many at once), ``probe=off``. Credentials come
+        url: ``s3://bucket/prefix``; options: ``endpoint``, ``region``, ``requests`` (how many at once), ``versions=keep``,
+            ``probe=off``. Credentials come
             in the usual ways of boto3, never in the URL.
         clock: The time, for tests; None for the server's.
 
@@ -87,26 +82,14 @@ def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
         InvalidRequest: The URL does not fit.
         StoreUnavailable: The bucket cannot be used, or its server ignores the conditions of writes.
     """
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    unknown = set(options) - {"endpoint", "region", "requests", "probe"}
-    if unknown or not parts.hostname or parts.username:
-        problem = f"unknown options {', '.join(sorted(unknown))}" if unknown else "it names no bucket, or holds credentials"
-        advice = "write s3://bucket/prefix?endpoint=…&region=…; credentials come from the environment or a profile"
-        raise InvalidRequest(f"store URL s3://{parts.hostname or ''}", problem, advice)
-    prefix = parts.path.strip("/")
-    try:
-        bucket = Bucket(
-            parts.netloc,
-            f"{prefix}/" if prefix else "",
-            endpoint=options.get("endpoint"),
-            region=options.get("region"),
-            requests=int(options.get("requests", 16)),
-        )
-    except ValueError as error:
-        raise InvalidRequest(f"store URL s3://{parts.netloc}", str(error), "check endpoint and requests") from None
+    bucket, options = open_bucket(url)
     if options.get("probe") != "off":
-        bucket.require_conditions()
+        try:
+            bucket.require_conditions()
+            bucket.require_memory(versions=options.get("versions", ""))
+        except BaseException:
+            bucket.close()
+            raise
     return S3Store(bucket, clock=clock)
 
 
@@ -115,103 +98,27 @@ class S3Store:
 
     Attributes:
         url: The bucket and prefix.
-        capabilities: Persistent, and shared between processes.
+        capabilities: Persistent, shared between processes, and it keeps to limits.
         bucket: What it rests on; ``bucket.counts`` are its requests.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, bucket: Bucket, *, clock: Clock | None = None) -> None:
         self.bucket = bucket
         self.url = bucket.url
         self._clock = clock
-        self._held: dict[RunKey, Held] = {}
-        self._letters: dict[str, tuple[int, int, Message]] = {}
-        self._ends: dict[str, int] = {}
+        self._runs = Runs(bucket, self.now)
+        self._mail = Mail(self._runs, self.now)
+        self._topics = Topics(bucket, self.now)
+        self._gate = Gate(bucket)
+        self._places: dict[str, str] = {}
         self._changed = threading.Condition()
         self._version = 1
-        self._closed = False
 
     def now(self) -> int:
         """See ``Store.now``; the server's clock, as its answers tell it."""
         return self._clock() if self._clock is not None else round(self.bucket.server_time() * 1_000_000)
-
-    # ---- heads ----------------------------------------------------------------------------------------------------------
-
-    def _load(self, key: RunKey) -> Held | None:
-        found = self._open().get(f"runs/{slug(key)}/head")
-        return None if found is None else Held(found.tag, Head.decode(found.body))
-
-    def _open(self) -> Bucket:
-        if self._closed:
-            raise StoreUnavailable(self.url, "it is closed", "open it again")
-        return self.bucket
-
-    def _write(self, key: RunKey, head: Head, tag: str | None) -> Held:
-        """Write a head over the one with this tag, or as a new one.
-
-        Raises:
-            Taken: Somebody else was quicker.
-        """
-        head.nonce = uuid.uuid4().hex
-        self._cut(key, head)
-        place, body = f"runs/{slug(key)}/head", head.encode()
-        for turn in range(TRIES):
-            try:
-                return Held(self.bucket.create(place, body) if tag is None else self.bucket.replace(place, body, tag), head)
-            except (Taken, Unheard) as error:
-                found = self.bucket.get(place)
-                if found is not None and Head.decode(found.body).nonce == head.nonce:
-                    return Held(found.tag, head)  # it was ours, unheard
-                if isinstance(error, Taken) or (found.tag if found is not None else None) != tag:
-                    raise Taken(place) from None
-                time.sleep(min(1.0, 0.05 * 2**turn))
-        raise StoreUnavailable(self.url, f"writes to {place} are not answered")
-
-    def _cut(self, key: RunKey, head: Head) -> None:
-        """When the newest events have grown large, they become a segment of their own."""
-        if sum(len(row[5]) + 100 for row in head.tail) <= INLINE:
-            return
-        first, last = head.tail[0][0], head.tail[-1][0]
-        place = f"runs/{slug(key)}/seg/{first:012d}-{uuid.uuid4().hex[:12]}"
-        self.bucket.put(place, json.dumps(head.tail, ensure_ascii=False).encode())
-        head.segments.append((first, last, place))
-        head.tail = []
-
-    def _change(self, key: RunKey, step: Callable[[Head], bool]) -> Head | None:
-        """Change a head that is not held here, as often as others change it meanwhile; None when there is none or ``step`` declines."""
-        for _ in range(TRIES):
-            held = self._load(key)
-            if held is None:
-                return None
-            before, head = held.head.run, held.head.copy()
-            if not step(head):
-                return None
-            self._mark(head.run, before)
-            try:
-                self._write(key, head, held.tag)
-            except Taken:
-                continue
-            self._unmark(before, head.run)
-            return head
-        raise StoreUnavailable(self.url, f"too many others change run {key.id}")
-
-    # ---- markers --------------------------------------------------------------------------------------------------------
-
-    def _marker(self, run: Run) -> str:
-        workflow = hashlib.sha256(run.workflow.encode()).hexdigest()[:12]
-        namespace, _, name = slug(run.key).partition("/")
-        return f"ready/{namespace}/{part(run.queue)}/{run.ready_at:020d}/{workflow}/{name}"
-
-    def _mark(self, run: Run, before: Run | None = None) -> None:
-        """Before a head says when it is ready, a marker says so."""
-        if run.ready_at is not None and (before is None or before.ready_at != run.ready_at):
-            self.bucket.put(self._marker(run), json.dumps([*run.key]).encode())
-
-    def _unmark(self, before: Run, run: Run | None) -> None:
-        """What the head no longer says, its marker need not."""
-        if before.ready_at is not None and (run is None or before.ready_at != run.ready_at):
-            self.bucket.delete([self._marker(before)])
 
     # ---- runs -----------------------------------------------------------------------------------------------------------
 
@@ -220,7 +127,8 @@ class S3Store:
         for new in runs:
             require_numbered(new.events)
         firsts = {new.key: new for new in reversed(runs)}
-        made = dict(zip(firsts, self._open().together(lambda new: self._create(new, worker, ttl), list(firsts.values())), strict=True))
+        fates = self.bucket.together(lambda new: self._runs.create(new, worker, ttl), list(firsts.values()))
+        made = dict(zip(firsts, fates, strict=True))
         self._tell()
         seen: set[RunKey] = set()
         answers = []
@@ -230,151 +138,85 @@ class S3Store:
             seen.add(new.key)
         return answers
 
-    def _create(self, new: NewRun, worker: str = "", ttl: int = 0) -> Created:
-        known = self._load(new.key)
-        if known is not None:
-            return Created(known.head.run, new=False)
-        now = self.now()
-        head = Head(entry(new, now), pack_events(new.events))
-        lease = None
-        if worker and head.run.ready_at is not None and head.run.ready_at <= now:
-            lease = take(head, worker, now + ttl)
-        self._mark(head.run)
-        try:
-            held = self._write(new.key, head, None)
-        except Taken:
-            found = self._load(new.key)
-            if found is None:
-                raise StoreUnavailable(self.url, f"run {new.key.id} was created and deleted at once") from None
-            if found.head.run.ready_at != head.run.ready_at:
-                self._unmark(head.run, None)
-            return Created(found.head.run, new=False)
-        if lease is not None:
-            self._held[new.key] = held
-        return Created(head.run, new=True, lease=lease)
-
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""
-        bucket, now = self._open(), self.now()
-        offered = {hashlib.sha256(name.encode()).hexdigest()[:12] for name in claim.workflows}
-        due: list[Object] = []
-        next_at: int | None = None
-        for queue in claim.queues:
-            for marker in bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK):
-                moment, workflow = int(marker.key.split("/")[3]), marker.key.split("/")[4]
-                if workflow not in offered:
-                    continue
-                if moment > now:
-                    next_at = moment if next_at is None else min(next_at, moment)
-                    break
-                due.append(marker)
-        looked = [found for found in bucket.together(lambda marker: self._look(marker, now), due) if found is not None]
-        looked.sort(key=lambda held: (-held.head.run.priority, held.head.run.ready_at or 0))
-        mail = self._inbox(claim, now)  # first: a run that is taken now brings its mail itself
-        taken = bucket.together(lambda held: self._take(held, claim, now), looked[: claim.limit])
-        return Claims([claimed for claimed in taken if claimed], mail, next_at)
+        bucket, now = self.bucket, self.now()
+        limited = declared(claim.queues)
+        slots = {name: self._gate.read(claim.namespace, name, now) for name in limited}
+        full = {name for name, queue in limited.items() if slots[name].standing(queue, now).full}
+        markers = due(bucket, claim, now, full=full, places=self._places)
+        looked = [found for found in bucket.together(lambda marker: self._look(marker, now), list(markers.now)) if found is not None]
+        looked += [held for one in slots.values() for held in one.ended if held.head.run.workflow in claim.workflows]
+        waiting = {held.head.run.key: waiting_of(held.head.run, held) for held in looked}
+        mail = self._mail.noticed(claim, now)  # first: a run that is taken now brings its mail itself
+        chosen, again_at = self._gate.allot(claim, list(waiting.values()), slots, now)
+        taken = bucket.together(lambda item: self._take(item.run, claim, now), chosen)
+        lost = [item.run.head.run for item, claimed in zip(chosen, taken, strict=True) if claimed is None]
+        self._gate.free([(run.key, run.fence + 1) for run in lost], now)
+        return Claims([claimed for claimed in taken if claimed], mail, soonest(markers.next_at, again_at))
 
     def _look(self, marker: Object, now: int) -> Held | None:
         """The head that a due marker is about, when it is ready; a marker that is stale is put right."""
-        found = self.bucket.get(f"runs/{marker.key.split('/')[1]}/{marker.key.split('/')[5]}/head")
+        found = self.bucket.get(head_of(marker))
         if found is None:
-            if marker.age > STALE:
-                self.bucket.delete([marker.key])
+            mend(self.bucket, marker, None)
             return None
         held = Held(found.tag, Head.decode(found.body))
         run = held.head.run
-        if run.ready_at is not None and run.ready_at <= now:
+        if is_due(run, now):
             return held
-        if run.status in CLOSED and held.head.outbox:
-            self._deliver(held.head.outbox, again=True)
-        if marker.age > STALE:
-            if run.ready_at is not None:
-                self.bucket.put(self._marker(run), json.dumps([*run.key]).encode())
-            self.bucket.delete([marker.key])
+        if held.head.outbox and not run.worker:  # whoever wrote it died before it could send what it had to
+            self._deliver(held.head.outbox)
+            self._seal(run.key, held)
+        mend(self.bucket, marker, run)
         return None
 
     def _take(self, held: Held, claim: Claim, now: int) -> Claimed | None:
         head, before = held.head.copy(), held.head.run
         if head.outbox:
-            self._deliver(head.outbox, again=True)
+            self._deliver(head.outbox)
             head.outbox = Outbox()
         lease = take(head, claim.worker, now + claim.ttl)
         try:
-            journal = self._recovery(head)
+            journal = recovery(self.bucket, head)
         except JournalDamaged as error:
             head.change(worker="", ready_at=None, status="stuck", note=str(error))
             journal = None
-        self._mark(head.run, before)
+        mark(self.bucket, head.run, before)
         try:
-            written = self._write(before.key, head, held.tag)
+            written = self._runs.write(before.key, head, held.tag)
         except Taken:
             return None
-        self._unmark(before, head.run)
+        unmark(self.bucket, before, head.run)
         if journal is None:
             return None
-        self._held[before.key] = written
-        letters = self._letters_of(head)
-        self._letters.update({self._letter(before.key, letter[2].id): letter for letter in letters})
-        return Claimed(head.run, lease, journal, [message for _, _, message in letters])
-
-    def _recovery(self, head: Head) -> list[Event]:
-        run = head.run
-        if run.base <= 1:
-            return self._events(head, 0, run.seq)
-        return [*self._events(head, 0, 1), *self._events(head, run.base - 1, run.seq)]
-
-    def _events(self, head: Head, after: int, until: int) -> list[Event]:
-        """Events after one seq and up to another, from the segments that hold them and the tail."""
-        wanted = [segment for segment in head.segments if segment[1] > after and segment[0] <= until]
-        parts = self.bucket.together(lambda segment: self._segment(head.run.key, segment), wanted)
-        rows = [row for row in head.tail if after < row[0] <= until]
-        found = [event for part in parts for event in part if after < event.seq <= until]
-        found += unpack_events(head.run.key.id, rows)
-        events = gapless(head.run.key, found, after)
-        if len(events) < min(until, head.run.seq) - after:
-            raise JournalDamaged(head.run.key.id, after + len(events) + 1, "it is missing, and so is all after it")
-        return events
-
-    def _segment(self, key: RunKey, segment: tuple[int, int, str]) -> list[Event]:
-        found = self.bucket.get(segment[2])
-        if found is None:
-            raise JournalDamaged(key.id, segment[0], f"its segment {segment[2]} is gone")
-        try:
-            return unpack_events(key.id, json.loads(found.body))
-        except (ValueError, TypeError, IndexError, KeyError) as error:
-            raise JournalDamaged(key.id, segment[0], f"its segment {segment[2]} cannot be read: {error}") from None
+        self._runs.held[before.key] = written
+        return Claimed(head.run, lease, journal, self._mail.unread(head))
 
     def renew(self, leases: Sequence[Lease], *, ttl: int) -> list[bool]:
         """See ``Store.renew``."""
         until = self.now() + ttl
-        return self._open().together(lambda lease: self._renew(lease, until), list(leases))
+        return self.bucket.together(lambda lease: self._renew(lease, until), list(leases))
 
     def _renew(self, lease: Lease, until: int) -> bool:
         for fresh in (False, True):
-            held = self._own(lease, fresh=fresh)
+            held = self._runs.own(lease, fresh=fresh)
             if held is None:
                 return False
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
+            if until < (held.head.run.ready_at or 0):
+                self._mark(head.run, held.head.run)
             try:
-                self._held[lease.key] = self._write(lease.key, head, held.tag)
+                self._runs.held[lease.key] = self._runs.write(lease.key, head, held.tag)
             except Taken:
                 continue
             return True
         return False
 
-    def _own(self, lease: Lease, *, fresh: bool) -> Held | None:
-        """The head of a run that this lease holds, or None."""
-        held = None if fresh else self._held.get(lease.key)
-        if held is None:
-            held = self._load(lease.key)
-        if held is None or (held.head.run.fence, held.head.run.worker) != (lease.fence, lease.worker):
-            return None if fresh else self._own(lease, fresh=True)
-        return held
-
     def release(self, leases: Sequence[Lease]) -> None:
         """See ``Store.release``."""
-        self._open().together(self._release, list(leases))
+        self.bucket.together(self._release, list(leases))
         self._tell()
 
     def _release(self, lease: Lease) -> None:
@@ -385,10 +227,11 @@ class S3Store:
             head.change(worker="", ready_at=run.wake_at if run.status == "paused" else self.now())
             return True
 
-        self._held.pop(lease.key, None)
-        head = self._change(lease.key, step)
+        self._runs.held.pop(lease.key, None)
+        head = self._runs.change(lease.key, step)
+        self._gate.free([(lease.key, lease.fence)], self.now())
         if head is not None and head.run.status == "paused":
-            self._look_for_mail(lease.key)
+            self._mail.rouse(lease.key)
 
     # ---- turns ------------------------------------------------------------------------------------------------------------
 
@@ -405,16 +248,16 @@ class S3Store:
             for place in places:
                 fates[place] = self._commit(batch[place])
 
-        self._open().together(work, list(by_run.values()))
+        self.bucket.together(work, list(by_run.values()))
         self._tell()
         return fates
 
     def _commit(self, commit: Commit) -> Committed:
         key = commit.lease.key
         for fresh in (False, *[True] * TRIES):
-            held = self._own(commit.lease, fresh=fresh)
+            held = self._runs.own(commit.lease, fresh=fresh)
             if held is None:
-                self._held.pop(key, None)
+                self._runs.held.pop(key, None)
                 return Committed.FENCED
             if held.head.run.seq != commit.expected:
                 if fresh:
@@ -422,11 +265,11 @@ class S3Store:
                 continue
             before, head = held.head.run, held.head.copy()
             past = self._apply(head, commit)
-            self._mark(head.run, before)
+            mark(self.bucket, head.run, before)
             try:
-                written = self._write(key, head, held.tag)
+                written = self._runs.write(key, head, held.tag)
             except Taken:
-                self._held.pop(key, None)
+                self._runs.held.pop(key, None)
                 continue
             self._finish(commit, before, written, past)
             return Committed.APPLIED
@@ -448,27 +291,25 @@ class S3Store:
             wake_at=None if closed else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.release or closed:
             head.change(worker="", ready_at=None if closed else commit.wake_at)
         head.consumed = [*head.consumed, *commit.consumed]
-        head.outbox = Outbox(
-            f"{run.key.namespace}\n{run.key.id}:{run.fence}:{run.seq + len(commit.events)}:{uuid.uuid4().hex[:8]}",
-            list(commit.posts),
-            list(commit.children),
-            list(commit.topics),
-        )
+        mark = f"{run.key.namespace}\n{run.key.id}:{run.fence}:{head.run.seq}:{uuid.uuid4().hex[:8]}"
+        topics = self._topics.addressed(run.key.namespace, commit.topics, mark)
+        head.outbox = Outbox(list(commit.posts), list(commit.children), topics)
         return self._succeed(head, commit.successor, now) if commit.successor is not None else None
 
     def _succeed(self, head: Head, new: NewRun, now: int) -> Head:
         """Let the next journal take over the id; the old one goes to ``id~n`` by way of the outbox."""
         old, key = head.copy(), head.run.key
         number = head.journals + 1
-        while self.bucket.get(f"runs/{slug(RunKey(key.namespace, f'{key.id}~{number}'))}/head") is not None:
+        while self.bucket.get(place_of(RunKey(key.namespace, f"{key.id}~{number}"))) is not None:
             number += 1
         old.change(key=RunKey(key.namespace, f"{key.id}~{number}"), parent="", parent_command="", ready_at=None)
         old.consumed, old.outbox = [], Outbox()
-        head.run = attrs.evolve(entry(new, now), fence=head.run.fence + 1)
+        head.run = attrs.evolve(index_entry(new, now), fence=head.run.fence + 1)
         head.tail, head.segments, head.journals = pack_events(new.events), [], number
         head.outbox.past = old.to_json()
         return old
@@ -476,51 +317,52 @@ class S3Store:
     def _finish(self, commit: Commit, before: Run, written: Held, past: Head | None) -> None:
         """What follows a commit: deliver, keep or let go, tidy."""
         key, head = commit.lease.key, written.head
+        open_still = head.run.status not in CLOSED
+        held = open_still and bool(head.run.worker)
         if head.outbox:
             self._deliver(head.outbox)
+            if head.outbox.children and not held:
+                self._seal(key, written)  # for nobody may create them again once they are gone
             head.outbox = Outbox()
-        open_still = head.run.status not in CLOSED
-        if open_still and head.run.worker:
-            self._held[key] = written
-            if len(head.consumed) > CONSUMED:
-                self._empty(key, head)
+        if held:
+            self._runs.held[key] = written
+            self._mail.empty(key, head)
         else:
-            self._held.pop(key, None)
-        self._unmark(before, head.run)
+            self._runs.held.pop(key, None)
+            self._gate.free([(key, commit.lease.fence)], self.now())
+        unmark(self.bucket, before, head.run)
         if commit.consumed:
-            self._forget_letters(commit.lease, commit.consumed)
-        if open_still and not head.run.worker:
-            self._look_for_mail(key)
+            self._mail.forget(commit.lease, commit.consumed)
+        if open_still and not held:
+            self._mail.rouse(key)
 
-    def _empty(self, key: RunKey, head: Head) -> None:
-        """Empty the objects of consumed messages; their names stay, so that posting them again changes nothing."""
-        done = list(head.consumed)
-        self.bucket.together(lambda message: self.bucket.put(self._letter(key, message), b""), done)
-        head.consumed = head.consumed[len(done) :]
-        for message in done:
-            self._letters.pop(self._letter(key, message), None)
+    def _seal(self, key: RunKey, written: Held) -> None:
+        """Let the head of a run that nobody holds forget what was delivered; whoever has changed it meanwhile does so, too."""
+        head = written.head.copy()
+        head.outbox = Outbox()
+        with contextlib.suppress(Taken):
+            self._runs.write(key, head, written.tag)
 
-    def _deliver(self, outbox: Outbox, *, again: bool = False) -> None:
+    def _deliver(self, outbox: Outbox) -> None:
         """Send what a commit sends; twice is once."""
         if outbox.past is not None:
             past = Head.from_json({**outbox.past, "run": dict(outbox.past["run"])})
+            place = place_of(past.run.key)
             try:
-                self.bucket.create(f"runs/{slug(past.run.key)}/head", past.encode())
+                self.bucket.create(place, past.encode())
             except (Taken, Unheard):
-                if self.bucket.get(f"runs/{slug(past.run.key)}/head") is None:
-                    self.bucket.put(f"runs/{slug(past.run.key)}/head", past.encode())
-        self.bucket.together(self._create, outbox.children)
+                if self.bucket.get(place) is None:
+                    self.bucket.put(place, past.encode())
+        self.bucket.together(self._runs.create, outbox.children)
         for message in outbox.posts:
-            self._post(message)
-        namespace = outbox.mark.partition("\n")[0]
-        for number, (topic, payload) in enumerate(outbox.topics):
-            self._append(namespace, topic, payload, f"{outbox.mark}:{number}", again=again)
+            self._mail.post(message)
+        for posting in outbox.topics:
+            self._topics.deliver(posting)
 
     # ---- messages -----------------------------------------------------------------------------------------------------------
 
     def post(self, messages: Sequence[Message]) -> list[Posted]:
         """See ``Store.post``."""
-        self._open()
         by_run: dict[RunKey, list[int]] = {}
         for place, message in enumerate(messages):
             by_run.setdefault(message.key, []).append(place)
@@ -528,135 +370,29 @@ class S3Store:
 
         def work(places: list[int]) -> None:
             for place in places:
-                fates[place] = self._post(messages[place])
+                fates[place] = self._mail.post(messages[place])
 
         self.bucket.together(work, list(by_run.values()))
         self._tell()
         return fates
 
-    def _letter(self, key: RunKey, message: str) -> str:
-        return f"mail/{slug(key)}/{hashlib.sha256(message.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-
-    def _post(self, message: Message) -> Posted:
-        held = self._load(message.key)
-        if held is None:
-            return Posted.UNKNOWN
-        place = self._letter(message.key, message.id)
-        if held.head.run.status in CLOSED:
-            return Posted.CLOSED if self.bucket.get(place) is None else Posted.DUPLICATE
-        stamped = message._replace(at=self.now())
-        body = json.dumps({"order": time.monotonic_ns(), **pack_message(stamped)}, ensure_ascii=False).encode()
-        fate = Posted.DELIVERED
-        try:
-            self.bucket.create(place, body)
-        except Taken:
-            fate = Posted.DUPLICATE
-        except Unheard:
-            found = self.bucket.get(place)
-            if found is None:
-                return self._post(message)
-        if fate is Posted.DUPLICATE and message.id in held.head.consumed:
-            return fate
-        self._wake(stamped, place)
-        return fate
-
-    def _wake(self, message: Message, place: str) -> None:
-        """Tell who holds the run, or make it ready when nobody does."""
-        now = self.now()
-
-        def step(head: Head) -> bool:
-            run = head.run
-            if run.worker:
-                self.bucket.put(f"inbox/{inbox(run.worker)}/{place}", b"")
-                return False
-            if not wakes(message.kind, run.status) or (run.ready_at is not None and run.ready_at <= now):
-                return False
-            head.change(ready_at=now)
-            return True
-
-        self._change(message.key, step)
-
-    def _look_for_mail(self, key: RunKey) -> None:
-        """After a run was parked: a message that came meanwhile makes it ready."""
-
-        def step(head: Head) -> bool:
-            run, now = head.run, self.now()
-            if run.worker or run.status in CLOSED or (run.ready_at is not None and run.ready_at <= now):
-                return False
-            if not any(wakes(message.kind, run.status, resting=True) for message in self._mail(head)):
-                return False
-            head.change(ready_at=now)
-            return True
-
-        if self.bucket.entries(f"mail/{slug(key)}/", limit=1):
-            self._change(key, step)
-
-    def _mail(self, head: Head) -> list[Message]:
-        """Unconsumed messages, in the order in which they were posted."""
-        return [message for _, _, message in self._letters_of(head)]
-
-    def _letters_of(self, head: Head) -> list[tuple[int, int, Message]]:
-        """Unconsumed messages, with what they are ordered by."""
-        places = [found.key for found in self.bucket.entries(f"mail/{slug(head.run.key)}/", limit=100_000) if found.size]
-        consumed = {self._letter(head.run.key, message) for message in head.consumed}
-        letters = self.bucket.together(self._read_letter, [place for place in places if place not in consumed])
-        return sorted(letter for letter in letters if letter is not None)
-
-    def _read_letter(self, place: str) -> tuple[int, int, Message] | None:
-        found = self.bucket.get(place)
-        if found is None or not found.body:
-            return None
-        data = json.loads(found.body)
-        order = data.pop("order")
-        message = unpack_message(data)
-        return message.at, order, message
-
-    def _inbox(self, claim: Claim, now: int) -> list[Message]:
-        """Unconsumed messages for runs that this worker holds."""
-        below = f"inbox/{inbox(claim.worker)}/"
-        places = [found.key.removeprefix(below) for found in self.bucket.entries(below, limit=100_000)]
-        letters = self.bucket.together(self._read_letter, [place for place in places if place not in self._letters])
-        self._letters.update({self._letter(found[2].key, found[2].id): found for found in letters if found is not None})
-        found = list(self._letters.values())  # those that came with a claim, and those that came since
-        mine = {
-            key: set(held.head.consumed)
-            for key in {message.key for _, _, message in found}
-            if (held := self._held.get(key) or self._load(key)) is not None
-            and held.head.run.worker == claim.worker
-            and (held.head.run.ready_at or 0) > now
-        }
-        for place, (_, _, message) in list(self._letters.items()):
-            if message.key not in self._held:
-                self._letters.pop(place, None)  # whoever holds the run now reads them again
-        return [
-            message
-            for _, _, message in sorted(found)
-            if message.key in mine and message.key.namespace == claim.namespace and message.id not in mine[message.key]
-        ]
-
-    def _forget_letters(self, lease: Lease, consumed: Sequence[str]) -> None:
-        places = [self._letter(lease.key, message) for message in consumed]
-        for place in places:
-            self._letters.pop(place, None)
-        self.bucket.delete([f"inbox/{inbox(lease.worker)}/{place}" for place in places])
-
     # ---- reading --------------------------------------------------------------------------------------------------------------
 
     def journal(self, key: RunKey, *, after: int = 0, limit: int = 1_000_000) -> list[Event]:
         """See ``Store.journal``."""
-        held = self._load(key)
-        return [] if held is None else self._events(held.head, after, min(after + limit, held.head.run.seq))
+        held = self._runs.load(key)
+        return [] if held is None else events(self.bucket, held.head, after, min(after + limit, held.head.run.seq))
 
     def get(self, keys: Sequence[RunKey]) -> list[Run | None]:
         """See ``Store.get``."""
-        found = self._open().together(self._load, list(keys))
+        found = self.bucket.together(self._runs.load, list(keys))
         return [None if held is None else held.head.run for held in found]
 
     def find(self, query: Filter, *, limit: int = 100, cursor: str = "") -> Page:
         """See ``Store.find``; it reads every head of the namespace: a bucket has no index."""
         before = page_after(cursor)
         below = f"runs/{part(query.namespace)}/"
-        heads = [found.key for found in self._open().entries(below, limit=10_000_000) if found.key.endswith("/head")]
+        heads = [found.key for found in self.bucket.entries(below, limit=10_000_000) if found.key.endswith("/head")]
         runs = [
             run
             for body in self.bucket.together(self.bucket.get, heads)
@@ -669,74 +405,38 @@ class S3Store:
 
     def delete(self, keys: Sequence[RunKey]) -> int:
         """See ``Store.delete``; the head goes last, so that what is half deleted is deleted again."""
-        return sum(self._open().together(self._delete, list(keys)))
+        return sum(self.bucket.together(self._delete, list(keys)))
 
     def _delete(self, key: RunKey) -> int:
-        held = self._load(key)
+        held = self._runs.load(key)
         if held is None or held.head.run.status not in CLOSED:
             return 0
-        letters = [found.key for found in self.bucket.entries(f"mail/{slug(key)}/", limit=1_000_000)]
-        self.bucket.delete([*letters, *[segment[2] for segment in held.head.segments]])
-        self.bucket.delete([f"runs/{slug(key)}/head"])
+        self._mail.delete(key)
+        self.bucket.delete([place for _, _, place in held.head.segments])
+        self.bucket.delete([place_of(key)])
         return 1
 
     # ---- topics and blobs -------------------------------------------------------------------------------------------------------
 
     def publish(self, namespace: str, entries: Sequence[tuple[str, bytes]]) -> None:
         """See ``Store.publish``."""
-        self._open()
         for topic, payload in entries:
-            self._append(namespace, topic, payload, uuid.uuid4().hex)
+            self._topics.publish(namespace, topic, payload)
         self._tell()
-
-    def _append(self, namespace: str, topic: str, payload: bytes, mark: str, *, again: bool = False) -> None:
-        """Append at the first free offset; one that may have been appended before is looked for first."""
-        below = self._topic(namespace, topic)
-        end = self._end(below)
-        if again and any(self._entry(found.key)[0] == mark for found in self.bucket.entries(below, limit=100_000)):
-            return
-        body = json.dumps({"mark": mark, "at": self.now(), "payload": pack(payload)}, ensure_ascii=False).encode()
-        while True:
-            try:
-                self.bucket.create(f"{below}{end + 1:016d}", body)
-            except Taken:
-                end += 1
-                continue
-            except Unheard:
-                found = self.bucket.get(f"{below}{end + 1:016d}")
-                if found is None or json.loads(found.body)["mark"] != mark:
-                    continue
-            self._ends[below] = end + 1
-            return
-
-    def _topic(self, namespace: str, topic: str) -> str:
-        return f"topics/{part(namespace)}/{hashlib.sha256(topic.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}/"
-
-    def _end(self, below: str) -> int:
-        known = self._ends.get(below, 0)
-        listed = self.bucket.entries(below, limit=10_000_000, after=f"{below}{known:016d}") if below not in self._ends else []
-        return int(listed[-1].key.rpartition("/")[2]) if listed else known
-
-    def _entry(self, key: str) -> tuple[str, Entry]:
-        found = self.bucket.get(key)
-        data: dict[str, Any] = json.loads(found.body) if found is not None else {"mark": "", "at": 0, "payload": ""}
-        return data["mark"], Entry(int(key.rpartition("/")[2]), data["at"], unpack(data["payload"]))
 
     def read(self, namespace: str, topic: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """See ``Store.read``."""
-        below = self._topic(namespace, topic)
-        keys = [found.key for found in self._open().entries(below, limit=limit, after=f"{below}{after:016d}")]
-        return [entry for _, entry in self.bucket.together(self._entry, keys)]
+        return self._topics.read(namespace, topic, after, limit)
 
     def put_blob(self, data: bytes) -> str:
         """See ``Store.put_blob``."""
         name = hashlib.sha256(data).hexdigest()
-        self._open().put(f"blobs/{name}", data)
+        self.bucket.put(f"blobs/{name}", data)
         return name
 
     def get_blob(self, name: str) -> bytes:
         """See ``Store.get_blob``."""
-        found = self._open().get(f"blobs/{quote(name, safe='')}")
+        found = self.bucket.get(f"blobs/{quote(name, safe='')}")
         if found is None:
             raise JournalDamaged(name, 0, "there is no blob of that name")
         if hashlib.sha256(found.body).hexdigest() != name:
@@ -748,7 +448,7 @@ class S3Store:
     def wait(self, seen: int, timeout: float) -> int:
         """See ``Store.wait``; a bucket tells nobody of changes elsewhere, so those are found by polling."""
         with self._changed:
-            self._changed.wait_for(lambda: self._version != seen or self._closed, timeout)
+            self._changed.wait_for(lambda: self._version != seen or self.bucket.closed, timeout)
             return self._version
 
     def _tell(self) -> None:
@@ -758,66 +458,6 @@ class S3Store:
 
     def close(self) -> None:
         """See ``Store.close``."""
-        if not self._closed:
-            self._closed = True
-            self._tell()
+        if not self.bucket.closed:
             self.bucket.close()
-
-
-def take(head: Head, worker: str, until: int) -> Lease:
-    """Lease a run: the head says so once it is written."""
-    run = head.run
-    head.change(
-        worker=worker,
-        fence=run.fence + 1,
-        ready_at=until,
-        status=run.status if run.status in {"paused", "stuck"} else "running",
-        recoveries=run.recoveries + bool(run.worker),
-    )
-    return Lease(run.key, run.fence + 1, worker, until)
-
-
-def entry(new: NewRun, now: int) -> Run:
-    """The index entry that a run is created with."""
-    fields: dict[str, Any] = {
-        field.name: getattr(new, field.name)
-        for field in attrs.fields(NewRun)
-        if field.name not in {"events", "ready_at", "tags", "state"}
-    }
-    return Run(
-        **fields,
-        tags={name: word for name, word in new.tags.items() if word},
-        state=dict(new.state),
-        seq=len(new.events),
-        created_at=now,
-        updated_at=now,
-        ready_at=None if new.status in CLOSED else new.ready_at or now,
-        wake_at=None,
-        fence=0,
-        worker="",
-        recoveries=0,
-    )
-
-
-def inbox(worker: str) -> str:
-    """Where a worker's notices are."""
-    return hashlib.sha256(worker.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-
-
-def age(run: Run) -> tuple[int, str]:
-    """What runs are listed by, newest first."""
-    return run.created_at, run.key.id
-
-
-def fits(run: Run, query: Filter) -> bool:
-    """Whether a run is among those asked for."""
-    return (
-        run.key.namespace == query.namespace
-        and (query.workflow is None or run.workflow == query.workflow)
-        and (query.statuses is None or run.status in query.statuses)
-        and query.tags.items() <= run.tags.items()
-        and (query.created_after is None or run.created_at >= query.created_after)
-        and (query.created_before is None or run.created_at < query.created_before)
-        and (query.prefix is None or run.key.id.startswith(query.prefix))
-        and (query.parent is None or run.parent == query.parent)
-    )
+            self._tell()

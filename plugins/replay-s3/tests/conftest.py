@@ -1,34 +1,23 @@
-"""A quick S3 server in this process, and a bucket of its own for each test."""
+"""Two S3 servers, and a bucket of its own for each test: moto in this process for the inner loop, Ceph's gateways for the truth."""
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator
 
-import boto3
 import pytest
+from replay_s3.testing.fixtures import credentials, fresh_bucket, gateways, real_bucket, real_urls
 
-# REPLAY_S3_ENDPOINT names a real server for the same tests, with its credentials in the usual variables.
-REAL = os.environ.get("REPLAY_S3_ENDPOINT")
-os.environ.update(
-    {}
-    if REAL
-    else {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-)
+__all__ = ["credentials", "gateways", "real_bucket", "real_urls"]
+
+
+@pytest.fixture(autouse=True)
+def _known(credentials: None) -> None:
+    """Every test is a user whom both servers let do everything."""
 
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The address of the quick server, or of the real one."""
-    if REAL:
-        yield REAL
-        return
+    """The address of the quick server."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -40,13 +29,11 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(endpoint: str) -> str:
-    """A fresh bucket."""
-    name = f"replay-{uuid.uuid4().hex[:12]}"
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=name)
-    return name
+    """A fresh bucket of the quick server."""
+    return fresh_bucket(endpoint)
 
 
 @pytest.fixture
 def url(endpoint: str, bucket: str) -> str:
-    """A fresh store's URL."""
+    """A fresh store's URL on the quick server."""
     return f"s3://{bucket}/journals?endpoint={endpoint}"

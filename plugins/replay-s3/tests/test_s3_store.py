@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +14,13 @@ from replay_s3.store import S3Store, open_s3
 from replay.hooks import RunKey, Store
 from replay.testing import StoreContract, VirtualClock
 
+pytestmark = pytest.mark.s3
 
-class TestS3(StoreContract):
-    """The conformance suite, on a quick S3 server."""
+
+class BucketCase:
+    """What the suite is given."""
+
+    backlog = 420
 
     @pytest.fixture
     def store(self, clock: VirtualClock, url: str) -> Iterator[Store]:
@@ -40,3 +45,20 @@ class TestS3(StoreContract):
         head = json.loads(found.body)
         edit(head["tail"])
         store.bucket.put(place, json.dumps(head).encode())
+
+
+class TestS3(BucketCase, StoreContract):
+    """The conformance suite, on a quick S3 server."""
+
+
+class TestS3OnCeph(BucketCase, StoreContract):
+    """The same on a real one, whose two gateways serve one cluster: every other handle on the store goes by the other gateway."""
+
+    @pytest.fixture
+    def url(self, real_urls: list[str]) -> str:
+        return real_urls[0]
+
+    @pytest.fixture
+    def open_again(self, clock: VirtualClock, real_urls: list[str]) -> Any:
+        others = itertools.cycle(reversed(real_urls))
+        return lambda: open_s3(next(others), clock=clock)
