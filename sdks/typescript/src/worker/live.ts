@@ -8,7 +8,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { bytesOf, fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
+import { bytesOf, fromBytes, fromText, toBytes, toText, type Json } from "../codec/json.js";
 import { NonDeterminismError, PayloadTooLarge, RunExists } from "../errors.js";
 import { lineOf, writerOf } from "../interpreter/determinism.js";
 import type { Command, Fiber } from "../interpreter/fibers.js";
@@ -34,7 +34,7 @@ import {
   type RunKey,
   type TopicEntry,
 } from "../model/records.js";
-import { allows, delay } from "../model/retry.js";
+import { ONCE, allows, delay, spelt } from "../model/retry.js";
 import { Alarms, type Alarm } from "./alarms.js";
 import type { Attempt } from "./steps.js";
 
@@ -96,7 +96,7 @@ export class Live {
   #cancelling = false;
   #terminated = false;
   #fresh: Event[] = [];
-  #outputs: [id: string, output: Output][] = [];
+  #outputs: [id: string, output: Output, seq: number][] = [];
   #consumed: string[] = [];
   #posts: Message[] = [];
   #children: NewRun[] = [];
@@ -147,6 +147,7 @@ export class Live {
       interp.feed(journal[this.#fed++] as Event, ANSWER_BUDGET);
       budget--;
       this.#forgetSaid();
+      this.#hear();
     }
     if (this.#fed < journal.length) return budget;
     if (interp.settled) this.#arrive();
@@ -175,8 +176,7 @@ export class Live {
     this.#cancelling = interp.root.cancel !== undefined;
     if (interp.started.deadline !== undefined && !this.#cancelling) this.#timers.set(interp.started.deadline, DEADLINE);
     this.#want([...interp.pending.values(), ...abandoned]);
-    this.#outputs.push(...interp.outputs);
-    interp.outputs = [];
+    this.#hear();
     if (interp.outcome !== undefined) this.#close(); // the closing event itself was lost with its worker
   }
 
@@ -339,13 +339,18 @@ export class Live {
     this.#gatherIn();
   }
 
+  /** Take what the interpreter said, and after which event. */
+  #hear(): void {
+    const { interp } = this;
+    if (interp.outputs.length === 0) return;
+    for (const [id, output] of interp.outputs) this.#outputs.push([id, output, interp.seq]);
+    interp.outputs = [];
+  }
+
   /** Collect what the interpreter said, withdrew and asked for. */
   #gatherIn(): void {
     const { interp } = this;
-    if (interp.outputs.length > 0) {
-      this.#outputs.push(...interp.outputs);
-      interp.outputs = [];
-    }
+    this.#hear();
     if (interp.withdrawn.length > 0) this.#withdraw();
     if (interp.issued.length > 0) {
       const issued = interp.issued;
@@ -450,7 +455,7 @@ export class Live {
   }
 
   #stepRun(command: Command, step: Step<unknown>): NewRun {
-    const begin = { workflow: STEP_RUN + step.name, patches: [], deadline: this.interp.started.deadline };
+    const begin = { workflow: STEP_RUN + step.name, patches: [], deadline: this.interp.started.deadline, step: askedOtherwise(step) };
     return this.#childRun(command, step, begin, this.run.priority, 0);
   }
 
@@ -464,7 +469,8 @@ export class Live {
     const seed = childId(this.interp, command.id, asked);
     const { namespace, id: parent } = this.key;
     const whole = { ...begin, input: asked.payload, seed, namespace, parent, parentCommand: command.id };
-    return newRun({ namespace, id: seed }, whole, command.issuedAt, { queue: asked.how.queue ?? this.run.queue, priority, readyAt });
+    const how = { queue: asked.how.queue ?? this.run.queue, fairnessKey: asked.how.key ?? this.run.fairnessKey, priority, readyAt };
+    return newRun({ namespace, id: seed }, whole, command.issuedAt, how);
   }
 
   /** An answer in the place of a child whose id belongs to another run. */
@@ -534,7 +540,8 @@ export class Live {
   #sayOutputs(): { state: Record<string, Uint8Array>; tags: Record<string, string> } {
     const state: Record<string, Uint8Array> = {};
     const tags: Record<string, string> = {};
-    for (const [id, { name, target, label, payload }] of this.#outputs) {
+    const chain = this.interp.started.chain || undefined;
+    for (const [id, { name, target, label, payload }, seq] of this.#outputs) {
       if (name === "send_signal") {
         const key = { ...this.key, id: target };
         this.#posts.push(message(position(this.interp, id, ":"), key, "signal", label, bytesOf(payload)));
@@ -547,7 +554,7 @@ export class Live {
       } else if (name === "reply") {
         this.#topics.push({ topic: REPLY + target, payload: bytesOf(`{"${label}":${payload || "null"}}`) });
       } else {
-        const said = { text: label, level: target || "info", fields: fromText(payload) };
+        const said = { text: label, level: target || "info", fields: fromText(payload), seq, chain };
         this.#topics.push({ topic: (name === "log" ? LOG : NOTES) + this.key.id, payload: toBytes(said) });
       }
     }
@@ -601,10 +608,19 @@ export class Live {
       const { workflow, version, input } = started;
       begin = { ...common, workflow, version, input, patches: [...spec.patches].sort(), attempt: started.attempt + 1 };
     }
-    const { queue, priority, digest: same } = this.run;
-    const made = newRun(this.key, begin, closing.at, { queue, priority, readyAt });
+    const { queue, priority, fairnessKey, digest: same } = this.run;
+    const made = newRun(this.key, begin, closing.at, { queue, priority, fairnessKey, readyAt });
     return { ...made, digest: same }; // to start it again is still to start the same
   }
+}
+
+/** What a call's options change of how its step is declared, for whoever does it elsewhere. */
+function askedOtherwise({ how, spec }: Step<unknown>): Json | undefined {
+  const asked: Record<string, Json> = {};
+  const [retry, declared] = [spelt(how.retry ?? ONCE), spelt(spec.defaults.retry ?? ONCE)];
+  if (toText(retry) !== toText(declared)) asked["retry"] = retry;
+  if (how.timeout !== spec.defaults.timeout) asked["timeout"] = how.timeout ?? null;
+  return Object.keys(asked).length > 0 ? asked : undefined;
 }
 
 /** A run that begins with one event. */
@@ -612,7 +628,7 @@ export function newRun(
   key: RunKey,
   begin: Begin,
   at: number,
-  how: { queue?: string; priority?: number; readyAt?: number } = {},
+  how: { queue?: string; priority?: number; readyAt?: number; fairnessKey?: string } = {},
 ): NewRun {
   const { workflow, input } = begin;
   const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload: bytesOf(startedText(begin)) };
@@ -625,6 +641,7 @@ export function newRun(
     events: [{ ...event, check: 0, attempt: 0, duration: 0, line: "", worker: "" }],
     priority: how.priority ?? 0,
     readyAt: how.readyAt ?? 0,
+    fairnessKey: how.fairnessKey ?? "",
     parent: begin.parent ?? "",
     parentCommand: begin.parentCommand ?? "",
     tags: { ...begin.tags },
