@@ -1,7 +1,7 @@
 """One order, three languages, one server: `python examples/polyglot/polyglot.py`.
 
 The same workflow is written three times, in Python, Go and TypeScript, and each language does one of its steps. A worker in Python
-begins the order and is killed; the server is killed and comes back; a worker in Go goes on, and is killed; a worker in TypeScript brings
+begins the order and is killed; the server is killed and comes back; a worker in Go goes on, and is killed; one in TypeScript brings
 the order to its end. No step is done twice, and at last the journal is driven through the Python workflow once more: it fits.
 
 It needs Go and Node.js with npm; the two SDKs of this repository are built first.
