@@ -47,8 +47,23 @@ floors: $(VENV)/.dev  ## import-linter: a module imports only from lower floors
 ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 	.ci/run
 
-protos: $(VENV)/.dev  ## Generate the Python side of the wire again; a test proves that it leaves no diff
+protos: $(VENV)/.dev  ## Generate the wire again (TypeScript too, once `make sdk-typescript` ran); tests prove that it leaves no diff
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_go.py
+
+# -------------------------------------------------------------------------------------------------------------- SDKs
+
+sdks: $(patsubst sdks/%,sdk-%,$(wildcard sdks/*))  ## Build the SDKs in other languages; `make test` runs their tests
+
+sdk-typescript: sdks/typescript/node_modules/.package-lock.json  ## Build the TypeScript SDK (Node 20.15 or newer)
+	cd sdks/typescript && npm run --silent build
+
+sdk-go:  ## Build the Go SDK
+	cd sdks/go && PATH="$$PATH:/usr/local/go/bin" go build ./... && PATH="$$PATH:/usr/local/go/bin" go vet ./...
+
+sdks/typescript/node_modules/.package-lock.json: sdks/typescript/package-lock.json
+	cd sdks/typescript && npm ci --silent
+	@touch $@
 
 # -------------------------------------------------------------------------------------------------------- benchmarks
 
@@ -140,4 +155,4 @@ clean:  ## Remove .venv and every cache
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo test lint types floors ci protos bench bench-smoke bench-check profile growth against against-lock chaos lock clean help
+.PHONY: demo test lint types floors ci protos sdks sdk-typescript sdk-go bench bench-smoke bench-check profile growth against against-lock chaos lock clean help

@@ -16,7 +16,7 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent
 MODULE = ROOT.parent / "sdks" / "go"
 NAME = "example.org/replay"
-HOME = f"{NAME}/internal/wire"
+HOME = f"{NAME}/internal/generated"
 
 
 def go() -> str | None:
@@ -25,7 +25,7 @@ def go() -> str | None:
 
 
 def main(target: Path = MODULE) -> int:
-    """Generate into `internal/wire` below the target; protoc's exit code."""
+    """Generate into `internal/generated` below the target; protoc's exit code."""
     command = go()
     if command is None:
         print("no go command: the Go side of the wire is left as it is")

@@ -40,6 +40,7 @@ from replay.authoring.effects import (
     uuid,
 )
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
+from replay.authoring.recall import Distillation, Recall, RecallState, recall
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
     AnswerRefused,
@@ -84,16 +85,22 @@ from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
+from replay.model.health import Health, Thresholds
+from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
     from replay.authoring.llm import llm_call
     from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
+    from replay.client.whatif import WhatIf, whatif
     from replay.model.llm import LLMResult
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
 _LATE: dict[str, str] = {
     **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
+    **dict.fromkeys(("WhatIf", "whatif"), "replay.client.whatif"),
+    **dict.fromkeys(("Queue", "Rate"), "replay.model.queues"),
     "LLMResult": "replay.model.llm",
     "llm_call": "replay.authoring.llm",
 }
@@ -121,26 +128,34 @@ __all__ = [
     "Client",
     "CompensationFailed",
     "DefinitionError",
+    "Distillation",
     "Effect",
     "EffectError",
     "Engine",
     "Event",
     "Handle",
+    "Health",
     "InvalidRequest",
     "JournalDamaged",
     "LLMResult",
     "LeaseLost",
+    "Ledger",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
     "ProviderBusy",
     "ProviderFailed",
+    "Queue",
+    "Rate",
+    "Recall",
+    "RecallState",
     "ReplayError",
     "ReplayReport",
     "Reply",
     "ReplyInvalid",
     "RequestError",
     "Retry",
+    "Review",
     "RunClosed",
     "RunExists",
     "RunFailed",
@@ -158,12 +173,14 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "Thresholds",
     "TimedOut",
     "UnknownName",
     "UnknownRun",
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WhatIf",
     "WorkerInfo",
     "Workflow",
     "WorkflowError",
@@ -186,6 +203,7 @@ __all__ = [
     "publish",
     "race",
     "random",
+    "recall",
     "run",
     "saga",
     "savepoint",
@@ -202,5 +220,6 @@ __all__ = [
     "timeout",
     "upcaster",
     "uuid",
+    "whatif",
     "workflow",
 ]

@@ -67,7 +67,7 @@ from replay.store.contract import (
     takes_on,
     wakes,
 )
-from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, names, soonest, waiting_of
+from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, glance, names, soonest, waiting_of
 
 if TYPE_CHECKING:
     from replay.llm.calling import Models
@@ -389,6 +389,7 @@ __all__ = [
     "fits",
     "found",
     "gapless",
+    "glance",
     "hookimpl",
     "hookspec",
     "index_entry",

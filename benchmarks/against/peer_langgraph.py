@@ -125,7 +125,7 @@ def from_snapshot(place: Place) -> Found:
         graph = looping(checkpoints, stops=True)
         where = settings(REPLAYED)
         run(graph, REPLAYED, where)
-        return Found(median_ms(lambda: graph.get_state(where), 5), "get_state: the newest snapshot")
+        return Found(median_ms(lambda: graph.get_state(where), 5), "get_state: reads the newest snapshot, and takes no lease")
 
 
 def importing(place: Place) -> Found:

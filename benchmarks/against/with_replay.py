@@ -85,7 +85,9 @@ def from_snapshot(place: Place) -> Found:
     store = open_store(url(place))
     workloads.put_turns(store, REPLAYED + 1, REPLAYED)
     workloads.seconds_of_savepoint_recovery(store)
-    return Found(workloads.seconds_of_savepoint_recovery(store)[0] * 1_000)
+    return Found(
+        workloads.seconds_of_savepoint_recovery(store)[0] * 1_000, "a claim, whose lease is a durable write, and the events after it"
+    )
 
 
 if __name__ == "__main__":

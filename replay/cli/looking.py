@@ -54,6 +54,7 @@ QUIET: Final = 1.0
 @click.option("--until", type=options.time, help="Created before.")
 @click.option("--prefix", metavar="TEXT", help="Runs whose id begins so.")
 @click.option("--parent", metavar="ID", help="Children of this run.")
+@click.option("--key", metavar="TEXT", help="Runs that take this key's share of their queue.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Runs on a page.")
 @click.option("--cursor", default="", metavar="TEXT", help="Go on where a page ended.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
@@ -95,6 +96,7 @@ def _filter(query: dict[str, Any]) -> dict[str, Any]:
         "created_before": query["until"],
         "prefix": query["prefix"],
         "parent": query["parent"],
+        "key": query["key"],
     }
 
 
@@ -206,6 +208,7 @@ def about(run: Run, now: int) -> Any:
             ("wakes", "" if wakes is None else f"{date_and_time(wakes)}, {ago(wakes, now)}"),
             ("worker", f"{plain(run.worker)}{lease}" if run.worker else ""),
             ("queue", "" if run.queue == "default" else plain(run.queue)),
+            ("key", plain(run.fairness_key)),
             ("priority", str(run.priority or "")),
             ("parent", plain(run.parent)),
             ("forked from", plain(run.source)),

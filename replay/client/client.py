@@ -103,6 +103,7 @@ class Client:
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
     ) -> Handle[R]:
         """Start a run; starting the same id with the same input again is the same run.
@@ -114,6 +115,7 @@ class Client:
             deadline: Seconds after which it is cancelled, its children too.
             tags: Words to find it by.
             queue: Whose workers drive it.
+            key: Whose share of the queue it takes, such as a customer's.
             priority: Higher first.
 
         Raises:
@@ -124,8 +126,8 @@ class Client:
         require_call(call)
         if queue is not None:
             require_name(queue, "queue")
-        if (delay, deadline, tags, queue, priority) != (None,) * 5:
-            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, priority=priority)
+        if (delay, deadline, tags, queue, key, priority) != (None,) * 6:
+            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, key=key, priority=priority)
         return self.start_many([Start(call, "" if id is None else require_name(id, "id"))])[0]
 
     def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
@@ -142,6 +144,30 @@ class Client:
             if not answer.new and answer.run.digest != run.digest:
                 raise RunExists(run.key.id, f"{answer.run.workflow} {answer.run.digest}", f"{run.workflow} {run.digest}")
         return [Handle(self, run.key, spec) for run, spec in zip(runs, specs, strict=True)]
+
+    def debounce(self, call: Call[R], *, key: str, delay: float, max_wait: float | None = None) -> Handle[R]:
+        """Start a run when this has not been called for a while, with the input of the last call.
+
+        Calls for the same workflow and key within ``delay`` seconds of each other become one run. What was asked for is durable when
+        this returns, and no call is lost, whoever crashes; after a crash just then a run may begin once more than it should.
+
+        Args:
+            call: A call of a workflow, such as ``reindex(shop)``.
+            key: What the calls have in common.
+            delay: Seconds without a call after which the run begins.
+            max_wait: Seconds after the first call when it begins at the latest.
+
+        Returns:
+            A handle on the run that will begin: its ``result`` waits for that, whatever else is asked of it before raises
+            ``UnknownRun``.
+
+        Raises:
+            InvalidRequest: It was given no call of a workflow, or an argument does not fit.
+            PayloadTooLarge: The input is larger than allowed.
+        """
+        from replay.client.debouncing import debounce
+
+        return debounce(self, require_call(call), key=key, delay=delay, max_wait=max_wait)
 
     def _new(self, start: Start, now: int) -> NewRun:
         call = require_call(start.call)
@@ -166,6 +192,7 @@ class Client:
             at=now,
             queue=require_name(options.queue or "default", "queue"),
             priority=options.priority,
+            fairness_key=options.key or "",
             ready_at=now + options.delay if options.delay else 0,
         )
 
@@ -194,6 +221,7 @@ class Client:
         created_before: int | datetime | None = None,
         prefix: str | None = None,
         parent: str | None = None,
+        key: str | None = None,
         limit: int = 100,
         cursor: str = "",
     ) -> Page:
@@ -207,6 +235,7 @@ class Client:
             created_before: The same, exclusive.
             prefix: What the id begins with.
             parent: Children of this run.
+            key: Runs of this key.
             limit: How many at most.
             cursor: Where the last page ended.
 
@@ -226,6 +255,7 @@ class Client:
             created_before=_moment(created_before),
             prefix=prefix,
             parent=parent,
+            fairness_key=key,
         )
         return self.store.find(query, limit=limit, cursor=cursor)
 

@@ -31,7 +31,8 @@ from replay.hooks import performers, plugins
 from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.names import SECOND
-from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKey, Store
+from replay.model.queues import Queue
+from replay.store.contract import Capability, Clock, Created, Message, NewRun, Posted, RunKey, Store
 
 R = TypeVar("R")
 DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
@@ -47,7 +48,7 @@ class Engine(Client):
         store: A store, or its URL; by default ``REPLAY_STORE`` of the environment, else SQLite at ``.replay/replay.db``.
         namespace: Whose runs it drives.
         workflows: What it offers; None for every decorated workflow that has been imported.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name; as a ``Queue`` with limits, and fair between keys.
         concurrency: How many runs it holds in memory at most.
         threads: How many plain steps run at once.
         steps: How many attempts of steps, coroutines included, are under way at most.
@@ -64,6 +65,7 @@ class Engine(Client):
 
     Raises:
         DefinitionError: ``workflows`` holds something else than workflows, or two of one name and version.
+        InvalidRequest: A setting does not fit, or the store keeps to no limits and a queue has some.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Engine(Client):
         *,
         namespace: str = "default",
         workflows: Iterable[WorkflowFunction[..., Any]] | None = None,
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str | Queue] = ("default",),
         concurrency: int = 1_000,
         threads: int = 32,
         steps: int = 256,
@@ -88,14 +90,14 @@ class Engine(Client):
         executor: Executor | None = None,
     ) -> None:
         offered = None if workflows is None else _offered(workflows)
-        if isinstance(queues, str) or not queues:
+        if isinstance(queues, str | Queue) or not queues:
             raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
         if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or max_recoveries < 1 or announce < 0:
             problem = "concurrency, threads, steps, ttl, poll and max_recoveries must be positive, announce not negative"
             raise InvalidRequest("Engine", problem)
         settings = Settings(
             namespace=require_namespace(namespace),
-            queues=tuple(require_name(name, "queue") for name in queues),
+            queues=_served(queues),
             concurrency=concurrency,
             steps=steps,
             ttl=ttl,
@@ -110,6 +112,10 @@ class Engine(Client):
             max_payload=max_payload,
             clock=clock,
         )
+        if Capability.LIMITS not in self.store.capabilities and any(isinstance(queue, Queue) for queue in settings.queues):
+            problem = f"store {self.store.url} keeps to no limits of queues"
+            super().close()
+            raise InvalidRequest("queues", problem, "name the queues without limits, or use a store (or a newer server) that does")
         heard = [observer for found in plugins().hook.replay_observers() for observer in found]
         self.grace = grace
         self.executor = executor or Pool(threads)
@@ -275,6 +281,21 @@ class Engine(Client):
         super().close()
         if self._owned:  # a store that closes wakes who waits in it; else the waker ends with its next look
             self._waker.join(5)
+
+
+def _served(queues: Sequence[str | Queue]) -> tuple[str | Queue, ...]:
+    """Queues, each once.
+
+    Raises:
+        InvalidRequest: One of them has no name, or is there twice.
+    """
+    found: dict[str, str | Queue] = {}
+    for queue in queues:
+        name = require_name(queue.name if isinstance(queue, Queue) else queue, "queue")
+        if name in found:
+            raise InvalidRequest("queues", f"queue {name!r} is there twice", "declare it once, with all of its limits")
+        found[name] = queue
+    return tuple(found.values())
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

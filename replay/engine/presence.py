@@ -9,7 +9,6 @@ Rule 3: whoever leaves takes its entry away. Entries of those who died are taken
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -126,18 +125,29 @@ class Presence:
         namespace: Whose runs it drives.
         every: Microseconds between two heartbeats.
         tell: What it tells of itself, at this moment.
+        trouble: Told of what the store did not take.
 
     Attributes:
         due: When the next heartbeat is due, by the store's clock.
     """
 
-    def __init__(self, store: Store, name: str, namespace: str, *, every: int, tell: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        namespace: str,
+        *,
+        every: int,
+        tell: Callable[[], Mapping[str, Any]],
+        trouble: Callable[[str, Exception], None],
+    ) -> None:
         now = store.now()
         self.due = now + min(every, FIRST)
         self._store = store
         self._key = RunKey(beside(namespace), name)
         self._every = every
         self._tell = tell
+        self._trouble = trouble
         self._lease: Lease | None = None
         self._began = now
         self._sweep_at = 0
@@ -146,19 +156,24 @@ class Presence:
     def beat(self, now: int) -> None:
         """Tell of the worker now; what the store does not take is told next time."""
         self.due = now + self._every
-        with contextlib.suppress(ReplayError):
+        try:
             if self._lease is None or not self._show(self._lease):
                 self._appear(now)
             if now >= self._sweep_at:
                 self._sweep_at = now + KEPT
                 self._sweep()
+        except ReplayError as error:
+            self._trouble("announce", error)
 
     def leave(self) -> None:
         """Take the entry away."""
-        if self._lease is not None:
-            with contextlib.suppress(ReplayError):
-                self._end(self._lease)
-            self._lease = None
+        if self._lease is None:
+            return
+        try:
+            self._end(self._lease)
+        except ReplayError as error:
+            self._trouble("announce", error)
+        self._lease = None
 
     def _shown(self) -> dict[str, bytes]:
         return {WORKER: to_json({**self._tell(), "started_at": self._began, "every": self._every})}

@@ -11,11 +11,12 @@ Rule 4: time and hands are given: with a virtual clock and the inline executor t
 
 from __future__ import annotations
 
+import importlib
 import logging
 import queue
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
@@ -26,15 +27,15 @@ from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.attempts import EVERY, Beat, Pulse, limit
 from replay.engine.identity import place
-from replay.engine.live import LOG, LOST, NOTES, STEP_RUN, Answer, Live, note_payload
+from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
 from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
 from replay.engine.presence import Presence, versioned, workers
 from replay.engine.recoveries import Line, reason, under_way, warning
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
     BudgetExceeded,
@@ -60,6 +61,7 @@ from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
+from replay.model.queues import Queue
 from replay.store.contract import (
     OPEN,
     Capability,
@@ -104,6 +106,8 @@ LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
 FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
 """What another attempt would not mend, whatever a retry policy says."""
+BUILT_IN: Final[Mapping[str, str]] = {"replay.debounce": "replay.engine.debounce"}
+"""Workflows that every worker offers, and their modules, which load when a run of theirs is taken."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
 QUICK: Final = 500
@@ -118,7 +122,7 @@ class Settings:
 
     Attributes:
         namespace: Whose runs it drives.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name, or with limits.
         concurrency: How many runs it holds at most.
         steps: How many attempts of steps are under way at most.
         ttl: Length of a lease, in seconds.
@@ -131,7 +135,7 @@ class Settings:
     """
 
     namespace: str = "default"
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str | Queue, ...] = ("default",)
     concurrency: int = 1_000
     steps: int = 256
     ttl: float = 15.0
@@ -225,6 +229,8 @@ class Worker:
         lends: bool = False,
     ) -> None:
         self.lends = lends
+        self.limited = frozenset(queue.name for queue in settings.queues if isinstance(queue, Queue))
+        self.first_queue = 0
         self.at_hand: Attempt | None = None
         self.lasted: dict[str, int] = {}
         self.chance = chance
@@ -265,7 +271,7 @@ class Worker:
         self.presence: Presence | None = None
         if settings.announce:
             every = round(settings.announce * SECOND)
-            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=self._unavailable)
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
 
@@ -420,7 +426,8 @@ class Worker:
     def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
         """Workflows that were met and cannot be found by name, such as those defined in a function."""
         if self.offered is None:
-            self.extra.update({(spec.name, spec.version): spec for spec in specs})
+            known = [spec for spec in specs if hasattr(spec, "begin")]  # a name alone teaches nothing
+            self.extra.update({(spec.name, spec.version): spec for spec in known})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
@@ -433,7 +440,7 @@ class Worker:
 
     def _serves(self, run: NewRun) -> bool:
         known = self._spec(run.workflow, run.version) is not None
-        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace
+        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace  # a ``Queue`` is no name
 
     def _post(self, requests: Sequence[PostRequest]) -> None:
         messages = [message for request in requests for message in request.messages]
@@ -494,18 +501,32 @@ class Worker:
         return Claim(
             worker=self.name,
             namespace=settings.namespace,
-            queues=settings.queues,
+            queues=self._queues(),
             workflows=self._names(),
             limit=limit,
             ttl=self.ttl,
         )
+
+    def _queues(self) -> Sequence[str | Queue]:
+        """The queues to claim from, another one first each time, with what is left of their room here."""
+        queues = self.settings.queues
+        if len(queues) > 1:
+            self.first_queue = (self.first_queue + 1) % len(queues)
+            queues = (*queues[self.first_queue :], *queues[: self.first_queue])
+        if not any(isinstance(queue, Queue) and queue.here is not None for queue in queues):
+            return queues
+        held = Counter(live.run.queue for live in self.live.values())
+        return [
+            queue if isinstance(queue, str) or queue.here is None else attrs.evolve(queue, here=max(0, queue.here - held[queue.name]))
+            for queue in queues
+        ]
 
     def _about(self) -> dict[str, Any]:
         """What others may know of it."""
         settings = self.settings
         return {
             **place(),
-            "queues": [str(name) for name in settings.queues],
+            "queues": [queue if isinstance(queue, str) else queue.name for queue in settings.queues],
             "workflows": self._offers(),
             "capacity": settings.concurrency,
             "runs": len(self.live),
@@ -553,13 +574,16 @@ class Worker:
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
         names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
-        return sorted(names | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
+        return sorted(names | BUILT_IN.keys() | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
         if name.startswith(STEP_RUN):
             step = STEPS.get(name.removeprefix(STEP_RUN))
             return None if step is None else StepRun(step)
+        if name in BUILT_IN:
+            importlib.import_module(BUILT_IN[name])
+            return WORKFLOWS.get((name, version))
         offered: dict[tuple[str, str], WorkflowSpec] = {
             **(self.offered if self.offered is not None else WORKFLOWS),
             **self.extra,
@@ -596,6 +620,8 @@ class Worker:
         if spec is None:  # claimed by a name that was withdrawn meanwhile
             self._give_back([lease])
             return
+        if isinstance(spec, StepRun):
+            spec = spec.asked_by(claimed.journal)
         self.fresh.pop(run.key, None)
         known = self.live.get(run.key)
         if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
@@ -672,6 +698,10 @@ class Worker:
                 live.turn(now)
                 settled = live.interp.settled or live.over  # one that never rests may have been terminated
                 commit = self._commit_of(live, now) if settled else None
+                self._put_blobs(live)
+            except StoreError as error:
+                self._forget_turn(live, error)
+                continue
             except Exception as error:  # noqa: BLE001 - border: today's code does not fit; the run is set aside, the others go on
                 self._stuck(live, error)
                 continue
@@ -689,6 +719,12 @@ class Worker:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _put_blobs(self, live: Live) -> None:
+        """Long notes come before the commit that names them; a blob that nobody names does no harm."""
+        blobs, live.blobs = live.blobs, []
+        for data in blobs:
+            self.store.put_blob(data)
 
     def _note_lost(self, batch: list[Commit]) -> list[Commit]:
         """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
@@ -716,7 +752,7 @@ class Worker:
         moment = live.wake_at()
         if live.idle:
             crowded = self.hungry or len(self.resting) >= self.settings.keep
-            if parking or live.paused or self.stopping or crowded:
+            if parking or live.paused or self.stopping or crowded or live.run.queue in self.limited:
                 return live.commit(release=True)
             rests = self.resting[live.key] = now + round(self.settings.linger * SECOND)
             moment = rests if moment is None else min(moment, rests)
@@ -963,7 +999,8 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if (late := limit(attempt, now)) is not None:
+            options = effect.options_
+            if (options.timeout or options.heartbeat) and (late := limit(attempt, now)) is not None:
                 attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
@@ -983,7 +1020,7 @@ class Worker:
         attempt.performer = self.performers.get(type(effect))
         if attempt.performer is not None:
             attempt.scene = EngineScene(self.store, live, command, attempt.info)
-        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+        return attempt
 
     def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
         """The test kit puts its own here."""
@@ -993,6 +1030,8 @@ class Worker:
         key = position(live.interp, effect.options_.id or command.id, "#")
         info = StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
         info.cancelled = command.cancelled
+        if command.id in live.progress:
+            info.progress = from_json(live.progress[command.id])
         return info
 
     def _done(self, done: Done) -> None:
@@ -1000,6 +1039,7 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        attempt.info._beat = None  # noqa: SLF001 - or the two would wait for the garbage collector
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
         if self.lends and attempt.stop is None:
@@ -1086,7 +1126,7 @@ class Worker:
             live.turn(self.store.now())
             while not live.interp.settled:
                 live.turn(self.store.now())
-            made.append(live.commit(release=live.over))
+            made.append(live.commit(release=live.over, inline=True))
             return made[0]
 
         try:

@@ -108,11 +108,20 @@ class Step(Effect[R_co]):
         timeout: float | None = None,
         heartbeat: float | None = None,
         queue: str | None = None,
+        key: str | None = None,
         on_cancel: OnCancel | None = None,
         id: str | None = None,
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
-        given = {"retry": retry, "timeout": timeout, "heartbeat": heartbeat, "queue": queue, "on_cancel": on_cancel, "id": id}
+        given = {
+            "retry": retry,
+            "timeout": timeout,
+            "heartbeat": heartbeat,
+            "queue": queue,
+            "key": key,
+            "on_cancel": on_cancel,
+            "id": id,
+        }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return self.again(attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
 
@@ -296,6 +305,7 @@ class Call(Effect[R_co]):
         *,
         id: str | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
         delay: float | None = None,
         deadline: float | None = None,
@@ -308,6 +318,7 @@ class Call(Effect[R_co]):
         given = {
             "id": id,
             "queue": queue,
+            "key": key,
             "priority": priority,
             "delay": None if delay is None else require_span(owner, "delay", delay),
             "deadline": None if deadline is None else require_span(owner, "deadline", deadline),

@@ -43,6 +43,7 @@ class Started:
         chain: Number of journals before this one under the same id.
         budget: What its calls of language models may spend, or None.
         spent: What journals and attempts before this one have spent of it.
+        step: For a run of kind step, what its caller asked for other than the step declares: ``retry``, ``timeout``, ``heartbeat``.
     """
 
     workflow: str
@@ -60,6 +61,7 @@ class Started:
     chain: int = 0
     budget: Limits | None = None
     spent: Spent = NOTHING
+    step: Mapping[str, Any] = attrs.field(factory=dict)
 
     def encode(self) -> bytes:
         """Its journal form; what equals its default is left out."""

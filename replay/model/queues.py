@@ -31,7 +31,8 @@ class Rate:
 
     def __attrs_post_init__(self) -> None:
         _require_count("Rate", self.count, 1)
-        if not isinstance(self.per, int | float) or not 0 < self.per < float("inf"):
+        per: Any = self.per
+        if not isinstance(per, int | float) or not 0 < per < float("inf"):
             raise InvalidRequest("Rate", f"per must be more than 0 seconds, got {describe(self.per)}", "write Rate(10, per=60)")
 
     @property
@@ -60,7 +61,8 @@ class Queue:
 
     def __attrs_post_init__(self) -> None:
         owner = f"queue {self.name!r}"
-        if not isinstance(self.name, str) or not self.name:
+        name: Any = self.name
+        if not isinstance(name, str) or not name:
             raise InvalidRequest("queue", f"{describe(self.name)} is no name", 'write Queue("gpu", concurrency=4)')
         _require_count(f"{owner} concurrency", self.concurrency, 1)
         _require_count(f"{owner} per_key", self.per_key, 1)

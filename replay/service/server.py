@@ -21,6 +21,7 @@ import attrs
 import grpc
 
 from replay import __version__
+from replay.client.debouncing import COLLECTOR
 from replay.engine.presence import owner_of
 from replay.errors import InvalidRequest, PayloadTooLarge
 from replay.service import translate as to
@@ -248,7 +249,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         """Remove closed runs."""
         spaces = [key.namespace for key in request.keys]
         leaving = bool(spaces) and all(owner_of(name) != name for name in spaces)  # a worker takes its own entry away
-        self.gate.admit(context, "work" if leaving else "admin", *spaces)
+        collected = bool(spaces) and all(key.id.startswith(COLLECTOR) for key in request.keys)  # as every debounced start may do
+        self.gate.admit(context, "work" if leaving else "start" if collected else "admin", *spaces)
         removed = self.gate.run(context, lambda: self.store.delete([to.key_in(key) for key in request.keys]))
         return wb.DeleteResponse(removed=removed)
 

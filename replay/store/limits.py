@@ -26,6 +26,8 @@ GRAINS: Final = 1_000
 """Moments that are remembered for one window; where more runs may begin in it, those of a thousandth of it are counted together."""
 LOOK: Final = 1_000
 """Runs, and keys, of one queue, workflow and priority that a claim looks at at most."""
+GLANCE: Final = 50
+"""Runs of those that have waited longest which it looks at, beside four times as many as it may take."""
 AGAIN: Final = 50_000
 """Microseconds after which a claim comes again that found nothing, but could not look at all keys."""
 PENDING: Final = "pending"
@@ -212,6 +214,11 @@ def names(queues: Iterable[str | Queue]) -> list[str]:
 def declared(queues: Iterable[str | Queue]) -> dict[str, Queue]:
     """Those that are more than a name, by name."""
     return {queue.name: queue for queue in queues if isinstance(queue, Queue)}
+
+
+def glance(limit: int) -> int:
+    """How many of those that have waited longest a claim looks at, before it looks at keys."""
+    return min(LOOK, GLANCE + 4 * max(0, limit))
 
 
 def soonest(*moments: int | None) -> int | None:

@@ -311,7 +311,7 @@ class MemoryStore:
             known = [(ready_at, record, shelf) for shelf in shelves for ready_at, record in shelf.look(now)]
             waiting = [waiting_of(record.run, (record, shelf)) for ready_at, record, shelf in known if ready_at <= now]
             standings = {name: self._standing(claim.namespace, queue, now) for name, queue in declared(claim.queues).items()}
-            taken = [self._take(*item.run, claim, now) for item in allotted(claim.queues, waiting, standings, claim.limit)]
+            taken = [self._take(item.run, claim, now) for item in allotted(claim.queues, waiting, standings, claim.limit)]
             for name, standing in standings.items():
                 if (begun := standing.remembered()) is not None:
                     self._world.begun[claim.namespace, name] = begun
@@ -326,7 +326,8 @@ class MemoryStore:
         first_end = min((end for end, _ in ends), default=None)
         return Standing(queue, Counter(key for _, key in ends), first_end, self._world.begun.get(place, ()), now)
 
-    def _take(self, record: Record, shelf: Shelf, claim: Claim, now: int) -> Claimed | None:
+    def _take(self, place: tuple[Record, Shelf], claim: Claim, now: int) -> Claimed | None:
+        record, shelf = place
         del shelf.ready[record]
         lease = self._lease(record, claim.worker, now + claim.ttl)
         try:

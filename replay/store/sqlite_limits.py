@@ -1,7 +1,7 @@
 """What a claim looks at in a queue that is declared as a ``Queue``, in a SQLite file.
 
-Rule 1: a look costs what ``LOOK`` says, not what waits. The longest ready are looked at first; where more are ready than that, the
-first runs of each key are looked at too, so that no key hides behind another's backlog.
+Rule 1: a look costs what ``LOOK`` says, not what waits. The longest ready are looked at first (``glance``); where more are ready than
+that, the first runs of each key are looked at too, so that no key hides behind another's backlog.
 Rule 2: where there are more keys than that, each look begins where the one before ended.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from replay.model.queues import Queue
-from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting
+from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, glance
 from replay.store.sql import Row
 from replay.store.sqlite_files import Raw
 
@@ -76,8 +76,9 @@ def waiting(raw: Raw, namespace: str, lane: Lane, found: Standing, limit: int, p
     if found.full:
         found.blocked = True
         return
-    rows = raw.execute(OLDEST, (namespace, *lane, found.now, LOOK + 1)).fetchall()
-    if len(rows) > LOOK:
+    few = glance(limit)
+    rows = raw.execute(OLDEST, (namespace, *lane, found.now, few + 1)).fetchall()
+    if len(rows) > few:
         found.partial = True
         rows += raw.execute(ENDED, (namespace, *lane, found.now, LOOK)).fetchall()
         for status in (PENDING, *RESTING) if found.may_begin else RESTING:

@@ -156,7 +156,7 @@ def deeds(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def worker(url: str, folder: Path, before: Sequence[str] = (), **settings: Any) -> Iterator[subprocess.Popen[str]]:
-    """A worker process that has begun to work; killed in the end, if it still lives.
+    """A worker process that has begun to work, and may be dead already; killed in the end, if it still lives.
 
     Args:
         url: Its store.
@@ -172,7 +172,7 @@ def worker(url: str, folder: Path, before: Sequence[str] = (), **settings: Any) 
         try:
             assert process.stdout is not None
             said = process.stdout.readline()
-            assert said == "ready\n", f"the worker said {said!r}"
+            assert said == "ready\n" or process.wait() == -signals.SIGKILL, f"the worker said {said!r}"
             yield process
         finally:
             with contextlib.suppress(ProcessLookupError):

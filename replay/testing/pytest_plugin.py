@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from replay.client.whatif import WhatIf
     from replay.hooks import Store
     from replay.testing.clock import VirtualClock
     from replay.testing.journals import Recorded
@@ -142,6 +143,14 @@ def replay_llm_server() -> Iterator[Callable[..., LLMServer]]:
 
     with contextlib.ExitStack() as opened:
         yield lambda script: opened.enter_context(LLMServer(script))
+
+
+@pytest.fixture
+def whatif() -> Callable[..., WhatIf]:
+    """``replay.whatif``: recorded runs again with other answers; ``whatif("journals", live=["classify"]).assert_same()``."""
+    from replay.client.whatif import whatif as run_again
+
+    return run_again
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:

@@ -21,9 +21,10 @@ import attrs
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
-from replay.engine.live import STEP_RUN, Live
+from replay.engine.debounce import Named
+from replay.engine.live import Live
 from replay.engine.pool import Job
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.engine.worker import Worker
 from replay.errors import Cancelled
@@ -250,7 +251,7 @@ class Stage:
         """Have workers offer what is only known where it was written, such as a workflow inside a test function."""
         if isinstance(spec, StepFunction):
             self.specs.setdefault((STEP_RUN + spec.name, ""), StepRun(spec))
-        elif not isinstance(spec, LLMSpec):  # which no worker has to know by name
+        elif not isinstance(spec, LLMSpec | Named):  # which no worker has to know by name
             self.specs.setdefault((spec.name, spec.version), spec)
 
     def began(self, attempt: Rehearsal) -> None:

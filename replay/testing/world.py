@@ -22,8 +22,8 @@ import attrs
 
 from replay.authoring.definitions import STEPS, StepFunction, WorkflowFunction
 from replay.client.client import Client
-from replay.engine.live import STEP_RUN
 from replay.engine.observers import Observer, Observers
+from replay.engine.remote import STEP_RUN
 from replay.engine.worker import Settings, Wake, ending
 from replay.errors import InvalidRequest, ReplayError, UnknownName
 from replay.hooks import open_store, performers

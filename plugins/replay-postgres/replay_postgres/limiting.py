@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from replay.hooks import LOOK, PENDING, Claim, Queue, Standing, Waiting, allotted, declared, names, soonest
+from replay.hooks import LOOK, PENDING, Claim, Queue, Standing, Waiting, allotted, declared, glance, names, soonest
 from replay_postgres import statements as sql
 from replay_postgres.arrays import Longs, Names, Shape
 from replay_postgres.pool import BEGIN, PLAN, Ask, Hot, Row
@@ -41,7 +41,7 @@ OLDEST: Final = f"""
         (SELECT min(n.ready_at) FROM (SELECT r.ready_at {sql.IN_LANE} AND r.ready_at > m.now ORDER BY r.ready_at LIMIT 1) n), {FOUND}
     FROM moment m CROSS JOIN served l LEFT JOIN LATERAL (
         SELECT r.pk, r.ready_at, r.fairness_key, r.status {sql.IN_LANE} AND r.ready_at <= m.now
-        ORDER BY r.ready_at LIMIT {LOOK + 1}) d ON true"""
+        ORDER BY r.ready_at LIMIT $5::int8) d ON true"""
 """The longest ready of each lane, and when its next run is due."""
 LANES: Final = Shape("l", "queue workflow priority:number status first")
 IN_LINE: Final = f"{sql.IN_LANE} AND r.status = l.status AND r.worker = ''"
@@ -101,7 +101,7 @@ def claim_limited(hot: Hot, moment: int | None, claim: Claim, schema: str, room:
     _, oldest, others, next_plain = hot.ask_together(
         [
             (PLAN, ()),
-            (OLDEST, (moment, *served)),
+            (OLDEST, (moment, *served, glance(limit) + 1)),
             (sql.choosing(room), (moment, claim.namespace, Names(plain), Names(claim.workflows), limit)),
             (sql.NEXT, (moment, claim.namespace, Names(plain), Names(claim.workflows))),
         ]
@@ -144,7 +144,7 @@ def _found(
         for queue, _, priority, _, pk, ready_at, key, status in oldest
         if pk is not None
     }
-    many = [lane for lane, number in Counter((row[0], row[1], row[2]) for row in oldest).items() if number > LOOK]
+    many = [lane for lane, number in Counter((row[0], row[1], row[2]) for row in oldest).items() if number > glance(claim.limit)]
     if not many:
         return found
     lines: list[tuple[str, str, int, str, str]] = []

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"example.org/replay/internal/codec"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 )
 

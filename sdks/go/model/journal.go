@@ -50,6 +50,8 @@ type Started struct {
 	Mail          []Letter          `json:"mail"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	Chain         int               `json:"chain"`
+	Budget        json.RawMessage   `json:"budget,omitempty"` // of calls of language models, for SDKs that have them; handed on as it is
+	Spent         json.RawMessage   `json:"spent,omitempty"`
 	Format        int               `json:"format"`
 }
 

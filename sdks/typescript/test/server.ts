@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
 const REPLAY = process.env["REPLAY_COMMAND"] ?? join(ROOT, ".venv/bin/replay");
 /** The Python that serves. */
 export const PYTHON = join(dirname(REPLAY), "python");
@@ -42,6 +42,10 @@ export class Server {
       started.once("exit", (code) => reject(new Error(`replay serve ended with ${code}: ${said}`)));
     });
     return this;
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
   }
 
   /** SIGKILL: nothing is said, nothing is given back. */

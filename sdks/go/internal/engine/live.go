@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -16,9 +17,9 @@ import (
 
 	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 )
 
@@ -80,6 +81,8 @@ type Live struct {
 	children   []*wire.NewRun
 	topics     []*wire.TopicEntry
 	base       int64
+	state      map[string][]byte // what it shows, by key; replay's own keys begin with a tilde
+	tags       map[string]string
 
 	tasks    map[string]*attempt // what the worker has under way for it
 	parking  bool
@@ -95,8 +98,11 @@ func NewLive(claimed *wire.Claimed, workflow *authoring.Workflow, maxPayload int
 		Run: run, Lease: claimed.Lease, Interp: interpreter.New(&workflow.Spec, run.Key.Id), Paused: run.Status == "paused",
 		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
 		known: map[string]bool{}, retries: map[string]int64{}, lines: map[string]string{}, intents: map[string]bool{},
-		tasks: map[string]*attempt{},
+		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{},
 	}
+	maps.Copy(live.tags, run.Tags)
+	maps.Copy(live.state, run.State)
+	maps.DeleteFunc(live.state, func(key string, _ []byte) bool { return strings.HasPrefix(key, "~") })
 	for _, event := range live.journal {
 		if event.Seq <= run.Applied {
 			live.said++
@@ -355,11 +361,25 @@ func (l *Live) time(now int64) error {
 	return nil
 }
 
-// beginStep notes that an at-most-once step is about to begin.
-func (l *Live) beginStep(command *interpreter.Command, now int64) error {
+// Announce says whether a step may begin now. One that is done at most once is noted first, and begins when that is durable; one
+// that was begun in an earlier life has its answer instead.
+func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
+	if !command.Step.Options.AtMostOnce || l.intents[command.ID] {
+		return true, nil
+	}
+	if command.Intent {
+		failure := model.FailureOf(&model.StepInterruptedError{Step: command.Name}, 1)
+		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
+		return false, nil
+	}
+	l.intents[command.ID] = true
 	event := l.event(model.StepIntent, command.ID, command.Name, nil, now)
 	event.Check = command.Check()
-	return l.feed(event)
+	if err := l.feed(event); err != nil {
+		return false, err
+	}
+	l.Acting = append(l.Acting, command)
+	return false, nil
 }
 
 func (l *Live) event(kind, command, name string, payload []byte, now int64) *model.Event {
@@ -599,6 +619,9 @@ func (l *Live) unsaid() bool {
 func (l *Live) Commit(release bool) *wire.Commit {
 	made := &wire.Commit{Lease: l.Lease, Expected: l.committed, State: map[string][]byte{}, Tags: map[string]string{}}
 	l.sayOutputs(made)
+	maps.Copy(l.state, made.State)
+	maps.Copy(l.tags, made.Tags)
+	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
 	made.Status = "running"
 	if release {
 		made.Status = "waiting"
@@ -707,19 +730,21 @@ func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool)
 	return failure.Encode()
 }
 
-// successor is the run that takes over the id: the next journal of continue_as_new, or the next attempt of a failed run.
+// successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
+// the next attempt of a failed run, which begins with those that it was begun with.
 func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 	it := l.Interp
 	old := it.Started
 	begin := model.Started{
 		Namespace: old.Namespace, Parent: old.Parent, ParentCommand: old.ParentCommand, Tags: old.Tags, Deadline: old.Deadline,
-		Chain: old.Chain + 1, Seed: fmt.Sprintf("%s~%d", l.Run.Key.Id, old.Chain+1),
+		Budget: old.Budget, Spent: old.Spent, Chain: old.Chain + 1, Seed: fmt.Sprintf("%s~%d", l.Run.Key.Id, old.Chain+1),
 	}
-	readyAt := int64(0)
+	readyAt, state := int64(0), map[string][]byte(nil)
 	switch {
 	case closing.Kind == model.Continued && it.Outcome != nil && it.Outcome.Next != nil:
 		next := it.Outcome.Next
 		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Workflow, next.Version, next.Input, next.Patches, it.Unread()
+		begin.Tags, state = l.tags, l.state
 	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Spec.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
 		delay := it.Spec.Retry.Delay(old.Attempt, it.Draw("retry"))
 		readyAt = closing.At + delay.Microseconds()
@@ -729,6 +754,7 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 		return nil
 	}
 	made := NewRun(l.Run.Key, begin, closing.At, l.Run.Queue)
+	made.State = state
 	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
 	return made
 }

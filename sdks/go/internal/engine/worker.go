@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"example.org/replay/internal/authoring"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
-	"example.org/replay/internal/wire"
 	"example.org/replay/model"
 )
 
@@ -260,9 +260,9 @@ func (w *Worker) round() (ended bool) {
 func (w *Worker) claim(now int64) {
 	if !w.claiming && now >= w.claimAt {
 		w.claiming, w.claimedAt = true, now
-		room := max(0, min(w.set.Concurrency-len(w.live), claimLimit))
+		room := max(0, w.set.Concurrency-len(w.live))
 		request := &wire.ClaimRequest{
-			Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(room), Ttl: w.set.TTL.Microseconds(),
+			Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.TTL.Microseconds(),
 		}
 		go func() {
 			began := time.Now()
@@ -681,19 +681,9 @@ func (w *Worker) act(live *Live, now int64) {
 }
 
 func (w *Worker) begin(live *Live, command *interpreter.Command, now int64) error {
-	if command.Step.Options.AtMostOnce && !live.intents[command.ID] {
+	if ready, err := live.Announce(command, now); !ready {
 		w.touch(live)
-		if command.Intent {
-			failure := model.Failure{Type: "replay.errors.StepInterrupted", Message: "step " + command.Name + " was begun in an earlier life", Attempts: 1}
-			live.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
-			return nil
-		}
-		live.intents[command.ID] = true
-		if err := live.beginStep(command, now); err != nil {
-			return err
-		}
-		live.Acting = append(live.Acting, command)
-		return nil
+		return err
 	}
 	live.tasks[command.ID] = &attempt{live: live, command: command, waiting: true}
 	if len(live.queued) == 0 {

@@ -62,7 +62,7 @@ type Command struct {
 	fail          func(payload []byte) error // makes the failure
 	fiber         *Fiber
 	before, after *Command
-	frames        [8]uintptr
+	frames        [4]uintptr
 }
 
 // Check is the CRC-32 of the encoded arguments, or 0 where nothing is compared.

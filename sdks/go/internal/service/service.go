@@ -32,7 +32,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"example.org/replay/internal/wire"
+	wire "example.org/replay/internal/generated"
 	"example.org/replay/model"
 )
 
@@ -50,7 +50,7 @@ const (
 
 // repeatable lists the verbs that may be tried again without asking: they are idempotent by ids, or only read.
 var repeatable = []string{
-	"WorkerService/Hello", "WorkerService/Renew", "WorkerService/Release", "WorkerService/Post", "WorkerService/Journal",
+	"WorkerService/Hello", "WorkerService/Create", "WorkerService/Renew", "WorkerService/Release", "WorkerService/Post", "WorkerService/Journal",
 	"WorkerService/Get", "WorkerService/Wait", "ClientService/StartRun", "ClientService/SignalWithStart", "ClientService/SignalRun",
 	"ClientService/UpdateRun", "ClientService/GetRun", "ClientService/ListRuns", "ClientService/ReadJournal", "ClientService/WatchRun",
 	"ClientService/ListSavepoints", "ClientService/ReadTopic",
