@@ -49,9 +49,9 @@ def at_most(value: float, targets: Mapping[str, float], backend: str) -> dict[st
     return {} if target is None else {"target": f"≤ {target:g}", "met": value <= target}
 
 
-def test_w1_interpreter_alone(benchmark: Any, report: Any, full: bool) -> None:
+def test_w1_interpreter_alone(benchmark: Any, report: Any, full: bool, largest: int) -> None:
     """Drive journals through the interpreter, without a store."""
-    for steps in (10_000, 100_000, 1_000_000) if full else (1_000,):
+    for steps in [size for size in (1_000, 10_000, 100_000, 1_000_000) if min(10_000, largest) <= size <= largest]:
         journal = workloads.journal_of(steps)
         found = min(workloads.seconds_of_feeding(journal) for _ in range(rounds(full)))
         limit = limits.replay_from_memory(steps)
@@ -175,12 +175,12 @@ def test_w7_start_up(benchmark: Any, report: Any, full: bool, tmp_path: Path) ->
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
-def test_w8_claiming_beside_parked_runs(benchmark: Any, report: Any, full: bool, place: Place, tmp_path: Path) -> None:
+def test_w8_claiming_beside_parked_runs(benchmark: Any, report: Any, largest: int, place: Place, tmp_path: Path) -> None:
     """The cost of a claim as the table grows."""
     found: dict[int, float] = {}
     store = open_store(place.url + ("?durability=relaxed" if place.backend == "sqlite" else ""))
     have = 0
-    for runs in (1_000, 10_000, 100_000, 1_000_000) if full else (100, 1_000):
+    for runs in [size for size in (100, 1_000, 10_000, 100_000, 1_000_000) if min(1_000, largest // 10) <= size <= largest]:
         workloads.fill_with_parked_from(store, have, runs)
         have = runs
         found[runs] = min(workloads.seconds_of_claiming(store, 200, f"{runs}-{turn}") for turn in range(3)) / 200 * 1e6

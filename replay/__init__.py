@@ -97,10 +97,13 @@ if TYPE_CHECKING:
     from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
-_LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
-_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
-_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
+_LATE: dict[str, str] = {
+    **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
+    **dict.fromkeys(("WhatIf", "whatif"), "replay.client.whatif"),
+    **dict.fromkeys(("Queue", "Rate"), "replay.model.queues"),
+    "LLMResult": "replay.model.llm",
+    "llm_call": "replay.authoring.llm",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -63,6 +63,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "import": Verb("moving", "import_", "Take runs in from a file."),
     },
     "Care": {
+        "store": Verb("storing", "store", "Migrate a store, or prune runs that ended long ago."),
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
         "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),

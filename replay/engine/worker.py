@@ -27,7 +27,7 @@ from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.attempts import EVERY, Beat, Pulse, limit
 from replay.engine.identity import place
 from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
@@ -999,7 +999,8 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if (late := limit(attempt, now)) is not None:
+            options = effect.options_
+            if (options.timeout or options.heartbeat) and (late := limit(attempt, now)) is not None:
                 attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
@@ -1019,7 +1020,7 @@ class Worker:
         attempt.performer = self.performers.get(type(effect))
         if attempt.performer is not None:
             attempt.scene = EngineScene(self.store, live, command, attempt.info)
-        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+        return attempt
 
     def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
         """The test kit puts its own here."""
@@ -1029,6 +1030,8 @@ class Worker:
         key = position(live.interp, effect.options_.id or command.id, "#")
         info = StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
         info.cancelled = command.cancelled
+        if command.id in live.progress:
+            info.progress = from_json(live.progress[command.id])
         return info
 
     def _done(self, done: Done) -> None:
@@ -1036,6 +1039,7 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        attempt.info._beat = None  # noqa: SLF001 - or the two would wait for the garbage collector
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
         if self.lends and attempt.stop is None:

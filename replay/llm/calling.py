@@ -116,7 +116,7 @@ class Models:
         if problem is None or request.response is None:
             return result
         told = {"role": "user", "content": REPAIR.format(problem)}
-        ask = attrs.evolve(ask, messages=[*ask.messages, result.message, told])
+        ask = attrs.evolve(ask, messages=[*ask.messages, result.message, told], key=f"{ask.key}/repair")
         repaired = await self._turn(provider, asked, ask, request, scene, 2 * before + 2)
         if (problem := _misfit(request.response, repaired)) is not None:
             raise ReplyInvalid(model, request.response.name, str(problem), repaired.text[:SHOWN])

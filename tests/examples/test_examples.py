@@ -29,6 +29,21 @@ TELLING: dict[str, list[str]] = {
     ],
     "batch": [r"'failed': 2, 'pages': 20", r"20 runs of their own", r"#3 step_failed 1 check", r"by tag:   \['book-1'\]"],
     "etl": [r"going on after page 19, with 1000 rows", r"page=60, rows=3000", r"^60 pages read, 2 of them twice"],
+    "research_agent": [
+        r"life 1:\n  … killed in the middle of a thought\nlife 2:\n  … killed while a tool was reading\nlife 3:",
+        r"^  … killed before the last word\nlife 4:$",
+        r"^  Durable execution: 3 findings\n  3 replies are in the journal, \d+ tokens, 0\.\d+ USD$",
+        r"asked 5 times for 3 replies",
+    ],
+    "code_review": [
+        r'^asked:  May agent reviewer call post_comment with \{"file": "cart\.py", "line": 2',
+        r"grace:  no, keep it short\nposted: \['cart\.py:2 1\.19 wants a name\.'\]$",
+        r"^review: The tax rate wants a name: request changes \(5 turns",
+    ],
+    "rag": [
+        r"^What grows with each lease\?\n  A fencing token grows with each lease\. \(leases\.md\)\n  12 steps and replies",
+        r"A signal that comes early is kept\. \(signals\.md\)",
+    ],
     "cart": [
         r"reply:    4 things",
         r"ten things fit into a cart",

@@ -505,3 +505,11 @@ def test_branches_are_asked_side_by_side() -> None:
 
     with World(models=Models({"openai": Scripted(lambda asked: f"to {asked.messages[0]['content']}")})) as world:
         assert ["to 0", "to 1", "to 2"] == world.start(wide()).result()
+
+
+def test_a_fork_may_give_another_reply() -> None:
+    """What if the model had said something else: the run goes on from there."""
+    with world_of(["Paris", "b", "c"]) as world:
+        world.start(edited(compare=True), id="a").result()
+        fork = world.get("a", edited).fork(id="b", edit={2: "Rome"})
+        assert "Rome c" == fork.result()
