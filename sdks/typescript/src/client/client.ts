@@ -151,6 +151,7 @@ export class Client {
       tags: { ...how.tags },
       patches: [...spec.patches].sort(),
       knowsPatches: true,
+      fairnessKey: "",
     };
   }
 
