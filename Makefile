@@ -47,16 +47,55 @@ floors: $(VENV)/.dev  ## import-linter: a module imports only from lower floors
 ci:  ## What CI runs: system packages, tests without a skip, lint, types, floors
 	.ci/run
 
-protos: $(VENV)/.dev  ## Generate the Python side of the wire again; a test proves that it leaves no diff
+protos: $(VENV)/.dev  ## Generate the wire again (TypeScript too, once `make sdk-typescript` ran); tests prove that it leaves no diff
 	$(BIN)/python protos/generate.py
+	$(BIN)/python protos/generate_go.py
+
+# -------------------------------------------------------------------------------------------------------------- SDKs
+
+sdks: $(patsubst sdks/%,sdk-%,$(wildcard sdks/*))  ## Build the SDKs in other languages; `make test` runs their tests
+
+sdk-typescript: sdks/typescript/node_modules/.package-lock.json  ## Build the TypeScript SDK (Node 20.15 or newer)
+	cd sdks/typescript && npm run --silent build
+
+sdk-go:  ## Build the Go SDK
+	cd sdks/go && PATH="$$PATH:/usr/local/go/bin" go build ./... && PATH="$$PATH:/usr/local/go/bin" go vet ./...
+
+sdks/typescript/node_modules/.package-lock.json: sdks/typescript/package-lock.json
+	cd sdks/typescript && npm ci --silent
+	@touch $@
 
 # -------------------------------------------------------------------------------------------------------- benchmarks
 
-bench: $(VENV)/.dev  ## The benchmarks, measured (quote ratios of one run: machines are noisy)
+bench: $(VENV)/.dev  ## Every workload beside its limit, in one table (quote ratios of one run: machines are noisy)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-sort=name --benchmark-columns=median,iqr,rounds -p no:xdist --timeout=0 $(BENCH_ARGS)
 
-bench-check: $(VENV)/.dev  ## The benchmarks, each run once as a test
+bench-smoke: $(VENV)/.dev  ## The benchmarks, small, each run once as a test
 	$(BIN)/python -m pytest benchmarks
+
+bench-check: $(VENV)/.dev  ## Whether a hot path needs more instructions than what is committed says (needs valgrind)
+	$(BIN)/python -m benchmarks.check $(CHECK_ARGS)
+
+profile: $(VENV)/.dev  ## Where the time of W1, W2 and W3 goes, by room
+	$(BIN)/python -m benchmarks.profiling $(PROFILE_ARGS)
+
+growth: $(VENV)/.dev  ## What each workload costs as it grows by ten, three times; checked and plotted
+	$(BIN)/python -m benchmarks.growth $(GROWTH_ARGS)
+
+AGAINST := benchmarks/against
+
+against: $(VENV)/.dev $(AGAINST)/.venv/.ready  ## The same workloads on replay and its peers, in turn (AGAINST_ARGS='--rounds 5 --budget 3600')
+	$(BIN)/python -m benchmarks.against $(AGAINST_ARGS)
+
+# In an environment of their own. When not all can be had, each is tried for itself: those that are missing are told in the table.
+$(AGAINST)/.venv/.ready: $(AGAINST)/requirements.txt $(AGAINST)/package-lock.json | $(VENV)/.dev
+	@echo "make: setting up the peers in $(AGAINST)/.venv (once)"
+	@$(BIN)/uv venv --quiet --clear $(@D)
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes -r $< \
+	  || grep -v '^#' $(AGAINST)/requirements.in | while read -r peer; do \
+	       $(BIN)/uv pip install --quiet --python $(@D)/bin/python "$$peer" || echo "make: no $$peer"; done
+	@cd $(AGAINST) && npm ci --silent --ignore-scripts --no-audit --no-fund || echo "make: no Restate server, as npm failed"
+	@touch $@
 
 # ------------------------------------------------------------------------------------------------------------ faults
 
@@ -106,11 +145,14 @@ lock: | $(BIN)/python  ## Pin again what pyproject.toml asks for (LOCK_ARGS=--up
 	$(UV_COMPILE) pyproject.toml --group build -c requirements/dev.txt -o requirements/run.txt
 	$(UV_COMPILE) --group bootstrap -c requirements/dev.txt -o requirements/uv.txt
 
+against-lock: | $(BIN)/python  ## Pin again what benchmarks/against/requirements.in asks for
+	$(UV_COMPILE) $(AGAINST)/requirements.in -o $(AGAINST)/requirements.txt
+
 clean:  ## Remove .venv and every cache
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks dist build
+	rm -rf $(VENV) $(AGAINST)/.venv $(AGAINST)/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: demo test lint types floors ci protos bench bench-check chaos lock clean help
+.PHONY: demo test lint types floors ci protos sdks sdk-typescript sdk-go bench bench-smoke bench-check profile growth against against-lock chaos lock clean help

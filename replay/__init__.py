@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from replay.authoring.asks import ask
 from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
 from replay.authoring.effects import (
     Callback,
     annotate,
+    budget,
     callback,
     cancel,
     continue_as_new,
@@ -40,6 +42,8 @@ from replay.authoring.effects import (
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
+    AnswerRefused,
+    AskClosed,
     BudgetExceeded,
     CallbackFailed,
     Cancelled,
@@ -52,11 +56,15 @@ from replay.errors import (
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
+    ProviderFailed,
     ReplayError,
+    ReplyInvalid,
     RequestError,
     RunClosed,
     RunExists,
     RunFailed,
+    RunSetAside,
     SchemaMismatch,
     StepFailed,
     StepInterrupted,
@@ -72,16 +80,24 @@ from replay.errors import (
     WorkflowError,
 )
 from replay.model.about import RunInfo
+from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
-    from replay.client import Client, Engine, Handle, ReplayReport, Reply, Start, run
+    from replay.authoring.llm import llm_call
+    from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
+    from replay.client.whatif import WhatIf, whatif
+    from replay.model.llm import LLMResult
+    from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "run"), "replay.client")
+_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
+_LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
+_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
+_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
 
 
 def __getattr__(name: str) -> Any:
@@ -92,6 +108,10 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AnswerRefused",
+    "Ask",
+    "AskClosed",
+    "AskPage",
     "BudgetExceeded",
     "Call",
     "Callback",
@@ -109,19 +129,26 @@ __all__ = [
     "Handle",
     "InvalidRequest",
     "JournalDamaged",
+    "LLMResult",
     "LeaseLost",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "ProviderBusy",
+    "ProviderFailed",
+    "Queue",
+    "Rate",
     "ReplayError",
     "ReplayReport",
     "Reply",
+    "ReplyInvalid",
     "RequestError",
     "Retry",
     "RunClosed",
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunSetAside",
     "Saga",
     "SchemaMismatch",
     "Spawned",
@@ -140,16 +167,21 @@ __all__ = [
     "UnknownScheme",
     "UpdateRefused",
     "WaitTimedOut",
+    "WhatIf",
+    "WorkerInfo",
     "Workflow",
     "WorkflowError",
     "WorkflowFunction",
     "annotate",
+    "ask",
+    "budget",
     "callback",
     "cancel",
     "continue_as_new",
     "gather",
     "info",
     "join",
+    "llm_call",
     "log",
     "now",
     "on_update",
@@ -174,5 +206,6 @@ __all__ = [
     "timeout",
     "upcaster",
     "uuid",
+    "whatif",
     "workflow",
 ]

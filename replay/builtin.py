@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from replay.hooks import Blobs, BlobsFactory, Clock, Store, StoreFactory, hookimpl
+from replay.hooks import Blobs, BlobsFactory, Clock, Provider, Store, StoreFactory, hookimpl
 
 
 def _memory(url: str, *, clock: Clock | None = None) -> Store:
@@ -35,3 +35,11 @@ def replay_blobs() -> Mapping[str, BlobsFactory]:
 def replay_stores() -> Mapping[str, StoreFactory]:
     """The reference, and the embedded default."""
     return {"memory": _memory, "sqlite": _sqlite}
+
+
+@hookimpl
+def replay_providers() -> Mapping[str, Provider]:
+    """The client of OpenAI and of every compatible server, told by its own environment variables."""
+    from replay.llm.openai import OpenAI
+
+    return {"openai": OpenAI()}

@@ -150,6 +150,62 @@ class BudgetExceeded(WorkflowError):
         return f"budget exceeded: {self.spent:g} of {self.limit:g} {self.kind} are spent or reserved"
 
 
+@attrs.define
+class ProviderFailed(WorkflowError):
+    """A provider of language models refused a call; asking again would not help.
+
+    Attributes:
+        provider: Its name.
+        model: The model that was asked.
+        reason: What it said, without any key.
+        status: The HTTP status, or 0 where there was none.
+    """
+
+    provider: str
+    model: str
+    reason: str
+    status: int = 0
+
+    def __str__(self) -> str:
+        status = f" ({self.status})" if self.status else ""
+        return f"{self.provider}/{self.model}{status}: {self.reason}"
+
+
+@attrs.define
+class ProviderBusy(ProviderFailed):
+    """A provider of language models did not answer, answered nonsense, or asked for patience: the call may be tried again.
+
+    Attributes:
+        retry_after: Seconds that the provider asks to wait, or None; a retry waits at least as long.
+    """
+
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        wait = "" if self.retry_after is None else f"; it asks to wait {self.retry_after:g} s"
+        return super().__str__() + wait
+
+
+@attrs.define
+class ReplyInvalid(WorkflowError):
+    """A model's reply did not fit ``response_type``, and its one repair did not either.
+
+    Attributes:
+        model: The model.
+        expected: The type, as text.
+        problem: What does not fit.
+        text: The reply, cut to a bounded size.
+    """
+
+    model: str
+    expected: str
+    problem: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.model} was asked for {self.expected} and broke it twice: {self.problem}; it said {self.text!r}"
+
+
 # ---- author: misuse -----------------------------------------------------------------------------------------------------
 
 
@@ -377,6 +433,24 @@ class LeaseLost(StoreError):
         return f"the lease on {self.run} with fence {self.fence} has moved on"
 
 
+@attrs.define
+class RunSetAside(StoreError):
+    """A run lost too many workers in a row: nobody drives it until it is resumed.
+
+    Attributes:
+        run: The run's id.
+        recoveries: How many workers died while they held it, in a row.
+        reason: Since when, and what was under way.
+    """
+
+    run: str
+    recoveries: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.run} is {self.reason}"
+
+
 # ---- caller -------------------------------------------------------------------------------------------------------------
 
 
@@ -473,6 +547,44 @@ class UpdateRefused(RequestError):
 
     def __str__(self) -> str:
         return f"run {self.run} refused update {self.update!r}: {self.reason}"
+
+
+@attrs.define
+class AskClosed(RequestError):
+    """A question is not open: it was answered, given up or withdrawn, or never asked.
+
+    Attributes:
+        run: The run's id, or empty where it is known anyway.
+        ask: The question's id.
+        open: Ids of the questions that are open.
+    """
+
+    run: str
+    ask: str
+    open: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" of run {self.run}" if self.run else ""
+        known = ", ".join(self.open) or "none"
+        return f"question {self.ask!r}{where} is closed: it was answered, given up or withdrawn, or never asked; open: {known}"
+
+
+@attrs.define
+class AnswerRefused(RequestError):
+    """An answer does not fit its question, which stays open; the journal holds no trace of it.
+
+    Attributes:
+        run: The run's id.
+        ask: The question's id.
+        reason: What does not fit.
+    """
+
+    run: str
+    ask: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"question {self.ask!r} of run {self.run} stays open, the answer was refused: {self.reason}"
 
 
 @attrs.define

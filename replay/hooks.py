@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import pluggy
 
+from replay.authoring.performing import Performer, Scene
 from replay.engine.observers import Observer
 from replay.errors import (
     InvalidRequest,
@@ -26,7 +27,9 @@ from replay.errors import (
     StoreUnavailable,
     UnknownScheme,
 )
+from replay.llm.contract import Ask, Provider, Said, Say
 from replay.model.events import CLOSING, KINDS, Event, seal
+from replay.model.queues import Queue, Rate
 from replay.store.blobs import Blobs, BlobsFactory, Thing, require_usable
 from replay.store.contract import (
     CLOSED,
@@ -61,10 +64,13 @@ from replay.store.contract import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
+from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotted, declared, glance, names, soonest, waiting_of
 
 if TYPE_CHECKING:
+    from replay.llm.calling import Models
     from replay.store.blocks import SIZE as BLOCK_SIZE
     from replay.store.blocks import pack
     from replay.store.sql import (
@@ -152,13 +158,13 @@ def replay_migrations() -> Mapping[str, Migrate]:  # type: ignore[empty-body]
 
 
 @hookspec
-def replay_providers() -> Mapping[str, Any]:  # type: ignore[empty-body]
+def replay_providers() -> Mapping[str, Provider]:  # type: ignore[empty-body]
     """Providers of language models, by name."""
 
 
 @hookspec
-def replay_performers() -> Mapping[type[Any], Any]:  # type: ignore[empty-body]
-    """How effects that a plugin brings are done, by the effect's class."""
+def replay_performers() -> Mapping[type[Any], Performer]:  # type: ignore[empty-body]
+    """How effects that a plugin brings are done, by the effect's class: a subclass of ``Step`` whose payload is not a function's."""
 
 
 @hookspec
@@ -283,6 +289,31 @@ def without_options(url: str, names: Collection[str]) -> tuple[str, dict[str, st
     return (f"{base}?{rest}" if rest else base if taken else url), taken
 
 
+def providers() -> dict[str, Provider]:
+    """Every installed provider of language models, by name."""
+    found: dict[str, Provider] = {}
+    for offered in reversed(plugins().hook.replay_providers()):
+        found.update(offered)
+    return found
+
+
+def performers(models: Models | None = None) -> dict[type[Any], Performer]:
+    """How effects are done that are no functions of their authors.
+
+    Args:
+        models: The language models that calls ask; None for those that are installed.
+    """
+    from replay.llm.calling import Models  # which an engine needs, and a command line's help does not
+    from replay.model.llm import LLMCall
+
+    asked = Models() if models is None else models
+    asked.plugged = providers()
+    found: dict[type[Any], Performer] = {LLMCall: asked.perform}
+    for offered in reversed(plugins().hook.replay_performers()):
+        found.update(offered)
+    return found
+
+
 def __getattr__(name: str) -> Any:
     """Load a part of what SQL stores share."""
     if name not in SQL_KIT:
@@ -298,10 +329,14 @@ __all__ = [
     "CONTROL",
     "EVENT_COLUMNS",
     "KINDS",
+    "LOOK",
     "MESSAGE_COLUMNS",
     "MESSAGE_KINDS",
     "OPEN",
+    "PENDING",
     "RUN_COLUMNS",
+    "Ask",
+    "Begun",
     "Blobs",
     "BlobsFactory",
     "Capability",
@@ -325,11 +360,19 @@ __all__ = [
     "NewRun",
     "Observer",
     "Page",
+    "Performer",
     "Posted",
+    "Provider",
+    "Queue",
+    "Rate",
     "ReplayError",
     "Run",
     "RunKey",
+    "Said",
+    "Say",
+    "Scene",
     "SchemaMismatch",
+    "Standing",
     "Store",
     "StoreError",
     "StoreFactory",
@@ -337,16 +380,21 @@ __all__ = [
     "Thing",
     "TransactionalStore",
     "UnknownScheme",
+    "Waiting",
     "age",
+    "allotted",
     "assembled",
     "bytes_of",
+    "declared",
     "fits",
     "found",
     "gapless",
+    "glance",
     "hookimpl",
     "hookspec",
     "index_entry",
     "migrate_store",
+    "names",
     "open_blobs",
     "open_store",
     "pack",
@@ -359,9 +407,12 @@ __all__ = [
     "run_of",
     "seal",
     "sealed",
+    "soonest",
     "stores",
     "tags_of",
+    "takes_on",
     "unsealed",
+    "waiting_of",
     "wakes",
     "words_of",
 ]

@@ -21,7 +21,7 @@ from replay.model import events
 from replay.model.codec import ArgumentsCodec, PayloadCodec, hints_of, payload_codec
 from replay.model.effects import NO_DEFAULT, Answer, Call, Effect, Step
 from replay.model.failure import Failure, qualified
-from replay.model.names import Queue
+from replay.model.names import QueueName
 from replay.model.options import OnCancel, RunOptions, StepOptions, require_retry
 from replay.model.retry import ONCE, Retry
 
@@ -301,7 +301,9 @@ def step(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | None = None,
+    heartbeat: float | None = None,
     queue: str | None = None,
+    key: str | None = None,
     at_most_once: bool = False,
     transactional: bool = False,
     compare_arguments: bool = True,
@@ -313,8 +315,9 @@ def step(fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
     Args:
         fn: The function; arguments and result are checked against its annotations.
-        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt, ``queue``
-            (whose workers do it), ``at_most_once``, ``transactional``, ``compare_arguments``, ``on_cancel``, ``raises``; see
+        **settings: ``name`` (default: the function's), ``retry`` (default: once), ``timeout`` in seconds per attempt,
+            ``heartbeat`` in seconds that an attempt may be silent, ``queue`` (whose workers do it), ``key`` (whose share of that
+            queue it takes), ``at_most_once``, ``transactional``, ``compare_arguments``, ``on_cancel``, ``raises``; see
             ``StepOptions``.
 
     Raises:
@@ -354,6 +357,7 @@ def workflow(
     version: str = "",
     patches: Iterable[str] = (),
     queue: str | None = None,
+    key: str | None = None,
     retry: Retry | None = None,
     signals: Mapping[str, Any] | None = None,
 ) -> WorkflowDecorator: ...
@@ -362,8 +366,8 @@ def workflow(fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
 
     Args:
         fn: The generator function; arguments and result are checked against its annotations.
-        **settings: ``name`` (default: the function's), ``version``, ``patches`` that its code knows, ``queue``, ``retry`` of the
-            whole run, ``signals``: declared types of messages by name.
+        **settings: ``name`` (default: the function's), ``version``, ``patches`` that its code knows, ``queue``, ``key`` (whose
+            share of that queue its runs take), ``retry`` of the whole run, ``signals``: declared types of messages by name.
 
     Raises:
         DefinitionError: The function is no generator function, or another workflow has its name and version.
@@ -386,7 +390,9 @@ def _make_workflow(fn: Callable[..., Any], **settings: Any) -> WorkflowFunction[
         name=name,
         version=version,
         patches=frozenset(settings.get("patches", ())),
-        defaults=RunOptions(queue=Queue(queue) if queue else None, retry=settings.get("retry")).checked(f"workflow {name}"),
+        defaults=RunOptions(queue=QueueName(queue) if queue else None, key=settings.get("key"), retry=settings.get("retry")).checked(
+            f"workflow {name}"
+        ),
         signals=settings.get("signals") or {},
     )
     _register(WORKFLOWS, (name, version), made, f"workflow {name} {version}".rstrip())
@@ -394,7 +400,7 @@ def _make_workflow(fn: Callable[..., Any], **settings: Any) -> WorkflowFunction[
 
 
 def _require_workflow_settings(owner: str, settings: Mapping[str, Any]) -> None:
-    unknown = settings.keys() - {"name", "version", "patches", "queue", "retry", "signals"}
+    unknown = settings.keys() - {"name", "version", "patches", "queue", "key", "retry", "signals"}
     if unknown:
         raise TypeError(f"{owner}: @workflow takes no {', '.join(sorted(unknown))}")
     require_retry(owner, settings.get("retry"))

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import datetime
 import uuid as uuids
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from replay.errors import CallbackFailed, EffectError, PayloadError, describe
 from replay.model.about import EPOCH, RunInfo
+from replay.model.budgets import limits_of
 from replay.model.codec import from_json, payload_codec, spell, to_json, type_name
 from replay.model.effects import (
     NO_DEFAULT,
     Ambient,
     Branch,
+    Budget,
     Call,
     CancelFiber,
     ChildHandle,
@@ -61,18 +63,23 @@ LAST_MOMENT: Final = 2**53
 """The last moment of a timer, in microseconds since 1970 (year 2255); see ``LONGEST``."""
 
 
-def _span(what: str, seconds: Any) -> Micros:
+def checked_span(what: str, seconds: Any) -> Micros:
     """A span in microseconds; ``what`` names it in the error."""
     if not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
         raise EffectError(f"{what} of {seconds!r} s", "give it 0 seconds or more, and at most 200 years")
     return micros(seconds)
 
 
-def _name(what: str, name: Any) -> str:
+def checked_name(what: str, name: Any) -> str:
     """What stores and other programs know something by; ``what`` names it in the error."""
     if isinstance(name, str) and 0 < len(name) <= NAME_LIMIT and (name.isprintable() or all(map(_fits, name))):
         return name
     raise EffectError(f"{what} {describe(name)} is no name", f"use 1 to {NAME_LIMIT} printable characters")
+
+
+def _spelt(fields: Mapping[str, Any], where: str) -> bytes:
+    """Named values as JSON: plain ones as they are, others by their classes."""
+    return to_json({key: from_json(spell(value, f"{where}, field {key!r}")) for key, value in fields.items()})
 
 
 def _fits(char: str) -> bool:
@@ -106,7 +113,7 @@ def sleep(
         odd = next(part for part in parts if not isinstance(part, int | float))
         raise EffectError(f"sleep of {describe(odd)}", "give it numbers: sleep(90), sleep(hours=24)") from None
     if until is None:
-        return Sleep(span=_span("sleep", span))
+        return Sleep(span=checked_span("sleep", span))
     if span:
         raise EffectError("sleep with a span and until=", "give it one of them")
     if until.tzinfo is None:
@@ -139,11 +146,11 @@ def signal(name: str, type: Any = Any, *, timeout: float | None = None, default:
     if default is not NO_DEFAULT and timeout is None:
         raise EffectError(f"signal {name!r} has a default and no timeout", "say after how many seconds it is used")
     codec = payload_codec(type)
-    where = f"signal {_name('signal', name)!r}"
+    where = f"signal {checked_name('signal', name)!r}"
     return Signal(
         name=name,
         decode=lambda payload: codec.decode(payload, where),
-        span=None if timeout is None else _span(f"signal {name!r} with a timeout", timeout),
+        span=None if timeout is None else checked_span(f"signal {name!r} with a timeout", timeout),
         default=default,
         expected=type_name(type),
     )
@@ -180,8 +187,8 @@ def savepoint(
         "next_step": next_step,
         **metadata,
     }
-    said = to_json({key: value for key, value in notes.items() if value is not None})
-    return Savepoint(name=_name("savepoint", name), state=state, notes=said)
+    said = _spelt({key: value for key, value in notes.items() if value is not None}, f"savepoint {name!r}")
+    return Savepoint(name=checked_name("savepoint", name), state=state, notes=said)
 
 
 # ---- branches -----------------------------------------------------------------------------------------------------------
@@ -238,12 +245,44 @@ def timeout(branch: Branch[T], seconds: float) -> Effect[T]:
     Raises:
         TimedOut: (at the yield) It did not; it was cancelled and has cleaned up.
     """
-    return Timeout(branch, _span("timeout", seconds))
+    return Timeout(branch, checked_span("timeout", seconds))
 
 
 def shield(branch: Branch[T]) -> Effect[T]:
     """A branch that cancellation does not enter; it is held back until the branch has ended."""
     return Shield(branch)
+
+
+def budget(
+    branch: Branch[T],
+    *,
+    usd: float | None = None,
+    tokens: int | None = None,
+    calls: int | None = None,
+    seconds: float | None = None,
+    raise_by: str = "",
+) -> Effect[T]:
+    """A branch whose calls of language models, its fibers' and its children's too, share what may be spent.
+
+    Args:
+        branch: What is limited.
+        usd: Dollars.
+        tokens: Tokens in and out.
+        calls: Calls.
+        seconds: How long the branch may take.
+        raise_by: Name of a signal, such as ``{"usd": 5}``, that raises the limits: a call that does not fit waits for it.
+
+    Raises:
+        BudgetExceeded: (at the call that does not fit) What is left has no room for it; (here) the seconds are over.
+        EffectError: No limit, or one that cannot be kept.
+    """
+    limits = limits_of("budget", {"usd": usd, "tokens": tokens, "calls": calls})
+    if not limits and seconds is None:
+        raise EffectError("a budget without a limit", "give it usd=, tokens=, calls= or seconds=")
+    if raise_by and not limits:
+        raise EffectError("a budget of seconds with raise_by=", "time cannot be raised; limit usd, tokens or calls")
+    span = None if seconds is None else checked_span("budget", seconds)
+    return Budget(branch, limits, span, raise_by and checked_name("signal", raise_by))
 
 
 def spawn(branch: Branch[T]) -> Effect[Spawned[T]]:
@@ -279,35 +318,37 @@ def start_child(call: Call[T], *, id: str = "", on_parent_close: OnParentClose |
 
 def send_signal(run_id: str, name: str, value: Any = None) -> Effect[None]:
     """Send a message to another run, once."""
-    where = f"signal {_name('signal', name)!r}"
-    return Output("send_signal", _name("run id", run_id), name, spell(value, where))
+    where = f"signal {checked_name('signal', name)!r}"
+    return Output("send_signal", checked_name("run id", run_id), name, spell(value, where))
 
 
 def publish(topic: str, data: Any) -> Effect[None]:
     """Append to a topic that anyone can read, once."""
-    if _name("topic", topic).startswith("~"):
+    if checked_name("topic", topic).startswith("~"):
         raise EffectError(f"topic {topic!r}, which begins with a tilde as those of replay do", "choose another name")
     return Output("publish", topic, "", spell(data, f"entry of topic {topic!r}"))
 
 
 def set_state(key: str, value: Any) -> Effect[None]:
     """Set a value that ``handle.state()`` shows; one that is no plain JSON is spelt by its class."""
-    return Output("set_state", _name("key of set_state", key), "", spell(value, f"state {key!r}"))
+    if checked_name("key of set_state", key).startswith("~"):
+        raise EffectError(f"set_state key {key!r}, which begins with a tilde as those of replay do", "choose another name")
+    return Output("set_state", key, "", spell(value, f"state {key!r}"))
 
 
 def set_tags(**tags: str) -> Effect[None]:
     """Change words that the run is found by; an empty word removes a tag."""
-    return Output("set_tags", "", "", to_json({_name("tag", key): str(value) for key, value in tags.items()}))
+    return Output("set_tags", "", "", to_json({checked_name("tag", key): str(value) for key, value in tags.items()}))
 
 
 def annotate(text: str, **fields: Any) -> Effect[None]:
-    """Leave a note for people, beside the journal."""
-    return Output("annotate", "", text, to_json(fields))
+    """Leave a note for people, beside the journal; fields that are no plain JSON are spelt by their classes."""
+    return Output("annotate", "", text, _spelt(fields, "note"))
 
 
 def log(message: str, *, level: Level = "info", **fields: Any) -> Effect[None]:
     """A line in the log, once: it is written in the commit of the event that led to it, never again by a replay."""
-    return Output("log", level, message, to_json(fields))
+    return Output("log", level, message, _spelt(fields, "line of the log"))
 
 
 # ---- what the interpreter knows -------------------------------------------------------------------------------------------
@@ -367,7 +408,7 @@ def on_update(
     """
     takes, gives = payload_codec(type), payload_codec(returns)
     return OnUpdate(
-        name=_name("update", name),
+        name=checked_name("update", name),
         handler=handler,
         decode=lambda payload: takes.decode(payload, f"argument of update {name!r}"),
         encode=lambda value: gives.encode(value, f"reply of update {name!r}"),
@@ -425,5 +466,5 @@ def callback(type: Any = Any, *, timeout: float | None = None) -> Generator[Effe
     return Callback(
         f"{about.run_id}#{name}",
         lambda payload: codec.decode(payload, f"answer of callback {name}"),
-        None if timeout is None else _span("callback with a timeout", timeout),
+        None if timeout is None else checked_span("callback with a timeout", timeout),
     )

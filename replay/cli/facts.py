@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from replay.errors import NonDeterminismError
     from replay.interpreter.fibers import Command
     from replay.interpreter.interpreter import Interpreter
+    from replay.model.asks import Ask
     from replay.model.events import Event
     from replay.store.contract import Entry, Run
 
@@ -36,11 +37,12 @@ def run_facts(run: Run) -> dict[str, Any]:
         "ready_at": iso(run.ready_at),
         "wake_at": iso(run.wake_at),
         "queue": run.queue,
+        "key": run.fairness_key,
         "priority": run.priority,
         "parent": run.parent,
         "source": run.source,
         "tags": dict(run.tags),
-        "state": {key: data(value) for key, value in run.state.items()},
+        "state": {key: data(value) for key, value in run.state.items() if not key.startswith("~")},
         "worker": run.worker,
         "recoveries": run.recoveries,
         "note": run.note,
@@ -86,6 +88,19 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
     said = data(entry.payload)
     said = said if isinstance(said, dict) else {"text": said}
     return {"at": iso(entry.at), "level": said.get("level", "note"), "text": said.get("text", ""), "fields": said.get("fields", {})}
+
+
+def ask_facts(ask: Ask) -> dict[str, Any]:
+    """An open question."""
+    return {
+        "run": ask.run,
+        "ask": ask.id,
+        "prompt": ask.prompt,
+        "schema": dict(ask.schema),
+        "assignee": ask.assignee,
+        "asked_at": iso(ask.asked_at),
+        "due_at": iso(ask.due_at),
+    }
 
 
 def difference_facts(difference: NonDeterminismError | None) -> dict[str, Any] | None:

@@ -16,11 +16,12 @@ from replay.cli.facts import command_facts, event_facts, run_facts, savepoint_fa
 from replay.cli.layout import Cells, laid_out
 from replay.cli.looking import about, draw_pending, place
 from replay.cli.options import pass_scene
+from replay.cli.requesting import show_request
 from replay.cli.scene import Scene
 from replay.cli.screen import STATUS_STYLES, facts, styled
 from replay.cli.text import compact, plain, shorten
 from replay.cli.timeline import answer_of
-from replay.errors import ReplayError
+from replay.errors import InvalidRequest, ReplayError
 
 if TYPE_CHECKING:
     from replay.client import Handle
@@ -32,21 +33,25 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("id", shell_complete=completing.runs)
 @click.option("--at", metavar="N|SAVEPOINT", help="The run's variables and source line at this event.")
+@click.option("--request", is_flag=True, help="With --at: what a language model was asked there.")
 @click.option("--limit", type=click.IntRange(2), default=200, show_default=True, help="Events that are shown.")
 @click.option("--all", "everything", is_flag=True, help="Show every event.")
 @options.modules
 @options.shared
 @pass_scene
-def inspect(scene: Scene, id: str, at: str | None, limit: int, everything: bool) -> None:  # noqa: FBT001 - click passes it by name
+def inspect(scene: Scene, /, id: str, at: str | None, request: bool, limit: int, everything: bool) -> None:  # noqa: FBT001 - click passes it by name
     """A run's journal on a timeline, or its variables at one event.
 
     Full bars are work, light ones waiting, a line is a moment. With --at, the workflow's code is driven over the journal up
-    to that event; its local variables and the line where it stood are shown.
+    to that event; its local variables and the line where it stood are shown, or, with --request, what the language model was
+    asked whose reply the event is: journals hold no requests, the code makes them again.
     """
+    if request and at is None:
+        raise InvalidRequest("--request", "it needs the event of the reply", "say which: --at N")
     with scene.run(id) as handle:
         if at is not None:
             scene.load()
-            _show_moment(scene, handle, at)
+            _show_moment(scene, handle, at, request=request)
         else:
             scene.try_load()
             _show_journal(scene, handle, limit=1 << 60 if everything or scene.as_json else limit)
@@ -147,12 +152,15 @@ def _draw_children(scene: Scene, children: Sequence[Run]) -> None:
 # ---- one moment ---------------------------------------------------------------------------------------------------------
 
 
-def _show_moment(scene: Scene, handle: Handle[Any], at: str) -> None:
+def _show_moment(scene: Scene, handle: Handle[Any], at: str, *, request: bool) -> None:
     from replay.client import travel
 
     spec: WorkflowSpec = handle.spec()
     journal = handle.journal()
     seq = travel.place(journal, event_or_savepoint(at))
+    if request:
+        show_request(scene, handle, journal, seq)
+        return
     moment = travel.moment_at(spec, handle.id, journal, seq)
     event = journal[seq - 1]
     if scene.as_json:

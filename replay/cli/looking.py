@@ -16,7 +16,7 @@ from replay.cli.layout import Cells, laid_out
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
 from replay.cli.screen import STATUS_STYLES, facts, status_text, styled
-from replay.cli.text import ago, compact, data, date_and_time, local, plain, preview, shorten, span
+from replay.cli.text import ago, compact, count, data, date_and_time, local, plain, preview, shorten, span
 from replay.errors import InvalidRequest, ReplayError
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ QUIET: Final = 1.0
 @click.command("list")
 @click.option("--workflow", metavar="NAME", shell_complete=completing.workflows, help="Runs of this workflow.")
 @click.option("--status", multiple=True, type=click.Choice(STATUSES), help="Runs that are so; may be repeated.")
+@click.option("--stuck", is_flag=True, help="The same as --status stuck: what needs somebody, with the reason.")
 @click.option("--tag", multiple=True, type=options.pair, metavar="KEY=VALUE", help="Runs with this tag; all, when repeated.")
 @click.option("--since", type=options.time, help="Created since: 2h, 7d, or ISO 8601.")
 @click.option("--until", type=options.time, help="Created before.")
 @click.option("--prefix", metavar="TEXT", help="Runs whose id begins so.")
 @click.option("--parent", metavar="ID", help="Children of this run.")
+@click.option("--key", metavar="TEXT", help="Runs that take this key's share of their queue.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Runs on a page.")
 @click.option("--cursor", default="", metavar="TEXT", help="Go on where a page ended.")
 @click.option("--all", "everything", is_flag=True, help="All pages.")
@@ -84,7 +86,8 @@ def list_runs(scene: Scene, /, limit: int, cursor: str, everything: bool, **quer
 
 
 def _filter(query: dict[str, Any]) -> dict[str, Any]:
-    statuses = [status for word in query["status"] for status in GROUPS.get(word, (word,))]
+    words = [*query["status"], *(["stuck"] if query["stuck"] else [])]
+    statuses = [status for word in words for status in GROUPS.get(word, (word,))]
     return {
         "workflow": query["workflow"],
         "status": statuses or None,
@@ -93,6 +96,7 @@ def _filter(query: dict[str, Any]) -> dict[str, Any]:
         "created_before": query["until"],
         "prefix": query["prefix"],
         "parent": query["parent"],
+        "key": query["key"],
     }
 
 
@@ -179,12 +183,17 @@ def _wait(handle: Handle[Any], timeout: float) -> None:
 
 def about(run: Run, now: int) -> Any:
     """A run's index entry, for people."""
+    from replay.engine.attempts import unpacked
+
     closed, completed = run.status in GROUPS["closed"], run.status == "completed"
     outcome = shorten(outcome_of(run, now), LONG)
     changed = f"after {span(run.updated_at - run.created_at)}" if closed else ago(run.updated_at, now)
     lease = "" if run.ready_at is None else f", lease ends {ago(run.ready_at, now)}"
     wakes = None if closed else run.wake_at
-    state = [f"{plain(key)} = {shorten(compact(data(value)), LONG)}" for key, value in sorted(run.state.items())]
+    state = [
+        f"{plain(key)} = {shorten(compact(data(value)), LONG)}" for key, value in sorted(run.state.items()) if not key.startswith("~")
+    ]
+    progress = [f"{command}: {shorten(compact(data(told)), LONG)}" for command, told in sorted(unpacked(run.state).items())]
     return facts(
         [
             ("run", styled(plain(run.key.id), "bold")),
@@ -192,19 +201,21 @@ def about(run: Run, now: int) -> Any:
             ("status", status_text(run.status)),
             ("result", outcome if completed else ""),
             ("error", styled(outcome if closed and not completed else "", "red")),
-            ("stuck", styled(plain(run.note, keep="\n"), "red")),
+            ("stuck" if run.status == "stuck" else "note", styled(plain(run.note, keep="\n"), "red")),
             ("events", f"{run.seq:,}"),
             ("started", f"{date_and_time(run.created_at)}, {ago(run.created_at, now)}"),
             ("ended" if closed else "changed", f"{date_and_time(run.updated_at)}, {changed}"),
             ("wakes", "" if wakes is None else f"{date_and_time(wakes)}, {ago(wakes, now)}"),
             ("worker", f"{plain(run.worker)}{lease}" if run.worker else ""),
             ("queue", "" if run.queue == "default" else plain(run.queue)),
+            ("key", plain(run.fairness_key)),
             ("priority", str(run.priority or "")),
             ("parent", plain(run.parent)),
             ("forked from", plain(run.source)),
-            ("recovered", f"{run.recoveries} times from a worker that was lost" if run.recoveries else ""),
+            ("recovered", f"{count(run.recoveries, 'worker')} lost in a row" if run.recoveries else ""),
             ("tags", plain("  ".join(f"{key}={value}" for key, value in sorted(run.tags.items())))),
             ("state", "\n".join(state)),
+            ("progress", plain("\n".join(progress), keep="\n")),
         ]
     )
 

@@ -38,12 +38,15 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "list": Verb("looking", "list_runs", "Runs, newest first."),
         "status": Verb("looking", "status", "What a run is, and what it waits for."),
         "inspect": Verb("inspecting", "inspect", "A run's journal on a timeline, or its variables at one event."),
+        "costs": Verb("costing", "costs", "What runs have spent on language models."),
+        "asks": Verb("asking", "asks", "Open questions, of one run or of all."),
         "logs": Verb("looking", "logs", "What a run logged and noted."),
         "query": Verb("telling", "query", "Ask a run's live variables."),
     },
     "Tell": {
         "signal": Verb("telling", "signal", "Send a run a message."),
         "update": Verb("telling", "update", "Send a run a request, and wait for its reply."),
+        "answer": Verb("asking", "answer", "Answer a question that a run has asked; `replay asks` lists them."),
         "pause": Verb("telling", "pause", "Let runs begin nothing new."),
         "resume": Verb("telling", "resume", "Let paused runs go on, or stuck ones try again."),
         "cancel": Verb("telling", "cancel", "Ask runs to stop; they may clean up first."),
@@ -51,6 +54,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     },
     "Travel": {
         "time-travel": Verb("travelling", "time_travel", "Make a new run that shares a run's past."),
+        "whatif": Verb("supposing", "what_if", "Run recorded runs again with other answers, and compare."),
         "diff": Verb("comparing", "diff", "Compare two runs, event by event."),
         "replay": Verb("replaying", "replay", "Drive recorded journals through today's code."),
         "export": Verb("moving", "export", "Write a run's journal to a file."),
@@ -59,7 +63,9 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
     "Care": {
         "store": Verb("storing", "store", "Migrate a store, or prune runs that ended long ago."),
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
+        "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),
+        "bench": Verb("benching", "bench", "Measure a store from here."),
         "completion": Verb("project", "completion", "Print a completion script for a shell."),
         "version": Verb("project", "version", "Versions of replay and of what it stands on."),
     },

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 READABLE: Final = 5_000
 """Events of a journal that is read to tell what a run waits for."""
-NAMES: Final = ("id", "delay", "deadline", "queue", "priority")
+NAMES: Final = ("id", "delay", "deadline", "queue", "key", "priority")
 
 
 def beginning(command: C) -> C:
@@ -46,6 +46,7 @@ _BEGINNING: Final[tuple[Any, ...]] = (
     click.option("--id", metavar="TEXT", help="The run's id; starting it again with the same input is the same run."),
     click.option("--tag", "tags", multiple=True, type=options.pair, metavar="KEY=VALUE", help="A tag to find it by; may be repeated."),
     click.option("--queue", metavar="NAME", help="Whose workers drive it."),
+    click.option("--key", metavar="TEXT", help="Whose share of the queue it takes, such as a customer's."),
     click.option("--priority", type=int, help="Higher first."),
     click.option("--delay", type=options.duration, help="How long before it may begin."),
     click.option("--deadline", type=options.duration, help="How long it may take in all."),

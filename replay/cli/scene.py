@@ -183,10 +183,12 @@ class Scene:
 
     def engine(self, **settings: Any) -> Engine:
         """A client that also works."""
+        from replay.cli.queueing import queues_of
         from replay.client import Engine
 
         mine = self.settings
         given = {"queues": mine.queues, "concurrency": mine.concurrency, "threads": mine.threads, **settings}
+        given["queues"] = queues_of(given["queues"])
         return Engine(mine.store, namespace=mine.namespace, **given)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replay.cli import completing, options
+from replay.cli.arguments import read_arguments
 from replay.cli.facts import event_facts, run_facts
 from replay.cli.inspecting import event_or_savepoint
 from replay.cli.looking import close_pending, draw_pending
@@ -34,6 +35,7 @@ SHOWN = 300
 @click.option("--at", metavar="N|SAVEPOINT", help="Up to where the past is shared; by default the last edited event.")
 @click.option("--edit", "edits", multiple=True, type=options.edit, metavar="N=JSON", help="A new answer for event N; may be repeated.")
 @click.option("--id", "target", metavar="TEXT", help="The new run's id.")
+@click.option("--arg", "named", multiple=True, type=options.pair, metavar="KEY=VALUE", help="Another argument, as JSON or text.")
 @click.option("--workflow", metavar="NAME", shell_complete=completing.workflows, help="Other code to go on with.")
 @click.option("--dry-run", is_flag=True, help="Show what would be made, and make nothing.")
 @options.modules
@@ -45,36 +47,50 @@ def time_travel(
     at: str | None,
     edits: Sequence[tuple[int, Any]],
     target: str | None,
+    named: Sequence[tuple[str, str]],
     workflow: str | None,
     dry_run: bool,  # noqa: FBT001 - click passes it by name
 ) -> None:
     """Make a new run that shares a run's past; the old one is not touched.
 
-    Steps of the shared past are not executed again. Answers of steps and children, and signals, can be replaced with --edit.
+    Steps of the shared past are not executed again. Answers of steps and children, signals, updates and answers to questions can be
+    replaced with --edit. With --arg the past is shared as far as the code asks for the same.
     """
     with scene.run(id) as handle:
         scene.load()
         spec = scene.workflow(workflow) if workflow else handle.spec()
         place = None if at is None else event_or_savepoint(at)
         journal = handle.journal()
+        call = other_input(spec, handle.id, journal, named)
         edit = {seq: _typed(spec, journal, seq, answer) for seq, answer in edits}
         if dry_run:
             from replay.client import travel
             from replay.store.contract import RunKey
 
             name = RunKey(handle.key.namespace, target or f"{id}-fork-…")
-            made = travel.fork(spec, handle.key, journal, name, place, edit)
+            made = travel.fork(spec, handle.key, journal, name, place, edit, call)
             interpreter = travel.drive(spec, made.key.id, made.events)
             ended = "" if interpreter.outcome is None else interpreter.outcome.kind
             _show_plan(scene, handle, journal, made, close_pending(interpreter), ended, edit)
             return
-        fork = handle.fork(place, id=target, edit=edit, workflow=spec)
+        fork = handle.fork(place, id=target, edit=edit, **({"workflow": spec} if call is None else {"call": call}))
         about = fork.about()
         if scene.as_json:
             scene.document(run_facts(about))
         else:
             scene.say(plain(fork.id))
             scene.note(f"forked from {plain(about.source)}; a worker goes on with it")
+
+
+def other_input(spec: Any, run: str, journal: Sequence[Event], named: Sequence[tuple[str, str]]) -> Any:
+    """A call of the workflow with some of the recorded arguments replaced, or None when none is."""
+    if not named:
+        return None
+    from replay.client.replica import Recording, another_input
+
+    return another_input(
+        spec, Recording(run=run, spec=spec, journal=journal), read_arguments(spec.fn, spec.arguments.signature, (), named)[1]
+    )
 
 
 def _typed(spec: Any, journal: Sequence[Event], seq: int, answer: Any) -> Any:

@@ -23,7 +23,12 @@ DRAINING = "draining; once more to stop at once"
 
 
 @click.command()
-@click.option("--queues", multiple=True, metavar="NAMES", help="Queues it serves, separated by commas; may be repeated.")
+@click.option(
+    *("--queues", "--queue", "queues"),
+    multiple=True,
+    metavar="NAMES",
+    help="Queues it serves, by commas; with limits as gpu:concurrency=4:per_key=1:rate=10/60s:here=2.",
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Runs it holds at most.  [default: 1000]")
 @click.option("--threads", type=click.IntRange(1), help="Plain steps it runs at once.  [default: 32]")
 @click.option("--ttl", type=options.duration, default="15s", show_default=True, help="Length of a lease.")
@@ -74,8 +79,9 @@ def _serve(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
 
 def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     """Drive what is ready, in this thread: a worker that finds nothing and holds nothing is idle."""
+    from replay.cli.queueing import queues_of
     from replay.cli.serving import Bell
-    from replay.engine.identity import release_orphans, worker_name
+    from replay.engine.identity import end_orphans, worker_name
     from replay.engine.observers import Observers
     from replay.engine.pool import Pool
     from replay.engine.worker import Settings, Stop, Wake, Worker
@@ -83,8 +89,9 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     grace, threads = chosen.pop("grace"), chosen.pop("threads", scene.settings.threads)
     mine = scene.settings
     given = {"namespace": mine.namespace, "queues": mine.queues, "concurrency": mine.concurrency, **chosen}
+    given["queues"] = queues_of(given["queues"])
     with Bell() as bell, scene.client(making=True) as client:
-        release_orphans(client.store, mine.namespace)
+        end_orphans(client.store, mine.namespace)
         pool = Pool(threads)
         driven = Worker(client.store, name=worker_name(), executor=pool, settings=Settings(**given), observers=Observers([clerk]))
         bell.wake = lambda: driven.inbox.put(Wake())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from replay.client.client import Client, Start
+from replay.client.client import AskPage, Client, Start
 from replay.client.embedded import Engine, run
 from replay.client.handle import Handle, Reply
 from replay.client.travel import ReplayReport, SavepointView
+from replay.engine.presence import WorkerInfo
 
-__all__ = ["Client", "Engine", "Handle", "ReplayReport", "Reply", "SavepointView", "Start", "run"]
+__all__ = ["AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "SavepointView", "Start", "WorkerInfo", "run"]

@@ -6,18 +6,21 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, NamedTuple, NoReturn, Self, TypeVar, overload
 
 from replay.authoring.effects import CALLBACK
 from replay.client import travel
 from replay.client.handle import Handle
-from replay.client.names import require_name
+from replay.client.names import require_name, require_namespace
 from replay.engine.live import new_run
+from replay.engine.presence import WorkerInfo, workers
 from replay.engine.worker import ending
 from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
-from replay.model.about import EPOCH
+from replay.model.about import micros_of
+from replay.model.asks import OPEN as OPEN_TAG
+from replay.model.asks import OPEN_ASKS, Ask, read_asks
 from replay.model.codec import from_json, spell
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.journal import Started
@@ -33,6 +36,13 @@ class Start(NamedTuple):
 
     call: Call[Any]
     id: str
+
+
+class AskPage(NamedTuple):
+    """Some of the open questions; ``cursor`` asks for the next page, empty when there is none."""
+
+    asks: Sequence[Ask]
+    cursor: str
 
 
 class Client:
@@ -55,7 +65,7 @@ class Client:
     ) -> None:
         self._owned = isinstance(store, str)
         self.store: Store = open_store(store, clock=clock) if isinstance(store, str) else store
-        self.namespace = require_name(namespace, "namespace")
+        self.namespace = require_namespace(namespace)
         self.max_payload = max_payload
         self._watch: _Watch | None = None
         self._lock = threading.Lock()
@@ -93,6 +103,7 @@ class Client:
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
     ) -> Handle[R]:
         """Start a run; starting the same id with the same input again is the same run.
@@ -104,6 +115,7 @@ class Client:
             deadline: Seconds after which it is cancelled, its children too.
             tags: Words to find it by.
             queue: Whose workers drive it.
+            key: Whose share of the queue it takes, such as a customer's.
             priority: Higher first.
 
         Raises:
@@ -114,8 +126,8 @@ class Client:
         require_call(call)
         if queue is not None:
             require_name(queue, "queue")
-        if (delay, deadline, tags, queue, priority) != (None,) * 5:
-            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, priority=priority)
+        if (delay, deadline, tags, queue, key, priority) != (None,) * 6:
+            call = call.options(delay=delay, deadline=deadline, tags=tags, queue=queue, key=key, priority=priority)
         return self.start_many([Start(call, "" if id is None else require_name(id, "id"))])[0]
 
     def start_many(self, starts: Sequence[Start]) -> list[Handle[Any]]:
@@ -133,6 +145,30 @@ class Client:
                 raise RunExists(run.key.id, f"{answer.run.workflow} {answer.run.digest}", f"{run.workflow} {run.digest}")
         return [Handle(self, run.key, spec) for run, spec in zip(runs, specs, strict=True)]
 
+    def debounce(self, call: Call[R], *, key: str, delay: float, max_wait: float | None = None) -> Handle[R]:
+        """Start a run when this has not been called for a while, with the input of the last call.
+
+        Calls for the same workflow and key within ``delay`` seconds of each other become one run. What was asked for is durable when
+        this returns, and no call is lost, whoever crashes; after a crash just then a run may begin once more than it should.
+
+        Args:
+            call: A call of a workflow, such as ``reindex(shop)``.
+            key: What the calls have in common.
+            delay: Seconds without a call after which the run begins.
+            max_wait: Seconds after the first call when it begins at the latest.
+
+        Returns:
+            A handle on the run that will begin: its ``result`` waits for that, whatever else is asked of it before raises
+            ``UnknownRun``.
+
+        Raises:
+            InvalidRequest: It was given no call of a workflow, or an argument does not fit.
+            PayloadTooLarge: The input is larger than allowed.
+        """
+        from replay.client.debouncing import debounce
+
+        return debounce(self, require_call(call), key=key, delay=delay, max_wait=max_wait)
+
     def _new(self, start: Start, now: int) -> NewRun:
         call = require_call(start.call)
         if len(call.payload) > self.max_payload:
@@ -148,6 +184,7 @@ class Client:
             patches=tuple(sorted(call.spec.patches)),
             deadline=None if options.deadline is None else now + options.deadline,
             tags={require_name(key, "tag"): str(value) for key, value in options.tags.items()},
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.namespace, identity),
@@ -155,6 +192,7 @@ class Client:
             at=now,
             queue=require_name(options.queue or "default", "queue"),
             priority=options.priority,
+            fairness_key=options.key or "",
             ready_at=now + options.delay if options.delay else 0,
         )
 
@@ -183,6 +221,7 @@ class Client:
         created_before: int | datetime | None = None,
         prefix: str | None = None,
         parent: str | None = None,
+        key: str | None = None,
         limit: int = 100,
         cursor: str = "",
     ) -> Page:
@@ -196,6 +235,7 @@ class Client:
             created_before: The same, exclusive.
             prefix: What the id begins with.
             parent: Children of this run.
+            key: Runs of this key.
             limit: How many at most.
             cursor: Where the last page ended.
 
@@ -215,8 +255,26 @@ class Client:
             created_before=_moment(created_before),
             prefix=prefix,
             parent=parent,
+            fairness_key=key,
         )
         return self.store.find(query, limit=limit, cursor=cursor)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers of this namespace that were heard in the last minute, the longest at work first."""
+        return workers(self.store, self.namespace)
+
+    def asks(self, *, assignee: str | None = None, workflow: str | None = None, limit: int = 100, cursor: str = "") -> AskPage:
+        """Open questions of all runs, those of the newest run first, in pages.
+
+        Args:
+            assignee: Only those that are for this person; those for anyone are left out then, and are asked for with ``""``.
+            workflow: Only those of this workflow's runs.
+            limit: How many runs a page looks into.
+            cursor: Where the last page ended.
+        """
+        page = self.find(workflow=workflow, status=sorted(OPEN), tags={OPEN_ASKS: OPEN_TAG}, limit=limit, cursor=cursor)
+        found = [ask for run in page.runs for ask in open_asks(run)]
+        return AskPage([ask for ask in found if assignee in {None, ask.assignee}], page.cursor)
 
     def read(self, topic: str, *, after: int = 0, limit: int = 1_000) -> list[Entry]:
         """Entries of a topic (``publish``) after an offset, oldest first."""
@@ -355,6 +413,12 @@ class _Watch:
                     future.set_exception(error)
 
 
+def open_asks(run: Run) -> list[Ask]:
+    """The questions that a run has open; one that has ended has none, however it ended."""
+    shown = run.state.get(OPEN_ASKS)
+    return [] if shown is None or run.status in CLOSED else read_asks(run.key.id, from_json(shown))
+
+
 def require_call(call: Any) -> Call[Any]:
     """What is started must be a call of a workflow.
 
@@ -373,4 +437,4 @@ def _moment(given: int | datetime | None) -> int | None:
         return given
     if given.tzinfo is None:
         raise InvalidRequest("moment", f"{given.isoformat()} names no time zone", "give an aware datetime")
-    return (given - EPOCH) // timedelta(microseconds=1)
+    return micros_of(given)

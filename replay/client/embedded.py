@@ -1,7 +1,8 @@
-"""A client that also works: an engine in this process, in a thread of its own.
+"""A client that also works: an engine in this process, in threads of its own.
 
 Rule 1: requests of this process go through the engine's inbox, so that they share its commits and its connection.
-Rule 2: the engine's thread never waits for a user's code; steps run elsewhere.
+Rule 2: the engine never waits for a user's code: steps run elsewhere, or in the thread that drives, from which another takes over
+when a step does not end at once (``engine.baton``).
 Rule 3: leaving gives everything back: what runs may come to its end for ``grace`` seconds, what waits is parked.
 Rule 4: in a program that does nothing about SIGTERM, a ``with`` in the main thread is left by it (as ``SystemExit(143)``), so that
 the engine drains; a second one ends the process at once. Who has a handler keeps it.
@@ -19,16 +20,19 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
-from replay.client.names import require_name
-from replay.engine.identity import release_orphans, worker_name
+from replay.client.names import require_name, require_namespace
+from replay.engine.baton import Baton
+from replay.engine.identity import end_orphans, worker_name
 from replay.engine.observers import Observer, Observers
 from replay.engine.pool import Executor, Pool
 from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
-from replay.hooks import plugins
+from replay.hooks import performers, plugins
+from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.names import SECOND
-from replay.store.contract import Clock, Created, Message, NewRun, Posted, RunKey, Store
+from replay.model.queues import Queue
+from replay.store.contract import Capability, Clock, Created, Message, NewRun, Posted, RunKey, Store
 
 R = TypeVar("R")
 DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
@@ -44,7 +48,7 @@ class Engine(Client):
         store: A store, or its URL; by default ``REPLAY_STORE`` of the environment, else SQLite at ``.replay/replay.db``.
         namespace: Whose runs it drives.
         workflows: What it offers; None for every decorated workflow that has been imported.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name; as a ``Queue`` with limits, and fair between keys.
         concurrency: How many runs it holds in memory at most.
         threads: How many plain steps run at once.
         steps: How many attempts of steps, coroutines included, are under way at most.
@@ -52,12 +56,16 @@ class Engine(Client):
         poll: How often it asks the store without being told to, in seconds.
         grace: How long steps may go on when the engine is left, in seconds.
         max_payload: The largest payload allowed in a journal, in bytes.
+        max_recoveries: How many workers in a row a run may lose before it is set aside.
+        announce: Seconds between two heartbeats by which ``client.workers()`` knows of it; 0 for none.
         observers: Whom to tell what it does, besides those of plugins.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         clock: The time, microseconds UTC; None for the store's own.
         executor: Where steps run; None for a pool of its own.
 
     Raises:
         DefinitionError: ``workflows`` holds something else than workflows, or two of one name and version.
+        InvalidRequest: A setting does not fit, or the store keeps to no limits and a queue has some.
     """
 
     def __init__(
@@ -66,7 +74,7 @@ class Engine(Client):
         *,
         namespace: str = "default",
         workflows: Iterable[WorkflowFunction[..., Any]] | None = None,
-        queues: Sequence[str] = ("default",),
+        queues: Sequence[str | Queue] = ("default",),
         concurrency: int = 1_000,
         threads: int = 32,
         steps: int = 256,
@@ -74,23 +82,29 @@ class Engine(Client):
         poll: float = 1.0,
         grace: float = 10.0,
         max_payload: int = 16 * 1024 * 1024,
+        max_recoveries: int = 10,
+        announce: float = 5.0,
         observers: Iterable[Observer] = (),
+        models: Models | None = None,
         clock: Clock | None = None,
         executor: Executor | None = None,
     ) -> None:
         offered = None if workflows is None else _offered(workflows)
-        if isinstance(queues, str) or not queues:
+        if isinstance(queues, str | Queue) or not queues:
             raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
-        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0:
-            raise InvalidRequest("Engine", "concurrency, threads, steps, ttl and poll must be positive")
+        if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or max_recoveries < 1 or announce < 0:
+            problem = "concurrency, threads, steps, ttl, poll and max_recoveries must be positive, announce not negative"
+            raise InvalidRequest("Engine", problem)
         settings = Settings(
-            namespace=require_name(namespace, "namespace"),
-            queues=tuple(require_name(name, "queue") for name in queues),
+            namespace=require_namespace(namespace),
+            queues=_served(queues),
             concurrency=concurrency,
             steps=steps,
             ttl=ttl,
             poll=poll,
             max_payload=max_payload,
+            max_recoveries=max_recoveries,
+            announce=announce,
         )
         super().__init__(
             store if store is not None else os.environ.get("REPLAY_STORE", DEFAULT_STORE),
@@ -98,6 +112,10 @@ class Engine(Client):
             max_payload=max_payload,
             clock=clock,
         )
+        if Capability.LIMITS not in self.store.capabilities and any(isinstance(queue, Queue) for queue in settings.queues):
+            problem = f"store {self.store.url} keeps to no limits of queues"
+            super().close()
+            raise InvalidRequest("queues", problem, "name the queues without limits, or use a store (or a newer server) that does")
         heard = [observer for found in plugins().hook.replay_observers() for observer in found]
         self.grace = grace
         self.executor = executor or Pool(threads)
@@ -108,16 +126,20 @@ class Engine(Client):
             settings=settings,
             workflows=offered,
             observers=Observers([*heard, *observers]),
+            lends=executor is None,
+            performers=performers(models),
         )
         self._process = os.getpid()
         self._listens = False
         self._gate = threading.Lock()
         self._armed = threading.Event()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._baton = Baton()
+        self._driver = threading.Thread(target=self._drive, name="replay-engine", daemon=True)
+        self._second = threading.Thread(target=self._stand_by, name="replay-second", daemon=True)
         self._waker = threading.Thread(target=self._wake, name="replay-waker", daemon=True)
-        self._thread.start()
-        self._waker.start()
+        for thread in (self._driver, self._second, self._waker):
+            thread.start()
 
     def __enter__(self) -> Self:
         here = threading.current_thread() is threading.main_thread()
@@ -167,20 +189,44 @@ class Engine(Client):
     # ---- its threads --------------------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
+        """Drive, and stand by after the other thread took over, to the end."""
+        while self._lead() and self._baton.stand_by():
+            self._driver = threading.current_thread()
+
+    def _stand_by(self) -> None:
+        if self._baton.stand_by():
+            self._driver = threading.current_thread()
+            self._drive()
+
+    def _lead(self) -> bool:
+        """Round after round; whether another thread has taken over, False when the worker has stopped."""
+        worker, baton = self.worker, self._baton
         try:
-            while not self.worker.stopped:
+            while not worker.stopped:
                 self._round()
-        finally:
-            with self._gate:
-                self._ended.set()
-            self._armed.set()
-            self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
+                attempt, worker.at_hand = worker.at_hand, None
+                if attempt is not None and not baton.followed:
+                    attempt.begin(self.executor)
+                elif attempt is not None and not baton.do(attempt.run):
+                    return True
+        except BaseException:
+            self._end()
+            raise
+        self._end()
+        return False
+
+    def _end(self) -> None:
+        with self._gate:
+            self._ended.set()
+        self._armed.set()
+        self._baton.end()
+        self.worker.refuse_all(InvalidRequest("engine", "it was closed meanwhile", "open another one and ask again"))
 
     def _round(self) -> None:
         worker = self.worker
         try:
             patience = worker.patience()
-            if patience > 0:
+            if patience > 0 and worker.inbox.empty():
                 self._armed.set()
             worker.pump(patience)
         except Exception:  # noqa: BLE001 - border: the worker's loop; it must outlive what nobody expected
@@ -208,10 +254,10 @@ class Engine(Client):
                 self._ended.wait((BUSY_BREATH if self.worker.live else IDLE_BREATH) / SECOND)
 
     def _adopt(self) -> None:
-        """Give back what dead workers of this machine hold; here, as looking for it may take a while."""
+        """Take over what dead workers of this machine hold; here, as looking for it may take a while."""
         try:
-            if self.worker.foresees():  # a fresh store has no orphans
-                release_orphans(self.store, self.namespace)
+            if self.worker.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
+                self.worker.inbox.put(Wake())
         except StoreError as error:
             logger.warning("could not look for runs of dead workers: %s", error)
 
@@ -228,12 +274,28 @@ class Engine(Client):
         if os.getpid() != self._process:
             return
         self.drain()
-        self._thread.join(5)
+        if self._driver is not threading.current_thread():  # a step may close the engine that does it
+            self._driver.join(5)
         self._armed.set()
         self.executor.close()
         super().close()
         if self._owned:  # a store that closes wakes who waits in it; else the waker ends with its next look
             self._waker.join(5)
+
+
+def _served(queues: Sequence[str | Queue]) -> tuple[str | Queue, ...]:
+    """Queues, each once.
+
+    Raises:
+        InvalidRequest: One of them has no name, or is there twice.
+    """
+    found: dict[str, str | Queue] = {}
+    for queue in queues:
+        name = require_name(queue.name if isinstance(queue, Queue) else queue, "queue")
+        if name in found:
+            raise InvalidRequest("queues", f"queue {name!r} is there twice", "declare it once, with all of its limits")
+        found[name] = queue
+    return tuple(found.values())
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -14,18 +14,34 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+import attrs
+
 from replay.client import travel
 from replay.client.names import require_name
 from replay.engine.live import NOTES, REPLY
-from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, UnknownName, UnknownRun, UpdateRefused, WaitTimedOut
+from replay.errors import (
+    AnswerRefused,
+    AskClosed,
+    InvalidRequest,
+    RunClosed,
+    RunExists,
+    RunFailed,
+    UnknownName,
+    UnknownRun,
+    UpdateRefused,
+    WaitTimedOut,
+)
+from replay.model.asks import ANSWER, Ask
 from replay.model.codec import from_json, to_json
-from replay.model.effects import WorkflowSpec
+from replay.model.effects import Call, WorkflowSpec
 from replay.model.events import CLOSING, Event
 from replay.model.failure import Failure
+from replay.model.schema_check import misfit
 from replay.store.contract import Message, Posted, Run, RunKey
 
 if TYPE_CHECKING:
     from replay.client.client import Client
+    from replay.llm.costs import Costs
 
 R = TypeVar("R")
 PAGE: Final = 10_000
@@ -170,7 +186,15 @@ class Handle(Generic[R]):
 
     def state(self) -> Mapping[str, Any]:
         """What the run shows, by key (``set_state``)."""
-        return {key: from_json(value) for key, value in self.about().state.items()}
+        return {key: from_json(value) for key, value in self.about().state.items() if not key.startswith("~")}
+
+    def costs(self, *, tree: bool = False) -> Costs:
+        """What it has spent on language models, by model; with ``tree``, its children and theirs too."""
+        from replay.client.costs import costs_of_run, costs_of_tree
+        from replay.llm.costs import Costs
+
+        parts = costs_of_tree(self.client, self.id) if tree else [costs_of_run(self.client, self.id)]
+        return sum((part.costs for part in parts), Costs())
 
     def notes(self) -> list[dict[str, Any]]:
         """What the run noted for people (``annotate``), oldest first."""
@@ -280,6 +304,57 @@ class Handle(Generic[R]):
         require_name(name, "update")
         return Reply(self, name, self._post("update", name, self.client.encode(value, f"argument of update {name!r}"), id))
 
+    def asks(self) -> list[Ask]:
+        """Its open questions, oldest first."""
+        from replay.client.client import open_asks
+
+        return open_asks(self.about())
+
+    def answer(self, ask: str | Ask, value: Any = None, *, by: str = "", timeout: float | None = 30.0, id: str | None = None) -> None:
+        """Answer a question that it asked, and wait until the answer is taken.
+
+        What the question's schema refuses is refused here at once; the rest is up to the workflow.
+
+        Args:
+            ask: The question, or its id.
+            value: The answer.
+            by: Who answers, for the ledger.
+            timeout: Seconds to wait for a worker to take it, or None for ever; the answer stays and counts when one comes.
+            id: Sending the same id again changes nothing.
+
+        Raises:
+            AskClosed: The question is not open; perhaps somebody else was quicker.
+            AnswerRefused: The answer does not fit; the question stays open.
+            PayloadError: The value cannot be encoded.
+            WaitTimedOut: No worker took it in time.
+            UnknownRun: There is no such run.
+        """
+        identity = ask.id if isinstance(ask, Ask) else ask
+        question = self._question(identity)
+        raw = from_json(self.client.encode(value, f"answer to question {identity}"))
+        refused = misfit(question.schema, raw)
+        if refused:
+            raise AnswerRefused(self.id, identity, refused)
+        said = {"ask": identity, "value": raw} | ({"by": by} if by else {})
+        try:
+            self.update(ANSWER, said, id=id).result(timeout)
+        except UpdateRefused as error:
+            self._question(identity)
+            raise AnswerRefused(self.id, identity, error.reason) from None
+        except RunClosed:
+            raise AskClosed(self.id, identity) from None
+
+    def _question(self, identity: str) -> Ask:
+        """An open question.
+
+        Raises:
+            AskClosed: It is not open.
+        """
+        questions = {question.id: question for question in self.asks()}
+        if identity not in questions:
+            raise AskClosed(self.id, identity, tuple(questions))
+        return questions[identity]
+
     def cancel(self, reason: str = "cancelled") -> None:
         """Ask the workflow to stop; it may clean up first, or refuse."""
         self._post("cancel", "cancel", to_json({"reason": reason}))
@@ -322,14 +397,16 @@ class Handle(Generic[R]):
         id: str | None = None,
         edit: Mapping[int, Any] | None = None,
         workflow: WorkflowSpec | None = None,
-    ) -> Handle[R]:
+        call: Call[Any] | None = None,
+    ) -> Handle[Any]:
         """Make a new run that shares the past up to a savepoint or event, and goes on from there; this one is not touched.
 
         Args:
             at: Savepoint's name or event's number; by default the last edited event, or all but the end.
             id: The new run's id.
-            edit: New answers, by event number.
+            edit: New answers, by event number: of steps and children (an exception is a failure), signals, updates, questions.
             workflow: Other code to go on with.
+            call: Another input, as a call of the workflow; the past is then shared as far as the code asks for the same.
 
         Raises:
             UnknownName: There is no such savepoint or event.
@@ -338,10 +415,14 @@ class Handle(Generic[R]):
             PayloadError: A new answer is not of the answered effect's type.
             RunExists: The id is taken by another run.
         """
-        spec = workflow or self.spec()
+        if call is not None and workflow is not None:
+            raise InvalidRequest("fork", "it was given both workflow= and call=", "a call says which workflow it is of")
+        spec = workflow or (call.spec if call is not None else self.spec())
         name = f"{self.key.id}-fork-{self.client.fresh_id()[:8]}" if id is None else id
         target = RunKey(self.key.namespace, require_name(name, "id"))
-        made = travel.fork(spec, self.key, self.journal(), target, at, edit or {})
+        made = travel.fork(spec, self.key, self.journal(), target, at, edit or {}, call)
+        source = self.about()
+        made = attrs.evolve(made, queue=source.queue, fairness_key=source.fairness_key)
         (there,) = self.client.create([made], [spec])
         if not there.new:
             past = self.client.store.journal(target, limit=len(made.events))

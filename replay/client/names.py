@@ -22,5 +22,16 @@ def require_name(name: Any, what: str) -> str:
     return name
 
 
+def require_namespace(name: Any) -> str:
+    """A namespace must be a name, and not one of replay's own.
+
+    Raises:
+        InvalidRequest: It is not.
+    """
+    if require_name(name, "namespace").startswith("~"):
+        raise InvalidRequest("namespace", f"{name!r} begins with a tilde as those of replay do", "choose another name")
+    return str(name)
+
+
 def _fits(char: str) -> bool:
     return char >= " " and not "\ud800" <= char <= "\udfff"

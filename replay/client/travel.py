@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from replay.authoring.definitions import STEPS, WORKFLOWS
-from replay.engine.live import STEP_RUN, digest
-from replay.engine.remote import StepRun
-from replay.errors import InvalidRequest, NonDeterminismError, UnknownName
+from replay.engine.live import digest
+from replay.engine.remote import STEP_RUN, StepRun
+from replay.errors import InvalidRequest, NonDeterminismError, PayloadError, UnknownName
 from replay.interpreter.determinism import innermost
 from replay.interpreter.interpreter import Interpreter
 from replay.interpreter.issue import savepoint_payload
 from replay.model import events
-from replay.model.codec import from_json, to_json
+from replay.model.asks import ANSWER
+from replay.model.codec import from_json, spell, to_json
 from replay.model.effects import Call, Savepoint, Step, WorkflowSpec
 from replay.model.events import CLOSING, Event
+from replay.model.failure import Failure
 from replay.model.journal import Resume, Started
 from replay.store.contract import NewRun, RunKey
 
@@ -209,7 +211,13 @@ def place(journal: Sequence[Event], at: str | int) -> int:
 
 
 def fork(
-    spec: WorkflowSpec, source: RunKey, journal: Sequence[Event], target: RunKey, at: str | int | None, edit: Mapping[int, Any]
+    spec: WorkflowSpec,
+    source: RunKey,
+    journal: Sequence[Event],
+    target: RunKey,
+    at: str | int | None,
+    edit: Mapping[int, Any],
+    call: Call[Any] | None = None,
 ) -> NewRun:
     """A new run that shares a run's past up to an event, some answers replaced.
 
@@ -218,12 +226,15 @@ def fork(
         source: The run that it comes from.
         journal: That run's journal, from its beginning.
         target: The new run's name.
-        at: Savepoint or event up to which the past is shared; None for the last edited event, or all that is not the end.
+        at: Savepoint or event up to which the past is shared; None for the last edited event, or all that is not the end. With
+            another input: as far as the code asks for the same.
         edit: New answers, by event number.
+        call: Another input, or None for the recorded one.
 
     Raises:
         UnknownName: There is no such event or savepoint.
         InvalidRequest: An edit that does not fit.
+        PayloadError: A new answer is not of the answered effect's type.
         NonDeterminismError: The code does not fit the shared past.
     """
     open_part = len(journal) - sum(1 for event in journal[-1:] if event.kind in CLOSING)
@@ -232,23 +243,31 @@ def fork(
     until = min(place(journal, at), open_part) if at is not None else max(edit, default=open_part)
     if any(number > until for number in edit):
         raise InvalidRequest("edit", f"it changes events after #{until}, where the fork begins", "fork later, or edit earlier")
-    begin = attrs.evolve(Started.decode(journal[0], source.id), parent="", parent_command="", deadline=None)
-    begin = attrs.evolve(begin, seed=begin.seed or source.id)
+    begin = begun(journal[0], source.id, spec, call)
     interpreter = Interpreter(spec, target.id)
     past: list[Event] = []
     state: dict[str, bytes] = {}
+    tags = dict(begin.tags)
     base = 0
+    changed = 1 if call is not None else min(edit, default=len(journal))
     for event in journal[:until]:
-        shared = event._replace(payload=begin.encode()) if event.seq == 1 else event
+        shared = event._replace(name=begin.workflow, payload=begin.encode()) if event.seq == 1 else event
         if event.seq in edit:
-            shared = event._replace(payload=_edited(interpreter, event, edit[event.seq]))
-        elif event.kind == events.SAVEPOINT and edit and event.seq > min(edit):
-            shared = _taken_again(interpreter, event)
-        interpreter.feed(shared)
+            shared = edited(interpreter, event, edit[event.seq])
+        elif event.kind == events.SAVEPOINT and event.seq > changed:
+            shared = taken_again(interpreter, event)
+        try:
+            interpreter.feed(shared)
+        except NonDeterminismError:
+            if call is None or at is not None or event.seq <= max(edit, default=1):
+                raise
+            break  # with another input the code asks for something else from here on: this is where the new run begins
         past.append(shared)
         for _, output in interpreter.outputs:
             if output.name == "set_state":
                 state[output.target] = output.payload
+            elif output.name == "set_tags":
+                tags.update(from_json(output.payload))
         interpreter.outputs = []
         if event.kind == events.SAVEPOINT and Resume.decode(shared.payload) is not None:
             base = event.seq
@@ -259,15 +278,24 @@ def fork(
         version=spec.version,
         digest=digest(spec.name, begin.input),
         events=past,
-        tags=begin.tags,
+        tags={name: word for name, word in tags.items() if word},
         state=state,
         base=base,
-        applied=min(edit) - 1 if edit else until,
-        source=f"{source.id}#{until}",
+        applied=len(past) if changed > len(past) else changed - 1,
+        source=f"{source.id}#{len(past)}",
     )
 
 
-def _taken_again(interpreter: Interpreter, event: Event) -> Event:
+def begun(event: Event, run: str, spec: WorkflowSpec, call: Call[Any] | None = None) -> Started:
+    """What a run is begun with that shares another one's past: nobody's child, without a deadline, with the other one's chance."""
+    begin = Started.decode(event, run)
+    begin = attrs.evolve(begin, parent="", parent_command="", deadline=None, seed=begin.seed or run)
+    if call is not None:
+        begin = attrs.evolve(begin, input=call.payload)
+    return attrs.evolve(begin, workflow=spec.name, version=spec.version)
+
+
+def taken_again(interpreter: Interpreter, event: Event) -> Event:
     """A savepoint behind an edit: its state and notes are those of the edited past, or recovery would undo the edit."""
     command = interpreter.pending.get(event.command)
     if command is None or not isinstance(command.effect, Savepoint):
@@ -276,18 +304,71 @@ def _taken_again(interpreter: Interpreter, event: Event) -> Event:
     return event._replace(payload=payload, check=command.effect.check())
 
 
-def _edited(interpreter: Interpreter, event: Event, answer: Any) -> bytes:
-    """The new answer, spelt as the effect that it answers spells it."""
-    command = interpreter.pending.get(event.command)
+def edited(interpreter: Interpreter, event: Event, answer: Any) -> Event:
+    """An event with another answer, spelt as the effect that it answers spells it.
+
+    An exception in the place of a result is a failure, a result in the place of a failure is a success.
+
+    Raises:
+        InvalidRequest: The event has no answer that could be replaced, or the workflow refuses the new one.
+        PayloadError: The new answer is not of the answered effect's type.
+    """
+    where = f"new answer of event #{event.seq}"
     if event.kind == events.SIGNAL_RECEIVED:
         declared = getattr(interpreter.spec, "signals", {})
-        where = f"new answer of event #{event.seq}"
-        spelt: bytes = declared[event.name].encode(answer, where) if event.name in declared else to_json(answer)
-        return spelt
-    if command is None or event.kind not in {events.STEP_COMPLETED, events.CHILD_COMPLETED}:
+        spelt: bytes = declared[event.name].encode(answer, where) if event.name in declared else spell(answer, where)
+        _require(event, interpreter.refuses_signal(event.name, spelt))
+        return event._replace(payload=spelt)
+    if event.kind == events.UPDATE_RECEIVED:
+        return _edited_update(interpreter, event, from_json(spell(answer, where)))
+    command = interpreter.pending.get(event.command)
+    kinds = _ANSWERS.get(event.kind)
+    if command is None or kinds is None or not isinstance(command.effect, Step | Call):
         problem = f"event #{event.seq} is a {event.kind}, which has no answer to replace"
-        raise InvalidRequest("edit", problem, "edit results of steps and children, or signals")
-    effect = command.effect
-    if isinstance(effect, Step | Call):
+        raise InvalidRequest("edit", problem, "edit answers of steps and children, signals, or updates")
+    if isinstance(answer, BaseException):
+        return event._replace(kind=kinds[1], payload=Failure.of(answer).encode())
+    try:
+        return event._replace(kind=kinds[0], payload=spelt_for(command.effect, answer))
+    except PayloadError as unfit:
+        unfit.where = f"{where}, {unfit.where}"
+        raise
+
+
+def spelt_for(effect: Step[Any] | Call[Any], answer: Any) -> bytes:
+    """An answer as an effect's result is spelt; one that is given as JSON is taken as what it stands for.
+
+    Raises:
+        PayloadError: It is not of the effect's type.
+    """
+    try:
         return effect.spec.encode_result(answer)
-    raise InvalidRequest("edit", f"event #{event.seq} answers {effect}", "edit results of steps and children, or signals")
+    except PayloadError as unfit:
+        codec = getattr(effect.spec, "result", None)
+        try:
+            if codec is not None:
+                return effect.spec.encode_result(codec.from_raw(answer, "answer"))
+        except PayloadError:
+            pass
+        raise unfit from None
+
+
+def _edited_update(interpreter: Interpreter, event: Event, answer: Any) -> Event:
+    """An update with another argument; of one that answers a question, the answer is what is edited."""
+    said = from_json(event.payload)
+    argument = {**said["value"], "value": answer} if event.name == ANSWER else answer
+    _require(event, interpreter.refuses_update(event.name, to_json(argument)))
+    return event._replace(payload=to_json({**said, "value": argument}))
+
+
+def _require(event: Event, refused: str) -> None:
+    if refused:
+        raise InvalidRequest("edit", f"the workflow refuses the new answer of {event}: {refused}", "edit it to what it takes")
+
+
+_ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
+    kind: (good, bad)
+    for good, bad in ((events.STEP_COMPLETED, events.STEP_FAILED), (events.CHILD_COMPLETED, events.CHILD_FAILED))
+    for kind in (good, bad)
+}
+"""Kinds of answers: that of success and that of failure."""

@@ -1,8 +1,8 @@
 """Who a worker is, and whether one of this machine is still alive.
 
 Rule 1: a name tells host, process namespace, process and its start, so that a number used again is no mistaken identity.
-Rule 2: a worker of this machine whose process is gone will not come back: its leases are given back at once instead of waiting for
-their end. The fence makes this safe even when it is wrong.
+Rule 2: a worker of this machine whose process is gone will not come back: its leases end now instead of later. The fence makes this
+safe even when it is wrong. They are not given back, as nobody did that: who takes the runs over counts one worker lost.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from replay.store.contract import Filter, Lease, Run, Store
 def worker_name() -> str:
     """A name for one engine of this process."""
     return f"{_home()}/{os.getpid()}.{_began(os.getpid())}/{secrets.token_hex(3)}"
+
+
+def place() -> dict[str, str | int]:
+    """Where this process is, and what it runs, for people."""
+    from replay import __version__
+
+    return {"host": socket.gethostname(), "pid": os.getpid(), "version": f"python/{__version__}"}
 
 
 def _home() -> str:
@@ -58,8 +65,8 @@ def is_dead(worker: str) -> bool:
     return _facts(int(pid))[:1] == ["Z"] or (bool(began) and _began(int(pid)) != began)  # nobody has buried it yet
 
 
-def release_orphans(store: Store, namespace: str, *, limit: int = 1_000) -> int:
-    """Give back the leases of workers of this machine that are gone; how many."""
+def end_orphans(store: Store, namespace: str, *, limit: int = 1_000) -> int:
+    """End the leases of workers of this machine that are gone; how many."""
     orphans: list[Run] = []
     cursor = ""
     while len(orphans) < limit:
@@ -70,5 +77,5 @@ def release_orphans(store: Store, namespace: str, *, limit: int = 1_000) -> int:
             break
     leases = [Lease(run.key, run.fence, run.worker, 0) for run in orphans]
     if leases:
-        store.release(leases)
+        store.renew(leases, ttl=0)
     return len(leases)

@@ -18,7 +18,10 @@ import attrs
 
 from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
+from replay.engine.attempts import PROGRESS, packed, unpacked
+from replay.engine.remote import STEP_RUN, asked_otherwise
 from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
+from replay.interpreter.budgets import sealed_with
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, position, savepoint_payload
@@ -29,7 +32,7 @@ from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey
+from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
@@ -38,8 +41,8 @@ HEED: Final = 100
 NEVER: Final = float("inf")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
-STEP_RUN: Final = "step:"
-"""What the workflow name of a run of kind step begins with."""
+LOST: Final = "~lost"
+"""State key under which a run in doubt shows how many workers it cost, and what was under way."""
 REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
 """Topics that replay itself uses; a user's topic may not begin with a tilde."""
 ENDS: Final = {
@@ -84,7 +87,14 @@ class Live:
         met: Workflows of the children that it asked for.
         queued: Commands whose steps wait for room, oldest first.
         alarm: Number of the alarm at which the engine looks at it, or 0.
+        progress: What its steps told of themselves with heartbeats, encoded, by command.
+        beating: Whether some of that is not saved yet.
+        in_line: Whether it is in doubt and waits for its turn to be driven.
+        lost: How many workers it will have cost in a row if this one dies now; 0 when it is not in doubt.
+        doing: What it is about to do while it is in doubt; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
+        state: What it shows, by key.
+        tags: Words that it is found by.
     """
 
     def __init__(
@@ -121,6 +131,12 @@ class Live:
         self.intents: set[str] = set()
         self.queued: deque[Command] = deque()
         self.alarm = 0
+        self.in_line = False
+        self.lost = 0
+        self.doing = ""
+        self.progress = unpacked(run.state) if run.state else {}
+        self.beating = False
+        self.shown = run.state.get(PROGRESS, b"{}")
         self.max_payload = max_payload
         self.cancelling = False
         self.terminated: bytes | None = None
@@ -133,6 +149,8 @@ class Live:
         self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
+        self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
+        self.tags = dict(run.tags)
         self.deliver(mail)
 
     # ---- what comes in --------------------------------------------------------------------------------------------------
@@ -306,7 +324,7 @@ class Live:
         for command in self.interp.pending.values():  # none of its code runs, so nobody else would tell them
             effect = command.effect
             child = isinstance(effect, Call) and effect.options_.on_parent_close == "cancel"
-            if child or (isinstance(effect, Step) and self._is_remote(effect)):
+            if child or (isinstance(effect, Step) and self.is_remote(effect)):
                 self._call_off(command, "was terminated")
 
     def _pause(self, _message: Message, _now: int) -> None:
@@ -397,12 +415,13 @@ class Live:
         if isinstance(effect, Call):
             self.children.append(self._child(command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self._is_remote(effect):
+        elif isinstance(effect, Step) and self.is_remote(effect):
             self.children.append(self._step_run(command, effect))
         elif isinstance(effect, Step):
             self.acting.append(command)
 
-    def _is_remote(self, effect: Step[Any]) -> bool:
+    def is_remote(self, effect: Step[Any]) -> bool:
+        """Whether a step is done by the workers of another queue."""
         queue = effect.options_.queue
         return queue is not None and queue != self.run.queue
 
@@ -413,7 +432,7 @@ class Live:
             effect = command.effect
             waiting = self.retries.pop(command.id, None)
             self.lines.pop(command.id, None)
-            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self._is_remote(effect))
+            remote = isinstance(effect, Call) or (isinstance(effect, Step) and self.is_remote(effect))
             if remote:
                 self._call_off(command, "no longer waits for it")
             elif command.cancelled and waiting is not None:
@@ -443,7 +462,7 @@ class Live:
         self.fresh.append(event)
 
     def _note(self, text: str) -> None:
-        self.topics.append((NOTES + self.key.id, to_json({"text": text, "fields": {}})))
+        self.topics.append((NOTES + self.key.id, note_payload(text)))
 
     # ---- runs that this one asks for --------------------------------------------------------------------------------------
 
@@ -451,7 +470,8 @@ class Live:
         options, started = call.options_, self.interp.started
         own = None if options.deadline is None else command.issued_at + options.deadline
         deadlines = [moment for moment in (own, started.deadline) if moment is not None]
-        patches = tuple(sorted(call.spec.patches))
+        patches: Any = call.spec.patches  # None where it is begun by name alone
+        patches = None if patches is None else tuple(sorted(patches))
         begin = Started(
             workflow=call.name,
             version=call.spec.version,
@@ -463,6 +483,7 @@ class Live:
             patches=patches,
             deadline=min(deadlines, default=None),
             tags=dict(options.tags),
+            budget=options.budget,
         )
         return new_run(
             RunKey(self.key.namespace, begin.seed),
@@ -470,6 +491,7 @@ class Live:
             at=command.issued_at,
             queue=options.queue or self.run.queue,
             priority=options.priority,
+            fairness_key=self.run.fairness_key if options.key is None else options.key,
             ready_at=command.issued_at + options.delay if options.delay else 0,
         )
 
@@ -486,10 +508,17 @@ class Live:
             parent_command=command.id,
             patches=(),
             deadline=self.interp.started.deadline,
+            step=asked_otherwise(step),
         )
-        key = RunKey(self.key.namespace, begin.seed)
-        queue = step.options_.queue or self.run.queue
-        return new_run(key, begin, at=command.issued_at, queue=queue, priority=self.run.priority)
+        options = step.options_
+        return new_run(
+            RunKey(self.key.namespace, begin.seed),
+            begin,
+            at=command.issued_at,
+            queue=options.queue or self.run.queue,
+            priority=self.run.priority,
+            fairness_key=self.run.fairness_key if options.key is None else options.key,
+        )
 
     def refusal(self, child: NewRun, problem: RunExists) -> Message:
         """An answer in the place of a child whose id belongs to another run."""
@@ -514,11 +543,17 @@ class Live:
     @property
     def unsaid(self) -> bool:
         """Whether there is anything to commit."""
-        return self.interp.settled and bool(self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics)
+        return self.interp.settled and bool(
+            self.beating or self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics
+        )
 
     def commit(self, *, release: bool) -> Commit:
         """All of this turn, as one commit; afterwards the turn is empty."""
         state, tags = self._say_outputs()
+        self.state |= state
+        self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        if self.progress:
+            self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
         status = "paused" if self.paused else "waiting" if release else "running"
         successor = None
@@ -545,9 +580,28 @@ class Live:
             release=release or closing is not None,
             successor=successor,
         )
+        if self.lost:
+            self._say_lost(made, state)
         self.fresh, self.outputs, self.consumed, self.posts, self.children, self.topics = [], [], [], [], [], []
         self.base = 0
         return made
+
+    def _say_progress(self, state: dict[str, bytes]) -> None:
+        """What steps told of themselves is shown while they are not answered."""
+        pending = self.interp.pending
+        self.progress = {command: payload for command, payload in self.progress.items() if command in pending}
+        self.beating = False
+        shown = packed(self.progress)
+        if shown != self.shown:
+            state[PROGRESS] = self.shown = shown
+
+    def _say_lost(self, made: Commit, state: dict[str, bytes]) -> None:
+        """A run in doubt tells what it is about to do; one that has moved is in doubt no more."""
+        if takes_on(made):
+            self.lost = 0
+            state[LOST] = b"[]"
+        elif self.doing:
+            state[LOST] = to_json([self.lost, self.doing])
 
     def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}
@@ -580,6 +634,8 @@ class Live:
         if closing.kind != events.COMPLETED:
             kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
             payload = self._failure_for_parent(closing, status, is_step=is_step)
+        if self.interp.account is not None:
+            payload = sealed_with(self.interp.account.spent, kind, payload)
         key = RunKey(self.key.namespace, started.parent)
         self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
 
@@ -598,14 +654,21 @@ class Live:
         return failure.encode()
 
     def _successor(self, closing: Event) -> NewRun | None:
-        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run."""
+        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run.
+
+        The first goes on, so it keeps the state and tags that were set; the second begins again, with those that it was begun with.
+        """
         interp = self.interp
         started = interp.started
-        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent, "tags": started.tags}
+        goes_on = closing.kind == events.CONTINUED
+        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent}
+        common["tags"] = self.tags if goes_on else started.tags
         chain = started.chain + 1
         common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
+        if interp.account is not None:
+            common |= {"budget": started.budget, "spent": interp.account.spent}
         ready_at = 0
-        if closing.kind == events.CONTINUED and interp.outcome is not None and interp.outcome.call is not None:
+        if goes_on and interp.outcome is not None and interp.outcome.call is not None:
             call = interp.outcome.call
             begin = Started(
                 workflow=call.name,
@@ -633,11 +696,24 @@ class Live:
                 attempt=started.attempt + 1,
                 **common,
             )
-        made = new_run(self.key, begin, at=closing.at, queue=self.run.queue, priority=self.run.priority, ready_at=ready_at)
-        return attrs.evolve(made, digest=self.run.digest)  # to start it again is still to start the same
+        run = self.run
+        made = new_run(
+            self.key, begin, at=closing.at, queue=run.queue, priority=run.priority, fairness_key=run.fairness_key, ready_at=ready_at
+        )
+        # To start it again is still to start the same.
+        return attrs.evolve(made, digest=self.run.digest, state=self.state if goes_on else {})
 
 
-def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", priority: int = 0, ready_at: int = 0) -> NewRun:
+def new_run(
+    key: RunKey,
+    begin: Started,
+    *,
+    at: int,
+    queue: str = "default",
+    priority: int = 0,
+    fairness_key: str = "",
+    ready_at: int = 0,
+) -> NewRun:
     """A run that begins with one event."""
     event = Event(1, events.STARTED, "", begin.workflow, at, begin.encode())
     return NewRun(
@@ -648,11 +724,17 @@ def new_run(key: RunKey, begin: Started, *, at: int, queue: str = "default", pri
         digest=digest(begin.workflow, begin.input),
         events=[event],
         priority=priority,
+        fairness_key=fairness_key,
         ready_at=ready_at,
         parent=begin.parent,
         parent_command=begin.parent_command,
         tags=begin.tags,
     )
+
+
+def note_payload(text: str) -> bytes:
+    """A note that the engine itself leaves for people."""
+    return to_json({"text": text, "fields": {}})
 
 
 def digest(workflow: str, payload: bytes) -> str:

@@ -28,7 +28,7 @@ class Observer:
         """A turn was dropped: another worker holds the run."""
 
     def stuck(self, key: RunKey, error: Exception) -> None:
-        """Today's code does not fit a run's journal."""
+        """A run is stuck: today's code does not fit its journal, or it lost too many workers."""
 
     def unavailable(self, verb: str, error: Exception) -> None:
         """The store does not answer."""

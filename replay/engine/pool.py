@@ -118,6 +118,7 @@ class Pool:
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
+    loop.run_until_complete(loop.shutdown_asyncgens())  # which is how a provider's connections are closed
     loop.close()
 
 

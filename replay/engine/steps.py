@@ -1,4 +1,4 @@
-"""One attempt of one step: call the author's function, and bring a fact back, whatever happens.
+"""One attempt of one step: call the author's function, or have a performer do it, and bring a fact back, whatever happens.
 
 This is one of the two borders where anything may be raised: it becomes a failure, bounded and plain.
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replay.authoring.definitions import StepFunction
+from replay.authoring.performing import Performer, Scene
 from replay.authoring.step_context import CURRENT, StepInfo
 from replay.engine.pool import Executor
 from replay.errors import Cancelled, TimedOut
 from replay.interpreter.fibers import Command
 from replay.model.effects import Step
+
+if TYPE_CHECKING:
+    from replay.engine.attempts import Pulse
 
 
 class Done:
@@ -41,9 +45,11 @@ class Attempt:
         began: When its body began, by that clock; None while it waits for a thread.
         alarm: Number of the alarm that tells when it has taken too long, or 0.
         stop: Cancels a coroutine; None for a thread.
+        pulse: Its heartbeats, or None while nobody listens.
+        performer: Does it, in the scene, where the effect is no function of the author's; or None.
     """
 
-    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "report", "stop")
+    __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "performer", "pulse", "report", "scene", "stop")
 
     def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]) -> None:
         self.live = live
@@ -55,14 +61,17 @@ class Attempt:
         self.alarm = 0
         self.report = report
         self.stop: Callable[[], None] | None = None
+        self.pulse: Pulse | None = None
+        self.performer: Performer | None = None
+        self.scene: Scene | None = None
 
     def begin(self, executor: Executor) -> None:
-        """Have it done: a coroutine function on the loop, a plain one in a thread."""
+        """Have it done: a coroutine function, or by a performer, on the loop; a plain one in a thread."""
         spec = self.effect.spec
-        if isinstance(spec, StepFunction) and spec.is_async:
+        if self.performer is not None or (isinstance(spec, StepFunction) and spec.is_async):
             self.stop = executor.spawn(self._run_async())
         else:
-            executor.submit(self._run)
+            executor.submit(self.run)
 
     def warn(self) -> None:
         """Its end is awaited, its answer is not: the step may look at ``step_info().cancelled`` and hurry."""
@@ -81,6 +90,13 @@ class Attempt:
         finally:
             CURRENT.reset(token)
 
+    async def _perform(self) -> bytes:
+        """The encoded result of coroutine function or performer."""
+        spec = self.effect.spec
+        if self.performer is None or self.scene is None:
+            return spec.encode_result(await spec.invoke(self.effect.payload))
+        return await self.performer(self.effect, self.scene)
+
     def abandon(self) -> None:
         """Nobody wants the answer: a coroutine is cancelled, a thread's step sees it in ``step_info()``."""
         self.info.cancelled = True
@@ -98,7 +114,8 @@ class Attempt:
             raise Cancelled("withdrawn before it began")
         return time.perf_counter_ns()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Do it here, to the end, and report."""
         began = time.perf_counter_ns()
         payload: bytes = b""
         error: BaseException | None = None
@@ -118,9 +135,8 @@ class Attempt:
         limit = asyncio.timeout(seconds)
         try:
             began = self._start()
-            spec = self.effect.spec
             async with limit:
-                payload = spec.encode_result(await spec.invoke(self.effect.payload))
+                payload = await self._perform()
         except TimeoutError as raised:
             late = seconds is not None and limit.expired()
             error = TimedOut(f"step {self.effect.name}", seconds or 0) if late else raised

@@ -11,11 +11,12 @@ Rule 4: time and hands are given: with a virtual clock and the inline executor t
 
 from __future__ import annotations
 
+import importlib
 import logging
 import queue
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
@@ -23,33 +24,44 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
+from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.live import LOG, STEP_RUN, Answer, Live
+from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.identity import place
+from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
+from replay.engine.performing import EngineScene
 from replay.engine.pool import Executor
-from replay.engine.remote import StepRun
+from replay.engine.presence import Presence, versioned, workers
+from replay.engine.recoveries import Line, reason, under_way, warning
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.errors import (
+    BudgetExceeded,
     DefinitionError,
     LeaseLost,
     PayloadError,
     PayloadTooLarge,
+    ProviderBusy,
     ReplayError,
+    ReplyInvalid,
     RunExists,
+    RunSetAside,
     StepInterrupted,
     StoreError,
     StoreUnavailable,
-    TimedOut,
 )
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model import events
+from replay.model.budgets import NOTHING
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
+from replay.model.queues import Queue
 from replay.store.contract import (
     OPEN,
     Capability,
@@ -88,10 +100,18 @@ FRESH_LIMIT: Final = 2_000
 """Runs that just ended here whose ending is remembered for who asks next, so that a result costs no question to the store."""
 FRESH_SIZE: Final = 4_096
 """Bytes of such an ending at most."""
+GIVE_WAY: Final = SECOND // 2
+"""Microseconds that a worker claims nothing after it gave runs back to those that have their version."""
 LOOKED_AFTER: Final = 500
 """Runs driven elsewhere that are asked about in one go."""
+FINAL: Final = (BudgetExceeded, PayloadError, PayloadTooLarge, ReplyInvalid)
+"""What another attempt would not mend, whatever a retry policy says."""
+BUILT_IN: Final[Mapping[str, str]] = {"replay.debounce": "replay.engine.debounce"}
+"""Workflows that every worker offers, and their modules, which load when a run of theirs is taken."""
 WAITING: Final = object()
 """Stands for an attempt that waits for room."""
+QUICK: Final = 500
+"""Microseconds that a step took last time at most, for whoever drives to do it with its own hands."""
 REPLAY_BUDGET: Final = 5_000
 """Old events fed per pump, so that one long journal does not hold up the others."""
 
@@ -102,7 +122,7 @@ class Settings:
 
     Attributes:
         namespace: Whose runs it drives.
-        queues: Which queues it serves.
+        queues: Which queues it serves, by name, or with limits.
         concurrency: How many runs it holds at most.
         steps: How many attempts of steps are under way at most.
         ttl: Length of a lease, in seconds.
@@ -110,10 +130,12 @@ class Settings:
         linger: How long a run that only waits is kept, in seconds.
         keep: How many such runs are kept at most.
         max_payload: The largest payload allowed in a journal, in bytes.
+        max_recoveries: How many workers in a row a run may lose before it is set aside.
+        announce: Seconds between two heartbeats by which others know of it; 0 for none.
     """
 
     namespace: str = "default"
-    queues: tuple[str, ...] = ("default",)
+    queues: tuple[str | Queue, ...] = ("default",)
     concurrency: int = 1_000
     steps: int = 256
     ttl: float = 15.0
@@ -121,6 +143,8 @@ class Settings:
     linger: float = 0.2
     keep: int = 200
     max_payload: int = 16 * 1024 * 1024
+    max_recoveries: int = 10
+    announce: float = 0.0
 
 
 class StartRequest(NamedTuple):
@@ -155,7 +179,7 @@ class Stop(NamedTuple):
     until: int
 
 
-Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done
+Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done | Beat
 
 
 def recovery(run: NewRun) -> Sequence[Event]:
@@ -184,8 +208,10 @@ class Worker:
         settings: How it works.
         workflows: What it offers, by (name, version); None for every decorated workflow that has been imported.
         observers: Whom to tell.
+        performers: How effects are done that are no functions of the author's, by class.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
+        lends: Whether who drives does what it finds ``at_hand`` after a pump.
     """
 
     def __init__(
@@ -197,9 +223,16 @@ class Worker:
         settings: Settings,
         workflows: Mapping[tuple[str, str], WorkflowSpec] | None = None,
         observers: Observers | None = None,
+        performers: Mapping[type[Any], Performer] | None = None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], None] = time.sleep,
+        lends: bool = False,
     ) -> None:
+        self.lends = lends
+        self.limited = frozenset(queue.name for queue in settings.queues if isinstance(queue, Queue))
+        self.first_queue = 0
+        self.at_hand: Attempt | None = None
+        self.lasted: dict[str, int] = {}
         self.chance = chance
         self.sleep = sleep
         self.store = store
@@ -209,6 +242,7 @@ class Worker:
         self.offered = workflows
         self.extra: dict[tuple[str, str], WorkflowSpec] = {}
         self.observers = observers or Observers(())
+        self.performers = performers or {}
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.live: dict[RunKey, Live] = {}
         self.touched: dict[RunKey, Live] = {}
@@ -231,6 +265,13 @@ class Worker:
         self.leave_at: int | None = None
         self.stopped = False
         self.failures = 0
+        self.others: set[str] = set()
+        self.others_at = self.polite_until = 0
+        self.line = Line(settings.max_recoveries, self.ttl)
+        self.presence: Presence | None = None
+        if settings.announce:
+            every = round(settings.announce * SECOND)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=self._unavailable)
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
 
@@ -248,8 +289,12 @@ class Worker:
         busy |= self._timers(now)
         if now >= self.renew_at:  # first: what has merely ended is still ours until someone claims it
             self._renew(now)
+        if self.presence is not None and now >= self.presence.due:
+            self.presence.beat(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
+        if self.line.waiting:
+            self._let_in(now)
         while self.touched:
             busy = True
             self._round(self.store.now())
@@ -272,6 +317,10 @@ class Worker:
             moments.append(self.renew_at)
         if (alarm := self.alarms.next()) is not None:
             moments.append(alarm)
+        if self.presence is not None:
+            moments.append(self.presence.due)
+        if self.line.waiting:
+            moments.append(self.line.until)
         return min(moments)
 
     def _take_in(self, patience: float) -> bool:
@@ -293,8 +342,8 @@ class Worker:
                 self.claim_at = min(self.claim_at, self.claimed_at + (self.breath if self.live else IDLE_BREATH))
             elif isinstance(item, WaitRequest):
                 self._await(item)
-            elif isinstance(item, Stop):
-                self.stopping = item
+            elif isinstance(item, Beat | Stop):
+                self._told(item)
         if starts:
             self._start(starts)
         if posts:
@@ -304,12 +353,23 @@ class Worker:
             self._look_at(strangers)
         return bool(items)
 
+    def _told(self, item: Beat | Stop) -> None:
+        """A step told how far it has come; or it is time to leave, which others see at once."""
+        if isinstance(item, Beat):
+            self._heard(item.pulse, item.payload, self.store.now())
+            return
+        self.stopping = item
+        if self.presence is not None:
+            self.presence.due = 0
+
     def _clock_went_back(self, now: int) -> None:
         """What was measured by the old time is done now, so that nobody is deaf until that time comes again."""
         logger.warning("the clock of store %s went back by %.3f s", self.store.url, (self.latest - now) / SECOND)
-        self.claim_at = self.claimed_at = self.look_at = self.renew_at = now
+        self.claim_at = self.claimed_at = self.look_at = self.renew_at = self.polite_until = self.others_at = now
         self.fresh.clear()
         self._rest_no_more()
+        if self.presence is not None:
+            self.presence.due = now
 
     # ---- requests of clients ----------------------------------------------------------------------------------------------
 
@@ -366,7 +426,8 @@ class Worker:
     def _learn(self, specs: Iterable[WorkflowSpec]) -> None:
         """Workflows that were met and cannot be found by name, such as those defined in a function."""
         if self.offered is None:
-            self.extra.update({(spec.name, spec.version): spec for spec in specs})
+            known = [spec for spec in specs if hasattr(spec, "begin")]  # a name alone teaches nothing
+            self.extra.update({(spec.name, spec.version): spec for spec in known})
 
     def _one_by_one(self, requests: Sequence[Any], again: Callable[[Sequence[Any]], None], error: Exception) -> None:
         """A batch was not taken: find out whose fault it is, unless the store is to blame or there is only one."""
@@ -379,7 +440,7 @@ class Worker:
 
     def _serves(self, run: NewRun) -> bool:
         known = self._spec(run.workflow, run.version) is not None
-        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace
+        return known and run.queue in self.settings.queues and run.key.namespace == self.settings.namespace  # a ``Queue`` is no name
 
     def _post(self, requests: Sequence[PostRequest]) -> None:
         messages = [message for request in requests for message in request.messages]
@@ -397,6 +458,9 @@ class Worker:
     # ---- claiming -----------------------------------------------------------------------------------------------------------
 
     def _claim(self, now: int) -> bool:
+        if now < self.polite_until:
+            self.claim_at = self.polite_until
+            return False
         room = max(0, self.settings.concurrency - len(self.live))
         claim = self._asking(min(room, CLAIM_LIMIT))
         self.claimed_at = now
@@ -418,8 +482,13 @@ class Worker:
             self._rest_no_more()
         if not self.hungry and len(claims.runs) == claim.limit:
             self.claim_at = now
+        foreign = []
         for claimed in claims.runs:
-            self._take(claimed)
+            if self._gives_way(claimed.run, now):
+                foreign.append(claimed.lease)
+            else:
+                self._take(claimed)
+        self._give_back(foreign)
         for message in claims.mail:
             live = self.live.get(message.key)
             if live is not None and message.id not in live.known:
@@ -432,11 +501,45 @@ class Worker:
         return Claim(
             worker=self.name,
             namespace=settings.namespace,
-            queues=settings.queues,
+            queues=self._queues(),
             workflows=self._names(),
             limit=limit,
             ttl=self.ttl,
         )
+
+    def _queues(self) -> Sequence[str | Queue]:
+        """The queues to claim from, another one first each time, with what is left of their room here."""
+        queues = self.settings.queues
+        if len(queues) > 1:
+            self.first_queue = (self.first_queue + 1) % len(queues)
+            queues = (*queues[self.first_queue :], *queues[: self.first_queue])
+        if not any(isinstance(queue, Queue) and queue.here is not None for queue in queues):
+            return queues
+        held = Counter(live.run.queue for live in self.live.values())
+        return [
+            queue if isinstance(queue, str) or queue.here is None else attrs.evolve(queue, here=max(0, queue.here - held[queue.name]))
+            for queue in queues
+        ]
+
+    def _about(self) -> dict[str, Any]:
+        """What others may know of it."""
+        settings = self.settings
+        return {
+            **place(),
+            "queues": [queue if isinstance(queue, str) else queue.name for queue in settings.queues],
+            "workflows": self._offers(),
+            "capacity": settings.concurrency,
+            "runs": len(self.live),
+            "step_capacity": settings.steps,
+            "steps": len(self.attempts),
+            "draining": self.stopping is not None,
+        }
+
+    def _offers(self) -> list[str]:
+        """What it offers, with versions, and the steps that it does for others."""
+        offered = self.offered if self.offered is not None else WORKFLOWS
+        named = {versioned(*key) for key in [*offered, *self.extra]}
+        return sorted(named | {name for name in self._names() if name.startswith(STEP_RUN)})
 
     def foresees(self) -> bool:
         """Whether the store holds a run that this worker will be able to take later, such as one that another holds now."""
@@ -471,13 +574,16 @@ class Worker:
     def _names(self) -> list[str]:
         offered = self.offered if self.offered is not None else WORKFLOWS
         names = {name for name, _ in [*offered, *self.extra]}  # a copy: another thread may import a workflow meanwhile
-        return sorted(names | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
+        return sorted(names | BUILT_IN.keys() | {STEP_RUN + name for name in list(STEPS) if name not in RIVALS})
 
     def _spec(self, name: str, version: str) -> WorkflowSpec | None:
         """The version that the run began with when it is registered, else today's code: the one of no or the highest version."""
         if name.startswith(STEP_RUN):
             step = STEPS.get(name.removeprefix(STEP_RUN))
             return None if step is None else StepRun(step)
+        if name in BUILT_IN:
+            importlib.import_module(BUILT_IN[name])
+            return WORKFLOWS.get((name, version))
         offered: dict[tuple[str, str], WorkflowSpec] = {
             **(self.offered if self.offered is not None else WORKFLOWS),
             **self.extra,
@@ -489,6 +595,24 @@ class Worker:
             return None
         return offered[name, "" if "" in versions else versions[-1]]
 
+    def _gives_way(self, run: Run, now: int) -> bool:
+        """Whether a run goes back to a worker that is heard and has the version that it began with, which is not here."""
+        key = (run.workflow, run.version)
+        if key in (self.offered if self.offered is not None else WORKFLOWS) or key in self.extra or run.workflow.startswith(STEP_RUN):
+            return False
+        if now >= self.others_at:
+            self.others_at = now + 2 * GIVE_WAY
+            try:
+                heard = [info for info in workers(self.store, run.key.namespace) if not info.late and info.id != self.name]
+            except StoreError as error:
+                self._unavailable("find", error)
+            else:
+                self.others = {word for info in heard for word in info.workflows}
+        if versioned(*key) not in self.others:
+            return False
+        self.polite_until = now + GIVE_WAY
+        return True
+
     def _take(self, claimed: Claimed) -> None:
         """Take a claimed run into memory."""
         run, lease = claimed.run, claimed.lease
@@ -496,6 +620,8 @@ class Worker:
         if spec is None:  # claimed by a name that was withdrawn meanwhile
             self._give_back([lease])
             return
+        if isinstance(spec, StepRun):
+            spec = spec.asked_by(claimed.journal)
         self.fresh.pop(run.key, None)
         known = self.live.get(run.key)
         if known is not None and (run.seq, lease.fence) == (known.committed, known.lease.fence + 1):
@@ -505,11 +631,23 @@ class Worker:
             return
         if known is not None:
             self._drop(known)
+        if self.line.is_beyond(claimed):
+            self._set_aside(claimed)
+            return
         live = Live(run, lease, spec, claimed.journal, claimed.mail, self.settings.max_payload)
         self.live[run.key] = live
         self.renew_at = min(self.renew_at or lease.until, lease.until - self.ttl * 2 // 3)
-        self._touch(live)
+        if not self.line.enters(claimed, live):
+            self._touch(live)
         self.observers.claimed(run, lease)
+
+    def _let_in(self, now: int) -> None:
+        """Drive the next run in doubt, once it is written down that it is to blame if this worker dies."""
+        while (live := self.line.next(now)) is not None:
+            if self._send([warning(live)]) == [Committed.APPLIED]:
+                self._touch(live)
+                return
+            self._forget_turn(live, LeaseLost(live.key.id, live.lease.fence))
 
     def _rest_no_more(self) -> None:
         """Give back those that are kept although they only wait."""
@@ -529,6 +667,8 @@ class Worker:
         for whom in due:
             if isinstance(whom, Attempt):
                 self._too_late(whom, now)
+            elif isinstance(whom, Pulse):
+                self._heard(whom, whom.latest(now), now)
             else:
                 whom.alarm = 0
                 whom.parking = self.resting.get(whom.key, now + 1) <= now
@@ -547,6 +687,8 @@ class Worker:
         turned: list[Live] = []
         budget = REPLAY_BUDGET
         for live in touched.values():
+            if live.in_line:
+                continue
             try:
                 if not live.arrived:
                     budget = live.replay(max(budget, 1))
@@ -567,11 +709,30 @@ class Worker:
             else:
                 batch.append(commit)
                 turned.append(live)
+        batch = self._note_lost(batch)
         for live, commit, fate in zip(turned, batch, self._send(batch) if batch else (), strict=True):
             try:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _note_lost(self, batch: list[Commit]) -> list[Commit]:
+        """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
+        sent = {post.key for commit in batch for post in commit.posts if post.kind == "signal"}
+        sent -= {child.key for commit in batch for child in commit.children}
+        if not sent:
+            return batch
+        keys = sorted(sent)
+        try:
+            found = dict(zip(keys, self.store.get(keys), strict=True))
+        except StoreError:  # whoever cannot be asked cannot be told of either
+            return batch
+        lost = {
+            key: "there is no such run" if run is None else f"it is {run.status}"
+            for key, run in found.items()
+            if run is None or run.status not in OPEN
+        }
+        return [_noting(commit, lost) for commit in batch] if lost else batch
 
     def _commit_of(self, live: Live, now: int) -> Commit | None:
         """What must become durable before anything else is done; None when there is nothing."""
@@ -581,12 +742,15 @@ class Worker:
         moment = live.wake_at()
         if live.idle:
             crowded = self.hungry or len(self.resting) >= self.settings.keep
-            if parking or live.paused or self.stopping or crowded:
+            if parking or live.paused or self.stopping or crowded or live.run.queue in self.limited:
                 return live.commit(release=True)
             rests = self.resting[live.key] = now + round(self.settings.linger * SECOND)
             moment = rests if moment is None else min(moment, rests)
         if moment is not None:
             self._alarm(live, moment)
+        if live.lost and not live.doing and live.acting:
+            live.doing = under_way(live)
+            return live.commit(release=False)
         return live.commit(release=False) if live.unsaid else None
 
     def _send(self, batch: Sequence[Commit]) -> list[Committed | Exception]:
@@ -640,6 +804,8 @@ class Worker:
                 self._give_back([live.lease])
             return
         live.committed += len(commit.events)
+        if not live.lost and LOST in commit.state:
+            self.line.leaves(live)
         live.applied = live.committed
         live.known.difference_update(commit.consumed)
         self._say(live, commit)
@@ -690,6 +856,7 @@ class Worker:
             self.touched.pop(live.key, None)
         if self.hungry:
             self.claim_at = 0
+        self.line.leaves(live)
         self.alarms.drop(live.alarm)
         for attempt in live.tasks.values():
             if attempt is not WAITING:
@@ -707,18 +874,29 @@ class Worker:
         if not isinstance(error, ReplayError):
             note = f"{qualified(type(error))}: {note}"
         wake_at = self.store.now() + STUCK_PAUSE
+        self._drop(live)
+        self._lay_down(live.lease, live.committed, live.applied, note, wake_at)
+
+    def _set_aside(self, claimed: Claimed) -> None:
+        """It lost too many workers: nobody drives it until somebody puts it back."""
+        run, error = claimed.run, RunSetAside(claimed.run.key.id, claimed.run.recoveries, reason(claimed))
+        logger.error("run %s", error)
+        self.observers.stuck(run.key, error)
+        self._lay_down(claimed.lease, run.seq, run.applied, error.reason, None)
+
+    def _lay_down(self, lease: Lease, seq: int, applied: int, note: str, wake_at: int | None) -> None:
+        """Mark a run as stuck, give it back, and tell who waits here."""
         commit = Commit(
-            lease=live.lease,
-            expected=live.committed,
+            lease=lease,
+            expected=seq,
             status="stuck",
-            applied=live.applied,
+            applied=applied,
             note=note,
             wake_at=wake_at,
             release=True,
         )
-        self._drop(live)
         self._send([commit])
-        self._end_wait(live.key, ("stuck", to_json({"type": STUCK, "message": note})))
+        self._end_wait(lease.key, ("stuck", to_json({"type": STUCK, "message": note})))
 
     def refuse_all(self, error: Exception) -> None:
         """It has ended: tell everyone who still waits."""
@@ -811,15 +989,31 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if effect.options_.timeout is not None:
-                attempt.alarm = self.alarms.set(now + round(effect.options_.timeout * SECOND), attempt)
+            if (late := limit(attempt, now)) is not None:
+                attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
-            attempt.begin(self.executor)
+            if self.lends and self._is_handy(effect):
+                self.at_hand = attempt
+            else:
+                attempt.begin(self.executor)
+
+    def _is_handy(self, effect: Step[Any]) -> bool:
+        """Whether a step is so quick, and so alone, that handing it to a thread would cost more than doing it."""
+        alone = len(self.attempts) == 1 and not (self.todo or self.touched) and self.inbox.empty()
+        return alone and self.lasted.get(effect.name, QUICK) < QUICK
 
     def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        """One attempt, not yet begun; the test kit puts its own here."""
-        return Attempt(live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
+        """One attempt, not yet begun."""
+        attempt = self._new_attempt(live, command, self._info(live, command, effect))
+        attempt.performer = self.performers.get(type(effect))
+        if attempt.performer is not None:
+            attempt.scene = EngineScene(self.store, live, command, attempt.info)
+        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+
+    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
+        """The test kit puts its own here."""
+        return Attempt(live, command, info, self.store.now, self.inbox.put)
 
     def _info(self, live: Live, command: Command, effect: Step[Any]) -> StepInfo:
         key = position(live.interp, effect.options_.id or command.id, "#")
@@ -832,28 +1026,51 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        if attempt.pulse is not None:
+            self.alarms.drop(attempt.pulse.alarm)
+        if self.lends and attempt.stop is None:
+            self.lasted[attempt.effect.name] = done.duration
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt or self.live.get(live.key) is not live:
             return
         del live.tasks[command.id]
+        if done.error is not None and attempt.pulse is not None and attempt.pulse.last:
+            live.progress[command.id] = attempt.pulse.latest(self.store.now())  # saved with the failure
         live.answers.append(self._answer_of(attempt, done))
         self._touch(live)
 
+    def _heard(self, pulse: Pulse, payload: bytes, now: int) -> None:
+        """A step told how far it has come: save it soon, and look once more in case that it falls silent."""
+        attempt = pulse.attempt
+        live: Live = attempt.live
+        if live.tasks.get(attempt.command.id) is not attempt or self.live.get(live.key) is not live:
+            return
+        if payload == pulse.saved:
+            return
+        pulse.saved = live.progress[attempt.command.id] = payload
+        live.beating = True
+        self._touch(live)
+        self.alarms.drop(pulse.alarm)
+        pulse.alarm = self.alarms.set(now + EVERY, pulse)
+
     def _too_late(self, attempt: Attempt, now: int) -> None:
-        """A thread cannot be stopped: its step is told, its answer will be passed over. Time counts from when it began."""
+        """It took too long, or was silent for too long. A thread cannot be stopped: its step is told, its answer passed over."""
         live: Live = attempt.live
         command = attempt.command
         if live.tasks.get(command.id) is not attempt:
             return
-        seconds = attempt.effect.options_.timeout or 0
-        moment = (now if attempt.began is None else attempt.began) + round(seconds * SECOND)
+        late = limit(attempt, now)
+        if late is None:
+            return
+        moment, error = late
         if moment > now:
             attempt.alarm = self.alarms.set(moment, attempt)
             return
         attempt.abandon()
         del live.tasks[command.id]
-        error = TimedOut(f"step {attempt.effect.name}", seconds)
+        if attempt.pulse is not None and attempt.pulse.last:
+            live.progress[command.id] = attempt.pulse.latest(now)
         live.answers.append(self._answer_of(attempt, Done(attempt, b"", error, 0)))
         self._touch(live)
 
@@ -863,13 +1080,16 @@ class Worker:
             error = PayloadTooLarge(f"result of step {effect.name}", len(done.payload), self.settings.max_payload)
         if error is None:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
-        failure = Failure.of(error, attempts=number)
+        payload = Failure.of(error, attempts=number).encode()
+        if attempt.scene is not None and attempt.scene.spent != NOTHING:
+            payload = to_json({**from_json(payload), "spent": attempt.scene.spent.encode()})
         retry = effect.options_.retry
-        final = attempt.command.cancelled or isinstance(error, PayloadError | PayloadTooLarge) or not retry.allows(error, number)
-        if final:
-            return Answer(attempt.command.id, events.STEP_FAILED, failure.encode(), number, done.duration)
+        if attempt.command.cancelled or isinstance(error, FINAL) or not retry.allows(error, number):
+            return Answer(attempt.command.id, events.STEP_FAILED, payload, number, done.duration)
         pause = retry.delay(number, chance=self.chance())
-        payload = to_json({**from_json(failure.encode()), "retry_in": pause})
+        if isinstance(error, ProviderBusy):
+            pause = max(pause, error.retry_after or 0)
+        payload = to_json({**from_json(payload), "retry_in": pause})
         return Answer(attempt.command.id, events.STEP_ATTEMPT_FAILED, payload, number, done.duration)
 
     def _transact(self, live: Live, command: Command, effect: Step[Any]) -> None:
@@ -934,9 +1154,12 @@ class Worker:
                 self._drop(live)
 
     def _drain(self, now: int) -> None:
-        """Wait for steps that run, as long as there is patience; then give everything back."""
+        """Wait for steps that run, as long as there is patience; what has none is given back at once, in the end everything."""
         stop = self.stopping
-        if stop is None or (now < stop.until and any(attempt.live.tasks for attempt in self.attempts.values())):
+        if stop is None:
+            return
+        if now < stop.until and any(attempt.live.tasks for attempt in self.attempts.values()):
+            self._leave_early()
             return
         for live in self.live.values():
             live.parking = True
@@ -948,7 +1171,24 @@ class Worker:
         for live in list(self.live.values()):
             self._drop(live)
         self._give_back(leases)
+        if self.presence is not None:
+            self.presence.leave()
         self.stopped = True
+
+    def _leave_early(self) -> None:
+        """Others need not wait for this worker's steps to go on with runs that have none under way here."""
+        leaving = [live for live in self.live.values() if live.key not in self.touched and not self._is_busy(live)]
+        for live in leaving:
+            if live.idle and not live.in_line:
+                self._touch(live)  # parked by its next commit, with its wake-up
+            else:
+                self._drop(live)
+        self._give_back([live.lease for live in leaving if live.key not in self.touched])
+
+    def _is_busy(self, live: Live) -> bool:
+        """Whether something is under way for a run here, or was announced as such."""
+        begun = any(task is not WAITING for task in live.tasks.values())
+        return begun or any(command.id in live.intents for command in (*live.acting, *live.queued))
 
     def _give_back(self, leases: Sequence[Lease]) -> None:
         try:
@@ -962,3 +1202,18 @@ class Worker:
         if self.failures in {1, 10} or self.failures % 100 == 0:
             logger.warning("store does not answer (%s, %d times): %s", verb, self.failures, error)
         self.observers.unavailable(verb, error)
+
+
+def _noting(commit: Commit, lost: Mapping[RunKey, str]) -> Commit:
+    """A commit that also says which of its signals reach nobody."""
+    sender = commit.lease.key
+    said = [
+        f"signal {post.name!r} to {post.key.id} was dropped: {lost[post.key]}"
+        for post in commit.posts
+        if post.kind == "signal" and post.key in lost
+    ]
+    for text in said:
+        logger.warning("run %s: %s", sender.id, text)
+    return (
+        attrs.evolve(commit, topics=[*commit.topics, *((NOTES + sender.id, note_payload(text)) for text in said)]) if said else commit
+    )

@@ -13,11 +13,16 @@ answer first and ``Cancelled`` at its next wait, so that nothing the world told 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from replay.errors import Cancelled, EffectError, TimedOut, describe
 from replay.model.effects import Branch, Effect, Gather, Race, Sleep, Step, Timeout
 
+if TYPE_CHECKING:
+    from replay.interpreter.budgets import Account
+
+WAIT: Final = object()
+"""The fiber waits; an event or another fiber will resume it."""
 CLOSINGS: Final = 2_000
 """How often a generator is closed that yields while it is closed, all that it is inside of included."""
 
@@ -74,9 +79,11 @@ class Fiber:
         delivered: Whether that was thrown.
         done: Whether it has ended, with ``value`` or ``error``.
         joiners: Fibers that wait for its end.
+        account: The innermost budget that it belongs to, or None.
     """
 
     __slots__ = (
+        "account",
         "branch",
         "cancel",
         "commands",
@@ -108,6 +115,7 @@ class Fiber:
         self.value: Any = None
         self.error: BaseException | None = None
         self.joiners: list[Fiber] = []
+        self.account: Account | None = None if scope is None else scope.account
 
     def begin(self) -> Generator[Any, Any, Any]:
         """Its generator, made when it first runs.
@@ -188,12 +196,13 @@ class Loom(Protocol):
 class Scope:
     """A combinator at work: it starts branches, hears of their ends, and answers its owner."""
 
-    __slots__ = ("closing", "error", "fibers", "live", "loom", "owner", "value")
+    __slots__ = ("account", "closing", "error", "fibers", "live", "loom", "owner", "value")
     shields = False
 
     def __init__(self, loom: Loom, owner: Fiber) -> None:
         self.loom = loom
         self.owner = owner
+        self.account = owner.account
         self.fibers: list[Fiber] = []
         self.live = 0
         self.closing = False
@@ -335,11 +344,10 @@ class TimeoutScope(Scope):
             self.close("the branch took too long")
 
 
-class ShieldScope(Scope):
-    """One branch that cancellation of its owner does not enter."""
+class PassScope(Scope):
+    """One branch, whose end is its owner's answer."""
 
     __slots__ = ()
-    shields = True
 
     def __init__(self, loom: Loom, owner: Fiber, path: str, branch: Branch[Any]) -> None:
         super().__init__(loom, owner)
@@ -348,6 +356,13 @@ class ShieldScope(Scope):
     def settle(self, fiber: Fiber) -> None:
         """The branch has ended."""
         self.value, self.error = fiber.value, fiber.error
+
+
+class ShieldScope(PassScope):
+    """One branch that cancellation of its owner does not enter."""
+
+    __slots__ = ()
+    shields = True
 
 
 def waits_to_end(command: Command) -> bool:

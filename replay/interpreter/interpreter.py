@@ -20,11 +20,12 @@ import attrs
 from replay.errors import Cancelled, EffectError, JournalDamaged, NonDeterminismError, UnknownName
 from replay.interpreter import determinism
 from replay.interpreter.ambient import Chance
-from replay.interpreter.fibers import Command, Fiber, Scope, close_generator, waits_to_end
-from replay.interpreter.issue import ROWS, WAIT, handler_for
+from replay.interpreter.budgets import Account
+from replay.interpreter.fibers import WAIT, Command, Fiber, Scope, close_generator, waits_to_end
+from replay.interpreter.issue import ROWS, handler_for
 from replay.model import events
 from replay.model.codec import from_json, to_json
-from replay.model.effects import Call, OnUpdate, Output, Signal, Step, WorkflowSpec
+from replay.model.effects import Call, Metered, OnUpdate, Output, Signal, Step, WorkflowSpec
 from replay.model.events import SAVEPOINT, Event
 from replay.model.failure import Failure, cancelled_payload
 from replay.model.journal import Mail, Resume, Started
@@ -59,6 +60,8 @@ class Interpreter:
         outputs: Outputs since the engine last took them, as (id, output).
         outcome: How it ended, or None.
         error: What it raised, or None.
+        account: The budget of the whole run, or None.
+        shelf: What helpers made of effects keep for this run, by name; empty at the start and behind a savepoint with state.
     """
 
     def __init__(self, spec: WorkflowSpec, run: str) -> None:
@@ -74,6 +77,7 @@ class Interpreter:
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.root: Fiber
+        self.account: Account | None = None
         self.chance: Chance
         self.patches: frozenset[str] = frozenset()
         self.mail: dict[str, deque[bytes]] = {}
@@ -82,6 +86,7 @@ class Interpreter:
         self.updated = 0
         self.beside: dict[Fiber, None] = {}
         self.root_frame: Any = None
+        self.shelf: dict[str, Any] = {}
         self._ready: deque[tuple[Fiber, Any, BaseException | None]] = deque()
         self._closing: Outcome | None = None
         self._closed = False
@@ -198,6 +203,9 @@ class Interpreter:
             self.mail.setdefault(name, deque()).append(payload)
         self.root = Fiber("", self.spec.begin(self.started.input, self.spec.decode_state(resume.state)))
         self.root.commands, self.root.outs = resume.next, resume.outs
+        if self.account is not None:
+            self.account.spent = resume.spent
+        self.root.account = self.account
         self.updated = resume.updates
         self.patches = frozenset(resume.patches)
         self.chance.rebase(savepoint.seq)
@@ -207,6 +215,8 @@ class Interpreter:
     def _set_out(self, event: Event) -> None:
         self.started = Started.decode(event, self.run)
         self.chance = Chance(self.started.seed or self.run)
+        if self.started.budget is not None:
+            self.account = Account(self.started.budget, spent=self.started.spent)
         patches = self.started.patches
         self.patches = self.spec.patches if patches is None else frozenset(patches)
 
@@ -217,6 +227,7 @@ class Interpreter:
         for name, payload in self.started.mail:
             self.mail.setdefault(name, deque()).append(payload)
         self.root = Fiber("", self.spec.begin(self.started.input))
+        self.root.account = self.account
         self._ready.append((self.root, None, None))
 
     def _pass_savepoint(self, event: Event) -> None:
@@ -224,11 +235,14 @@ class Interpreter:
         if resume is not None:
             self.patches = frozenset(resume.patches)
             self.chance.rebase(event.seq)
+            self.shelf.clear()
 
     def _take_attempt(self, event: Event) -> None:
         command = self._expect(event, events.STEP_FAILED)
         command.attempts += 1
         command.failure, command.failed_at = event.payload, event.at
+        if isinstance(command.effect, Metered) and command.effect.charge is not None:
+            command.effect.charge(command.effect.spent(event.payload))
         command.intent = False
 
     def _take_intent(self, event: Event) -> None:
@@ -572,7 +586,7 @@ def _updating(handler: OnUpdate, payload: bytes) -> Generator[Any, Any, Any]:
 def _policy(fiber: Fiber) -> str:
     """What becomes of a fiber when the root has ended: only a fiber that is a child and nothing else has a say in it."""
     waits = fiber.waits
-    if waits.__class__ is Command and waits.effect is fiber.branch and isinstance(fiber.branch, Call):
+    if waits.__class__ is Command and isinstance(fiber.branch, Call):  # whose one command it is
         return fiber.branch.options_.on_parent_close
     return "cancel"
 
@@ -596,4 +610,4 @@ _TAKE: Final[Mapping[str, Callable[[Interpreter, Event], None]]] = {
         Interpreter._take_stray,
     ),
 }
-ROWS.update(dict.fromkeys((Step, Call), Interpreter.issue))  # nothing stands between these and being asked
+ROWS[Step] = Interpreter.issue  # nothing stands between a step and being asked

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from replay.authoring.effects import Callback
 from replay.errors import EffectError, describe
+from replay.interpreter.budgets import BudgetScope, issue_child, issue_metered
 from replay.interpreter.fibers import (
+    WAIT,
     Fiber,
     GatherScope,
     RaceScope,
@@ -24,10 +26,12 @@ from replay.interpreter.fibers import (
 )
 from replay.model import events
 from replay.model.about import RunInfo, moment
+from replay.model.budgets import NOTHING
 from replay.model.codec import from_json, to_json
 from replay.model.effects import (
     NO_DEFAULT,
     Ambient,
+    Budget,
     Call,
     CancelFiber,
     ChildHandle,
@@ -35,6 +39,7 @@ from replay.model.effects import (
     Effect,
     Gather,
     Join,
+    Metered,
     OnUpdate,
     Output,
     Patched,
@@ -54,8 +59,6 @@ from replay.model.journal import Resume
 if TYPE_CHECKING:
     from replay.interpreter.interpreter import Interpreter
 
-WAIT: Final = object()
-"""The fiber waits; an event or another fiber will resume it."""
 Row = Callable[["Interpreter", Fiber, Any], Any]
 
 
@@ -104,6 +107,7 @@ def savepoint_payload(run: Interpreter, fiber: Fiber, effect: Savepoint) -> byte
         patches=tuple(sorted(run.spec.patches)),
         mail=run.unread(),
         notes=from_json(effect.notes),
+        spent=NOTHING if run.account is None else run.account.spent,
     ).encode()
 
 
@@ -127,6 +131,7 @@ def _spawn(run: Interpreter, fiber: Fiber, effect: Spawn[Any]) -> Spawned[Any]:
     require_branch(effect.branch, "spawn")
     path = f"{fiber.next_command()}/0/"
     spawned = Fiber(path, effect.branch)
+    spawned.account = fiber.account
     run.weave(spawned)
     run.run_beside(spawned)
     return Spawned(path[:-1], spawned)
@@ -136,8 +141,9 @@ def _start_child(run: Interpreter, fiber: Fiber, effect: StartChild[Any]) -> Chi
     """A fiber of one command, begun at once, so that the child is asked for even when its parent ends in the same breath."""
     path = f"{fiber.next_command()}/0/"
     spawned = Fiber(path, effect.call)
+    spawned.account = fiber.account
     next(spawned.begin())
-    run.issue(spawned, effect.call)
+    issue_child(run, spawned, effect.call)
     command = spawned.path + "0"
     run.run_beside(spawned)
     return ChildHandle(path[:-1], spawned, child_id(run, command, effect.call))
@@ -163,9 +169,30 @@ def _join(_run: Interpreter, fiber: Fiber, effect: Join[Any]) -> Any:
         if target.error is not None:
             raise target.error
         return target.value
+    if _waits_for(target, fiber):
+        got = "fibers join each other in a ring"
+        raise EffectError(got, "none of them could ever end; let one of them go on without the others")
     target.joiners.append(fiber)
     fiber.waits = target
     return WAIT
+
+
+def _waits_for(target: Fiber, fiber: Fiber) -> bool:
+    """Whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does."""
+    met: set[Fiber] = set()
+    waiting = [target]
+    while waiting:
+        here = waiting.pop()
+        if here is fiber:
+            return True
+        if here in met:
+            continue
+        met.add(here)
+        if isinstance(here.waits, Fiber):
+            waiting.append(here.waits)
+        elif isinstance(here.waits, GatherScope | ShieldScope):  # they end with the last of their branches; a race frees the others
+            waiting += [branch for branch in here.waits.fibers if not branch.done]
+    return False
 
 
 def _cancel(run: Interpreter, _fiber: Fiber, effect: CancelFiber) -> None:
@@ -202,6 +229,7 @@ _AMBIENT: Final[Mapping[str, Callable[[Interpreter, Fiber], Any]]] = {
     "random": lambda run, fiber: run.chance.random(fiber.path),
     "uuid": lambda run, fiber: run.chance.uuid(fiber.path),
     "info": _info,
+    "shelf": lambda run, _fiber: run.shelf,
 }
 
 
@@ -262,6 +290,7 @@ ROWS: Final[dict[type[Any], Row]] = {
     Gather: _scope(GatherScope),
     Race: _scope(RaceScope),
     Timeout: _scope(TimeoutScope),
+    Budget: _scope(BudgetScope),
     Shield: _scope(lambda run, fiber, path, effect: ShieldScope(run, fiber, path, effect.branch)),
     Spawn: _spawn,
     StartChild: _start_child,
@@ -272,8 +301,10 @@ ROWS: Final[dict[type[Any], Row]] = {
     OnUpdate: _on_update,
     ContinueAsNew: _continue,
     Output: _output,
+    Call: issue_child,
+    Metered: issue_metered,
 }
-"""What each effect does, by its class; the interpreter adds its own ``issue`` for steps and children."""
+"""What each effect does, by its class; the interpreter adds its own ``issue`` for steps."""
 
 
 def handler_for(kind: type[Any]) -> Row:

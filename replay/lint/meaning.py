@@ -21,7 +21,7 @@ EFFECTS: Final = frozenset(
     "send_signal set_state set_tags shield signal sleep spawn start_child timeout uuid".split()
 )
 """Functions of ``replay`` that build an effect."""
-PATTERNS: Final = frozenset({"callback", "poll", "saga"})
+PATTERNS: Final = frozenset({"ask", "callback", "poll", "saga"})
 """Functions of ``replay`` that make a generator of effects."""
 
 _ROOMS: Final = frozenset({"authoring", "model", "effects", "llm"})  # modules of replay that have effects of their own

@@ -37,6 +37,11 @@ class RunInfo:
     chain: int
 
 
+def micros_of(when: datetime.datetime) -> int:
+    """An aware datetime as microseconds since 1970."""
+    return (when - EPOCH) // datetime.timedelta(microseconds=1)
+
+
 def moment(micros: int) -> datetime.datetime:
     """Microseconds since 1970 as an aware datetime."""
     return EPOCH + datetime.timedelta(microseconds=micros)

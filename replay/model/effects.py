@@ -21,6 +21,7 @@ import attrs
 
 from replay.errors import PayloadError, TimedOut
 from replay.model import events
+from replay.model.budgets import Limits, Spent, limits_of
 from replay.model.names import Micros
 from replay.model.options import OnCancel, OnParentClose, RunOptions, StepOptions, require_span
 
@@ -105,14 +106,28 @@ class Step(Effect[R_co]):
         *,
         retry: Retry | None = None,
         timeout: float | None = None,
+        heartbeat: float | None = None,
         queue: str | None = None,
+        key: str | None = None,
         on_cancel: OnCancel | None = None,
         id: str | None = None,
     ) -> Self:
         """The same call, done otherwise; what is left out stays as the step declares it."""
-        given = {"retry": retry, "timeout": timeout, "queue": queue, "on_cancel": on_cancel, "id": id}
+        given = {
+            "retry": retry,
+            "timeout": timeout,
+            "heartbeat": heartbeat,
+            "queue": queue,
+            "key": key,
+            "on_cancel": on_cancel,
+            "id": id,
+        }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
+        return self.again(attrs.evolve(self.options_, **changed).checked(f"step {self.name}"))
+
+    def again(self, options: StepOptions) -> Self:
+        """The same call with these options."""
+        return type(self)(self.spec, self.payload, options)
 
     def check(self) -> int:
         """CRC-32 of the encoded arguments."""
@@ -120,6 +135,39 @@ class Step(Effect[R_co]):
 
     def __str__(self) -> str:
         return f"step {self.name}{_shown(self.payload)}"
+
+
+class Metered(Step[R_co]):
+    """A step whose answers tell what it cost, so that it counts in the budgets around it.
+
+    Attributes:
+        charge: Told what an answer cost; None outside of every budget.
+    """
+
+    __slots__ = ("charge",)
+
+    def __init__(self, spec: StepSpec, payload: bytes, options: StepOptions) -> None:
+        super().__init__(spec, payload, options)
+        self.charge: Callable[[Spent], None] | None = None
+
+    def spent(self, payload: bytes) -> Spent:
+        """What an answer, or a failed attempt, tells that it cost."""
+        raise NotImplementedError
+
+    def metered(self, charge: Callable[[Spent], None]) -> Self:
+        """The same call, for an account; reading an answer charges it."""
+        made = self.again(self.options_)
+        made.charge = charge
+        made.answers = {kind: (failed, self._charging(read, charge)) for kind, (failed, read) in self.answers.items()}
+        return made
+
+    def _charging(self, read: Callable[[bytes], Any], charge: Callable[[Spent], None]) -> Callable[[bytes], Any]:
+        def reading(payload: bytes) -> Any:
+            value = read(payload)
+            charge(self.spent(payload))
+            return value
+
+        return reading
 
 
 @attrs.define(eq=False)
@@ -257,22 +305,26 @@ class Call(Effect[R_co]):
         *,
         id: str | None = None,
         queue: str | None = None,
+        key: str | None = None,
         priority: int | None = None,
         delay: float | None = None,
         deadline: float | None = None,
         tags: Mapping[str, str] | None = None,
         on_parent_close: OnParentClose | None = None,
+        budget: Mapping[str, float] | None = None,
     ) -> Self:
         """The same call, started otherwise, as ``RunOptions`` says, but for spans in seconds; what is left out stays as it is."""
         owner = f"workflow {self.name}"
         given = {
             "id": id,
             "queue": queue,
+            "key": key,
             "priority": priority,
             "delay": None if delay is None else require_span(owner, "delay", delay),
             "deadline": None if deadline is None else require_span(owner, "deadline", deadline),
             "tags": tags,
             "on_parent_close": on_parent_close,
+            "budget": None if budget is None else limits_of(owner, budget),
         }
         changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         return type(self)(self.spec, self.payload, attrs.evolve(self.options_, **changed).checked(owner))
@@ -322,6 +374,24 @@ class Shield(Effect[R_co]):
 
     branch: Branch[Any]
     name: str = "shield"
+
+
+@attrs.define(eq=False)
+class Budget(Effect[R_co]):
+    """A branch whose calls of language models, its fibers' and its children's too, share what may be spent.
+
+    Attributes:
+        branch: What is limited.
+        limits: What its calls may use.
+        span: Microseconds that it may take, or None.
+        raise_by: Name of the signal that raises the limits, or empty.
+    """
+
+    branch: Branch[Any]
+    limits: Limits
+    span: Micros | None = None
+    raise_by: str = ""
+    name: str = "budget"
 
 
 class Spawned(Generic[R_co]):
@@ -385,7 +455,7 @@ class CancelFiber(Effect[None]):
 
 @attrs.define(eq=False)
 class Ambient(Effect[R_co]):
-    """Something the interpreter knows: ``now``, ``random``, ``uuid`` or ``info``."""
+    """Something the interpreter knows: ``now``, ``random``, ``uuid``, ``info``, or the run's ``shelf`` for helpers made of effects."""
 
     name: str
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from replay.errors import Cancelled, PayloadError
+from replay.errors import Cancelled, PayloadError, StepFailed
 from replay.model.codec import from_json, to_json
 
 MESSAGE_LIMIT: Final = 4_000
@@ -106,8 +106,11 @@ def _text(text: str) -> str:
 
 
 def _plain_args(error: BaseException) -> list[Any] | None:
+    args = list(error.args)
+    if isinstance(error, StepFailed):
+        args = args[:4]  # the step's traceback is in this one's already, as a note
     try:
-        encoded = to_json(list(error.args))
+        encoded = to_json(args)
     except PayloadError:
         return None
-    return list(error.args) if len(encoded) <= MESSAGE_LIMIT else None
+    return args if len(encoded) <= MESSAGE_LIMIT else None

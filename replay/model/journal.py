@@ -12,6 +12,7 @@ import attrs
 
 from replay.errors import JournalDamaged
 from replay.model import events
+from replay.model.budgets import NOTHING, Limits, Spent
 from replay.model.codec import from_json, to_json
 from replay.model.events import Event
 
@@ -40,6 +41,9 @@ class Started:
         mail: Signals that its predecessor left unread.
         tags: Words to find it by.
         chain: Number of journals before this one under the same id.
+        budget: What its calls of language models may spend, or None.
+        spent: What journals and attempts before this one have spent of it.
+        step: For a run of kind step, what its caller asked for other than the step declares: ``retry``, ``timeout``, ``heartbeat``.
     """
 
     workflow: str
@@ -55,14 +59,20 @@ class Started:
     mail: Mail = ()
     tags: Mapping[str, str] = attrs.field(factory=dict)
     chain: int = 0
+    budget: Limits | None = None
+    spent: Spent = NOTHING
+    step: Mapping[str, Any] = attrs.field(factory=dict)
 
     def encode(self) -> bytes:
         """Its journal form; what equals its default is left out."""
         fields = {
             field.name: getattr(self, field.name)
             for field in attrs.fields(Started)
-            if getattr(self, field.name) not in (None, "", (), {})
+            if getattr(self, field.name) not in (None, "", (), {}, NOTHING)
         }
+        for part in ("budget", "spent"):
+            if part in fields:
+                fields[part] = fields[part].encode()
         if self.patches is not None:  # to know none is a fact; to have been begun without the code is another
             fields["patches"] = self.patches
         fields |= {"format": FORMAT, "input": from_json(self.input), "mail": encode_mail(self.mail)}
@@ -91,7 +101,9 @@ class Started:
         fields["mail"] = decode_mail(fields.get("mail", ()))
         if fields.get("patches") is not None:
             fields["patches"] = tuple(fields["patches"])
-        return cls(**fields)
+        if fields.get("budget") is not None:
+            fields["budget"] = Limits(**fields["budget"])
+        return cls(**{**fields, "spent": Spent.decode(fields.get("spent"))})
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +118,7 @@ class Resume:
         patches: Patches that the code knew which wrote it.
         mail: Signals unread at that moment.
         notes: What people and agents read: goal, hypotheses, decisions, …
+        spent: What the run has spent of its budget, where it has one.
     """
 
     state: bytes
@@ -115,10 +128,13 @@ class Resume:
     patches: tuple[str, ...]
     mail: Mail
     notes: Any
+    spent: Spent = NOTHING
 
     def encode(self) -> bytes:
         """Its journal form."""
-        fields = attrs.asdict(self, recurse=False)
+        fields = {**attrs.asdict(self, recurse=False), "spent": self.spent.encode()}
+        if not fields["spent"]:
+            del fields["spent"]
         return to_json({**fields, "state": from_json(self.state), "mail": encode_mail(self.mail)})
 
     @classmethod
@@ -135,6 +151,7 @@ class Resume:
             patches=tuple(data["patches"]),
             mail=decode_mail(data["mail"]),
             notes=data["notes"],
+            spent=Spent.decode(data.get("spent")),
         )
 
 

@@ -8,7 +8,7 @@ RunId = NewType("RunId", str)
 """Chosen by whoever starts a run; unique in its namespace."""
 Namespace = NewType("Namespace", str)
 """A tenant: runs of one namespace never see another's."""
-Queue = NewType("Queue", str)
+QueueName = NewType("QueueName", str)
 """A task queue: workers serve some, runs wait in one."""
 CommandId = NewType("CommandId", str)
 """Path of fibers and number within the fiber, such as ``3`` or ``3/1/0``; the same in every replay."""
@@ -22,7 +22,7 @@ WorkerId = NewType("WorkerId", str)
 """One engine's name, unique among those that share a store."""
 
 DEFAULT_NAMESPACE: Final = Namespace("default")
-DEFAULT_QUEUE: Final = Queue("default")
+DEFAULT_QUEUE: Final = QueueName("default")
 SECOND: Final = 1_000_000
 """Microseconds in a second."""
 

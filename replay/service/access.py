@@ -1,7 +1,8 @@
 """Who may do what: bearer tokens, each for one namespace and some scopes.
 
 Rule 1: a token is known by its SHA-256; a file of tokens holds no token. Comparing takes the same time whatever comes.
-Rule 2: every request names its namespace, and a token of one namespace can see or touch nothing of another.
+Rule 2: every request names its namespace, and a token of one namespace can see or touch nothing of another. The entries of its workers
+belong to it.
 Rule 3: without a file of tokens everybody may do everything; that is for one machine, and the server says so when it starts.
 """
 
@@ -16,6 +17,7 @@ from typing import Final
 
 import attrs
 
+from replay.engine.presence import owner_of
 from replay.errors import InvalidRequest
 
 SCOPES: Final = ("read", "start", "work", "admin")
@@ -38,7 +40,9 @@ class Grant:
 
     def allows(self, scope: str, namespaces: Iterable[str]) -> bool:
         """Whether it allows this to be done with these namespaces."""
-        return bool(self.scopes & _ENOUGH[scope]) and (self.namespace == "*" or all(name == self.namespace for name in namespaces))
+        return bool(self.scopes & _ENOUGH[scope]) and (
+            self.namespace == "*" or all(owner_of(name) == self.namespace for name in namespaces)
+        )
 
 
 EVERYTHING: Final = Grant("*", frozenset(SCOPES))

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import grpc
 
 from replay.client import travel
+from replay.client.client import Client
+from replay.client.debouncing import debounce
 from replay.client.names import require_name
+from replay.engine.debounce import Named
 from replay.engine.live import REPLY, digest, new_run
 from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, StoreUnavailable, UnknownRun, UpdateRefused
 from replay.model.codec import from_json, to_json
+from replay.model.effects import Call
 from replay.model.events import CLOSING, SAVEPOINT, Event
 from replay.model.failure import Failure
 from replay.model.journal import Resume, Started
+from replay.model.names import Micros, QueueName
+from replay.model.options import RunOptions
 from replay.service import translate as to
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import client_pb2_grpc
@@ -73,7 +79,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         )
         ready_at = now + request.delay if request.delay else 0
         queue = require_name(request.queue or "default", "queue")
-        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, ready_at=ready_at)
+        of = request.fairness_key and require_name(request.fairness_key, "fairness_key")
+        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, fairness_key=of, ready_at=ready_at)
         (created,) = self.store.create([made])
         if not created.new and created.run.digest != made.digest:
             raise RunExists(key.id, f"{created.run.workflow} {created.run.digest}", f"{made.workflow} {made.digest}")
@@ -93,6 +100,31 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             return started
 
         return self.gate.run(context, work)
+
+    def DebounceRun(self, request: cb.DebounceRunRequest, context: grpc.ServicerContext) -> cb.DebounceRunResponse:  # noqa: N802
+        """Start a run when calls of its key have fallen silent."""
+        self.gate.admit(context, "start", request.start.key.namespace)
+
+        def work() -> str:
+            start = request.start
+            if not start.workflow:
+                raise InvalidRequest("workflow", "it is empty", "name the workflow to start")
+            spec: Any = Named(start.workflow, start.version, list(start.patches) if start.knows_patches else None)
+            options = RunOptions(
+                id=start.key.id,
+                queue=QueueName(start.queue) if start.queue else None,
+                key=start.fairness_key or None,
+                priority=start.priority,
+                delay=Micros(start.delay),
+                deadline=Micros(start.deadline) if start.HasField("deadline") else None,
+                tags=dict(start.tags),
+            )
+            call: Call[Any] = Call(spec, to_json(from_json(start.input or b"[]")), options.checked(f"workflow {start.workflow}"))
+            client = Client(self.store, namespace=start.key.namespace or to.DEFAULT)
+            longest = request.max_wait if request.HasField("max_wait") else None
+            return debounce(client, call, key=request.key, delay=request.delay, max_wait=longest).id
+
+        return cb.DebounceRunResponse(run_id=self.gate.run(context, work))
 
     def SignalRun(self, request: cb.SignalRunRequest, context: grpc.ServicerContext) -> cb.SignalRunResponse:  # noqa: N802
         """Leave a message for a run."""
@@ -286,6 +318,7 @@ def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dic
         workflow=run.workflow,
         version=run.version,
         queue=run.queue,
+        fairness_key=run.fairness_key,
         digest=digest(run.workflow, begin.input),
         events=past,
         tags=begin.tags,

@@ -21,6 +21,8 @@ import attrs
 import grpc
 
 from replay import __version__
+from replay.client.debouncing import COLLECTOR
+from replay.engine.presence import owner_of
 from replay.errors import InvalidRequest, PayloadTooLarge
 from replay.service import translate as to
 from replay.service.access import Grant, Tokens
@@ -245,7 +247,10 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def Delete(self, request: wb.DeleteRequest, context: grpc.ServicerContext) -> wb.DeleteResponse:  # noqa: N802
         """Remove closed runs."""
-        self.gate.admit(context, "admin", *[key.namespace for key in request.keys])
+        spaces = [key.namespace for key in request.keys]
+        leaving = bool(spaces) and all(owner_of(name) != name for name in spaces)  # a worker takes its own entry away
+        collected = bool(spaces) and all(key.id.startswith(COLLECTOR) for key in request.keys)  # as every debounced start may do
+        self.gate.admit(context, "work" if leaving else "start" if collected else "admin", *spaces)
         removed = self.gate.run(context, lambda: self.store.delete([to.key_in(key) for key in request.keys]))
         return wb.DeleteResponse(removed=removed)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from replay.model.events import Event
+from replay.model.queues import Queue, Rate
 from replay.service.generated import types_pb2 as pb
 from replay.service.generated import worker_pb2 as wb
 from replay.store.contract import (
@@ -27,6 +28,7 @@ from replay.store.contract import (
     Run,
     RunKey,
 )
+from replay.store.limits import declared, names
 
 DEFAULT: Final = "default"
 """The namespace of a request that names none."""
@@ -131,6 +133,7 @@ def new_run_out(run: NewRun) -> pb.NewRun:
         digest=run.digest,
         events=map(event_out, run.events),
         priority=run.priority,
+        fairness_key=run.fairness_key,
         ready_at=run.ready_at,
         parent=run.parent,
         parent_command=run.parent_command,
@@ -154,6 +157,7 @@ def new_run_in(run: pb.NewRun) -> NewRun:
         digest=run.digest,
         events=[event_in(event) for event in run.events],
         priority=run.priority,
+        fairness_key=run.fairness_key,
         ready_at=run.ready_at,
         parent=run.parent,
         parent_command=run.parent_command,
@@ -187,6 +191,7 @@ _RUN_FIELDS: Final = (
     "worker",
     "recoveries",
     "note",
+    "fairness_key",
 )
 
 
@@ -270,23 +275,52 @@ def claim_out(claim: Claim) -> wb.ClaimRequest:
     return wb.ClaimRequest(
         worker=claim.worker,
         namespace=claim.namespace,
-        queues=claim.queues,
+        queues=names(claim.queues),
         workflows=claim.workflows,
         limit=claim.limit,
         ttl=claim.ttl,
+        limits=map(limits_out, declared(claim.queues).values()),
     )
 
 
 def claim_in(claim: wb.ClaimRequest) -> Claim:
     """From the wire."""
+    limited = {queue.name: limits_in(queue) for queue in claim.limits}
     return Claim(
         worker=claim.worker,
         namespace=claim.namespace or DEFAULT,
-        queues=list(claim.queues),
+        queues=[limited.get(name, name) for name in claim.queues],
         workflows=list(claim.workflows),
         limit=claim.limit,
         ttl=claim.ttl,
     )
+
+
+def limits_out(queue: Queue) -> wb.QueueLimits:
+    """To the wire."""
+    rate = queue.rate
+    return wb.QueueLimits(
+        name=queue.name,
+        concurrency=queue.concurrency,
+        per_key=queue.per_key,
+        rate_count=None if rate is None else rate.count,
+        rate_per=0 if rate is None else rate.per,
+        here=queue.here,
+    )
+
+
+def limits_in(queue: wb.QueueLimits) -> Queue:
+    """From the wire.
+
+    Raises:
+        InvalidRequest: A limit is none.
+    """
+
+    def given(name: str) -> Any:
+        return getattr(queue, name) if queue.HasField(name) else None
+
+    rate = Rate(queue.rate_count, per=queue.rate_per) if queue.HasField("rate_count") else None
+    return Queue(queue.name, concurrency=given("concurrency"), per_key=given("per_key"), rate=rate, here=given("here"))
 
 
 T = TypeVar("T", Event, Entry)
@@ -350,6 +384,7 @@ def filter_out(query: Filter) -> pb.Filter:
         created_before=query.created_before,
         prefix=query.prefix,
         parent=query.parent,
+        fairness_key=query.fairness_key,
     )
 
 
@@ -368,6 +403,7 @@ def filter_in(query: pb.Filter) -> Filter:
         created_before=given("created_before"),
         prefix=given("prefix"),
         parent=given("parent"),
+        fairness_key=given("fairness_key"),
     )
 
 

@@ -22,12 +22,16 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import attrs
 
 from replay.errors import InvalidRequest, JournalDamaged
-from replay.model.events import Event
+from replay.model.events import CANCEL_REQUESTED, SIGNAL_RECEIVED, STEP_INTENT, TIMER_FIRED, UPDATE_RECEIVED, Event
+from replay.model.queues import Queue
 
 MESSAGE_KINDS: Final = ("signal", "update", "cancel", "terminate", "pause", "resume", "answer")
 """What a message can be; ``answer`` carries the result of a child or of a remote step."""
 CONTROL: Final = frozenset({"terminate", "resume"})
 """Messages that wake a paused run too; ``wakes`` has the whole rule."""
+
+COMING: Final = frozenset({SIGNAL_RECEIVED, UPDATE_RECEIVED, TIMER_FIRED, CANCEL_REQUESTED, STEP_INTENT})
+"""Events that come to a run, or only announce what it is about to do."""
 
 Status = Literal["pending", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled", "terminated", "continued"]
 OPEN: Final[frozenset[str]] = frozenset({"pending", "running", "waiting", "paused", "stuck"})
@@ -44,6 +48,8 @@ class Capability(enum.Flag):
     """``transact``: a step's own SQL commits with its answer."""
     SHARED = enum.auto()
     """Several processes may open it at once."""
+    LIMITS = enum.auto()
+    """``claim`` keeps to the limits of queues that are declared as a ``Queue``."""
 
 
 class RunKey(NamedTuple):
@@ -81,6 +87,7 @@ class NewRun:
         digest: Digest of workflow and input: creating again is the same run only when it agrees.
         events: Its first events; one (``started``) for a new run, more for a fork or an import.
         priority: Higher first.
+        fairness_key: Whose share of the queue it takes, such as a customer's, or empty.
         ready_at: When it may be claimed, microseconds; 0 for at once, which counts as the moment of creation.
         parent: The run that waits for it, or empty.
         parent_command: The command that it answers there.
@@ -100,6 +107,7 @@ class NewRun:
     digest: str = ""
     events: Sequence[Event]
     priority: int = 0
+    fairness_key: str = ""
     ready_at: int = 0
     parent: str = ""
     parent_command: str = ""
@@ -139,8 +147,10 @@ class Run:
         wake_at: When its next timer is due, or None.
         fence: The newest fencing token.
         worker: Who holds its lease, or empty.
-        recoveries: How often it was claimed because a lease had ended without being given back.
+        recoveries: How often it was claimed because a lease had ended without being given back, since a commit last took it on
+            (``takes_on``).
         note: Why it is stuck, or empty.
+        fairness_key: Whose share of the queue it takes, or empty.
     """
 
     key: RunKey
@@ -167,6 +177,7 @@ class Run:
     worker: str
     recoveries: int
     note: str = ""
+    fairness_key: str = ""
 
 
 class Message(NamedTuple):
@@ -293,7 +304,7 @@ class Claim:
     Attributes:
         worker: Its name.
         namespace: Whose runs.
-        queues: Which queues it serves.
+        queues: Which queues it serves: a name, or a ``Queue`` with limits.
         workflows: Which workflows it offers.
         limit: How many runs it takes at most.
         ttl: Length of the leases, microseconds.
@@ -301,7 +312,7 @@ class Claim:
 
     worker: str
     namespace: str
-    queues: Sequence[str]
+    queues: Sequence[str | Queue]
     workflows: Sequence[str]
     limit: int
     ttl: int
@@ -331,7 +342,8 @@ class Claims(NamedTuple):
         mail: Unconsumed messages for runs whose lease, not ended, the worker holds already, in any queue of the namespace;
             oldest first for each run. A message is shown until it is consumed.
         next_at: The earliest moment from now on at which a run that it could take becomes ready, or None. It may be too early,
-            never too late; runs that are ready now and were left over by ``limit`` do not count.
+            never too late; runs that are ready now and were left over by ``limit`` do not count. For those left over by a limit of
+            their queue it is when time alone makes room: the end of a lease, or of a rate's window.
     """
 
     runs: Sequence[Claimed]
@@ -352,6 +364,7 @@ class Filter:
         created_before: Microseconds, exclusive.
         prefix: What the id begins with.
         parent: Children of this run.
+        fairness_key: Those of this key.
     """
 
     namespace: str = "default"
@@ -362,6 +375,7 @@ class Filter:
     created_before: int | None = None
     prefix: str | None = None
     parent: str | None = None
+    fairness_key: str | None = None
 
 
 class Page(NamedTuple):
@@ -394,7 +408,16 @@ class Store(Protocol):
         """
 
     def claim(self, claim: Claim) -> Claims:
-        """Take runs that are ready, highest priority first, then the longest ready.
+        """Take runs that are ready, highest priority first.
+
+        Of one priority the queues take turns, in the order in which the claim names them; within a queue the longest ready goes first.
+
+        A queue that is given as a ``Queue`` is fair and keeps to its limits, of which each claim brings its own: the run goes first
+        whose key has the fewest runs held, then the one that has waited longest; no run is taken while as many as its limits allow
+        are held, that is, leased to whomever by a lease that has not ended; and of those ``pending`` no more are taken within a
+        window than its rate allows. This is exact however many claim at the same moment. It counts runs that were taken under a
+        limit; whether it counts those that were not (leased at birth, or claimed by a plain name) is up to the store.
+        ``limits.allotted`` has the rules as code.
 
         A run taken is ``running``, unless it is ``paused`` or ``stuck``. A run whose journal is damaged is not handed out: it
         becomes ``stuck`` with the reason as its note, and no moment to be claimed at until a message wakes it.
@@ -529,6 +552,17 @@ def require_sound(commit: Commit) -> None:
             raise ValueError(f"a successor takes over the id of a run that closes: {commit.lease.key} is {commit.status}")
 
 
+def takes_on(commit: Commit) -> bool:
+    """Whether a commit shows that the run outlives its workers: its recoveries are counted anew from here.
+
+    It does when something that the run did was written down, or when it was given back in good order. What comes to it by itself,
+    such as messages and time, and what only shows state, such as a step's heartbeat, may be written by one worker after the other
+    that is killed a moment later.
+    """
+    done = any(event.kind not in COMING for event in commit.events)
+    return done or commit.status in CLOSED or (commit.release and commit.status != "stuck")
+
+
 def wakes(kind: str, status: str, *, resting: bool = False) -> bool:
     """Whether a message makes a run ready that nobody holds.
 
@@ -549,6 +583,7 @@ def index_entry(new: NewRun, now: int) -> Run:
         queue=new.queue,
         digest=new.digest,
         priority=new.priority,
+        fairness_key=new.fairness_key,
         parent=new.parent,
         parent_command=new.parent_command,
         tags={name: word for name, word in new.tags.items() if word},
@@ -585,6 +620,7 @@ def fits(run: Run, query: Filter) -> bool:
         and (query.created_before is None or run.created_at < query.created_before)
         and (query.prefix is None or run.key.id.startswith(query.prefix))
         and (query.parent is None or run.parent == query.parent)
+        and (query.fairness_key is None or run.fairness_key == query.fairness_key)
     )
 
 

@@ -14,6 +14,7 @@ import heapq
 import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
@@ -21,6 +22,7 @@ import attrs
 
 from replay.errors import JournalDamaged, StoreUnavailable
 from replay.model.events import Event, seal
+from replay.model.queues import Queue
 from replay.store.contract import (
     CLOSED,
     Capability,
@@ -48,8 +50,10 @@ from replay.store.contract import (
     page_cursor,
     require_numbered,
     require_sound,
+    takes_on,
     wakes,
 )
+from replay.store.limits import Begun, Standing, allotted, declared, names, soonest, waiting_of
 
 TICKETS: Final = itertools.count()
 """Numbers that settle which of two equal moments comes first."""
@@ -113,7 +117,13 @@ class Record:
 
     def change(self, **fields: Any) -> None:
         """Replace the index entry."""
-        self.run = attrs.evolve(self.run, **fields)
+        self.run = run = attrs.evolve(self.run, **fields)
+        if "worker" in fields:
+            held = self.world.held.setdefault((run.key.namespace, run.queue), {})
+            if run.worker:
+                held[self] = None
+            else:
+                held.pop(self, None)
         if "ready_at" in fields:
             self.shelve()
 
@@ -171,6 +181,8 @@ class World:
     Attributes:
         changed: The lock, and the bell that rings at every change.
         version: Number of changes.
+        held: Runs that somebody holds, by namespace and queue.
+        begun: When runs began, for queues with a rate.
         records: Runs by name.
         shelves: Open runs by namespace, queue and workflow.
         mailed: Runs that have mail, and some that had.
@@ -180,6 +192,8 @@ class World:
 
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     version: int = 0
+    held: dict[tuple[str, str], dict[Record, None]] = attrs.field(factory=dict)
+    begun: dict[tuple[str, str], Begun] = attrs.field(factory=dict)
     records: dict[RunKey, Record] = attrs.field(factory=dict)
     shelves: dict[tuple[str, str, str], Shelf] = attrs.field(factory=dict)
     mailed: dict[Record, None] = attrs.field(factory=dict)
@@ -235,10 +249,10 @@ class MemoryStore:
 
     Attributes:
         url: What it was opened with.
-        capabilities: None.
+        capabilities: It keeps to limits.
     """
 
-    capabilities = Capability.NONE
+    capabilities = Capability.LIMITS
 
     def __init__(self, url: str = "memory://", *, clock: Clock | None = None, world: World | None = None) -> None:
         self.url = url
@@ -292,15 +306,28 @@ class MemoryStore:
         with self._lock:
             now = self.now()
             mail = list(self._world.mail_for(claim.worker, claim.namespace, now))
-            places = itertools.product([claim.namespace], set(claim.queues), set(claim.workflows))
+            places = itertools.product([claim.namespace], names(claim.queues), set(claim.workflows))
             shelves = [shelf for place in places if (shelf := self._world.shelves.get(place))]
             known = [(ready_at, record, shelf) for shelf in shelves for ready_at, record in shelf.look(now)]
-            order = [(-known[n][1].run.priority, known[n][0], n) for n in range(len(known)) if known[n][0] <= now]
-            taken = [self._take(*known[n][1:], claim, now) for _, _, n in heapq.nsmallest(claim.limit, order)]
+            waiting = [waiting_of(record.run, (record, shelf)) for ready_at, record, shelf in known if ready_at <= now]
+            standings = {name: self._standing(claim.namespace, queue, now) for name, queue in declared(claim.queues).items()}
+            taken = [self._take(item.run, claim, now) for item in allotted(claim.queues, waiting, standings, claim.limit)]
+            for name, standing in standings.items():
+                if (begun := standing.remembered()) is not None:
+                    self._world.begun[claim.namespace, name] = begun
             moments = [shelf.later[0][0] for shelf in shelves if shelf.later] + [at for at, _, _ in known if at > now]
-            return Claims([claimed for claimed in taken if claimed], mail, min(moments, default=None))
+            left = [standing.next_at() for standing in standings.values()]
+            return Claims([claimed for claimed in taken if claimed], mail, soonest(*moments, *left))
 
-    def _take(self, record: Record, shelf: Shelf, claim: Claim, now: int) -> Claimed | None:
+    def _standing(self, namespace: str, queue: Queue, now: int) -> Standing:
+        place = (namespace, queue.name)
+        held = [(run.ready_at, run.fairness_key) for run in (record.run for record in self._world.held.get(place, ()))]
+        ends = [(end, key) for end, key in held if end is not None and end > now]
+        first_end = min((end for end, _ in ends), default=None)
+        return Standing(queue, Counter(key for _, key in ends), first_end, self._world.begun.get(place, ()), now)
+
+    def _take(self, place: tuple[Record, Shelf], claim: Claim, now: int) -> Claimed | None:
+        record, shelf = place
         del shelf.ready[record]
         lease = self._lease(record, claim.worker, now + claim.ttl)
         try:
@@ -367,6 +394,7 @@ class MemoryStore:
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
             **(record.rest(commit.status, now, commit.wake_at) if rests else {}),
         )
         if commit.successor:

@@ -21,7 +21,7 @@ from replay.store.contract import CLOSED, Message, NewRun, Run, RunKey, gapless
 RUN_COLUMNS: Final = (
     *("namespace", "id", "workflow", "version", "queue", "digest", "priority", "parent", "parent_command", "status", "seq"),
     *("base", "applied", "source", "created_at", "updated_at", "ready_at", "wake_at", "fence", "worker", "recoveries"),
-    *("note", "result"),
+    *("fairness_key", "note", "result"),
 )
 """What ``run_of`` reads, before tags and state."""
 NEW_COLUMNS: Final = (*RUN_COLUMNS, "mail", "journals")
@@ -59,8 +59,9 @@ def run_of(row: Sequence[Any], tags: Mapping[str, str], state: Mapping[str, byte
         fence=row[18],
         worker=row[19],
         recoveries=row[20],
-        note=row[21],
-        result=row[22],
+        fairness_key=row[21],
+        note=row[22],
+        result=row[23],
     )
 
 
@@ -71,7 +72,8 @@ def row_of(new: NewRun, now: int, *, worker: str = "", until: int = 0, fence: in
     ready_at = None if closed else until if worker else new.ready_at or now
     return (
         *(*new.key, new.workflow, new.version, new.queue, new.digest, new.priority, new.parent, new.parent_command, status),
-        *(len(new.events), new.base, new.applied, new.source, now, now, ready_at, None, fence, worker, 0, "", new.result),
+        *(len(new.events), new.base, new.applied, new.source, now, now, ready_at, None, fence, worker, 0),
+        *(new.fairness_key, "", new.result),
         *(0, journals),
     )
 

@@ -20,7 +20,7 @@ from replay.store.sql_schema import runs, tags
 def found(query: Filter, *, limit: int, before: tuple[int, str] | None) -> Select[Any]:
     """Numbers of the runs that match and lie below ``before`` (time of creation, id), newest first, at most ``limit``."""
     statuses = list(dict.fromkeys(query.statuses)) if query.statuses is not None else None
-    if statuses is None or len(statuses) <= 1 or query.tags or query.parent or query.prefix:
+    if statuses is None or len(statuses) <= 1 or query.tags or query.parent or query.prefix or query.fairness_key:
         return page(query, statuses, limit, before)
     walks = [select(page(query, [status], limit, before).subquery()) for status in statuses]
     merged = union_all(*walks).subquery()
@@ -67,6 +67,8 @@ def narrowed(query: Filter, statuses: Sequence[str] | None, created_at: ColumnEl
         conditions += [runs.c.parent == query.parent, runs.c.parent != ""]
     elif query.parent is not None:
         conditions.append(runs.c.parent == "")
+    if query.fairness_key is not None:
+        conditions += [runs.c.fairness_key == query.fairness_key, *([runs.c.fairness_key != ""] if query.fairness_key else [])]
     return conditions
 
 

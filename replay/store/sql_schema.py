@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The schema's version; each change adds one, and a migration to every store."""
 
 Number: Final = BigInteger().with_variant(Integer(), "sqlite")
@@ -65,7 +65,8 @@ runs: Final = Table(
     number("mail"),  # unconsumed messages
     number("box", maybe=True),  # where its messages lie: under its own pk, unless it inherited them or passed them on
     number("journals"),  # journals that were under this id before
-    octets("result"),  # last, so that reading the others does not walk over it
+    octets("result"),  # behind all that is asked for alone, so that reading those does not walk over it
+    Column("fairness_key", Text, nullable=False, server_default=""),
 )
 Index("replay_runs_key", runs.c.namespace, runs.c.id, unique=True)
 ready_index: Final = Index(
@@ -77,6 +78,36 @@ ready_index: Final = Index(
     runs.c.ready_at,
     sqlite_where=runs.c.ready_at.is_not(None),
     postgresql_where=runs.c.ready_at.is_not(None),
+)
+Index(
+    "replay_runs_line",
+    runs.c.namespace,
+    runs.c.queue,
+    runs.c.workflow,
+    runs.c.priority,
+    runs.c.status,
+    runs.c.fairness_key,
+    runs.c.ready_at,
+    sqlite_where=(runs.c.worker == "") & runs.c.ready_at.is_not(None),
+    postgresql_where=(runs.c.worker == "") & runs.c.ready_at.is_not(None),
+)
+Index(
+    "replay_runs_held",
+    runs.c.namespace,
+    runs.c.queue,
+    runs.c.ready_at,
+    runs.c.fairness_key,
+    sqlite_where=runs.c.worker != "",
+    postgresql_where=runs.c.worker != "",
+)
+Index(
+    "replay_runs_of_key",
+    runs.c.namespace,
+    runs.c.fairness_key,
+    runs.c.created_at,
+    runs.c.id,
+    sqlite_where=runs.c.fairness_key != "",
+    postgresql_where=runs.c.fairness_key != "",
 )
 Index("replay_runs_mail", runs.c.worker, sqlite_where=runs.c.mail > 0, postgresql_where=runs.c.mail > 0)
 Index("replay_runs_created", runs.c.namespace, runs.c.created_at, runs.c.id)
@@ -90,6 +121,8 @@ Index(
     sqlite_where=runs.c.parent != "",
     postgresql_where=runs.c.parent != "",
 )
+
+begun: Final = Table("replay_begun", metadata, text("namespace", primary=True), text("queue", primary=True), text("moments"))
 
 tags: Final = Table(
     "replay_tags",

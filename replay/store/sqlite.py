@@ -44,9 +44,11 @@ from replay.store.contract import (
     require_numbered,
     require_sound,
 )
+from replay.store.limits import declared, soonest
 from replay.store.sql import MESSAGE_COLUMNS, Row, assembled, messages_of, quoted, run_of, tags_of
 from replay.store.sqlite_address import Address
 from replay.store.sqlite_files import Connections, Raw, code_of
+from replay.store.sqlite_limits import Places, standing
 from replay.store.sqlite_writing import READ, RUN_BY_KEY, RUN_BY_PK, Birth, Writing, lanes, whole
 
 LENGTH: Final = "SELECT pk, seq FROM replay_runs WHERE namespace = ? AND id = ?"
@@ -143,12 +145,13 @@ class SQLiteStore:
         capabilities: What it can do beyond the contract.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self.url = url
         self._clock = clock or system_clock
         self._connections = Connections(Address.parse(url))
+        self._places: Places = {}
 
     def now(self) -> int:
         """See ``Store.now``."""
@@ -180,12 +183,19 @@ class SQLiteStore:
             now = self.now()
             due, next_at = lanes(raw, claim, now)
             rows = raw.execute(HELD_MAIL, (claim.worker, claim.namespace, now)).fetchall()
+            full = {
+                name: limited.first_end
+                for name, queue in declared(claim.queues).items()
+                if (limited := standing(raw, claim.namespace, queue, now)).full
+            }
         mail = [Message(row[1], RunKey(claim.namespace, row[0]), *row[2:]) for row in rows]
-        if not due or claim.limit <= 0:
+        next_at = soonest(next_at, *(full[queue] for queue, _, _ in due if queue in full))
+        if claim.limit <= 0 or all(queue in full for queue, _, _ in due):
             return Claims([], mail, next_at)
         with self._writing() as writing:
-            taken = writing.take(claim)
+            taken, again_at = writing.take(claim, self._places)
             until = writing.now + claim.ttl
+        next_at = soonest(next_at, again_at)
         runs = [whole(row) for row in taken]
         leases = [Lease(run.key, run.fence, run.worker, until) for run in runs]
         try:

@@ -53,7 +53,16 @@ FIRST: Final = (
         PRIMARY KEY (namespace, topic, "offset"))""",
     "CREATE TABLE replay_blobs (name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (name))",
 )
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST,)
+SECOND: Final = (
+    "ALTER TABLE replay_runs ADD COLUMN fairness_key TEXT DEFAULT '' NOT NULL",
+    """CREATE INDEX replay_runs_line ON replay_runs (namespace, queue, workflow, priority, status, fairness_key, ready_at)
+        WHERE worker = '' AND ready_at IS NOT NULL""",
+    "CREATE INDEX replay_runs_held ON replay_runs (namespace, queue, ready_at, fairness_key) WHERE worker != ''",
+    "CREATE INDEX replay_runs_of_key ON replay_runs (namespace, fairness_key, created_at, id) WHERE fairness_key != ''",
+    """CREATE TABLE replay_begun (namespace TEXT NOT NULL, queue TEXT NOT NULL, moments TEXT NOT NULL,
+        PRIMARY KEY (namespace, queue))""",
+)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST, SECOND)
 """Statements that lead from each version to the next."""
 
 

@@ -10,13 +10,14 @@ Rule 4: an index is touched only when what it holds changes: a turn that keeps i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from replay.errors import JournalDamaged
 from replay.model.events import Event
+from replay.store import sqlite_limits as limits
 from replay.store.blocks import SIZE, pack
 from replay.store.contract import (
     CLOSED,
@@ -29,8 +30,10 @@ from replay.store.contract import (
     Posted,
     Run,
     RunKey,
+    takes_on,
     wakes,
 )
+from replay.store.limits import Standing, Waiting, allotted, declared, names, soonest
 from replay.store.sql import (
     EVENT_COLUMNS,
     NEW_COLUMNS,
@@ -98,10 +101,12 @@ READ: Final = f"""
     SELECT {quoted(EVENT_COLUMNS)} FROM replay_events WHERE run = ? AND seq > ? AND seq <= ? ORDER BY seq"""  # noqa: S608
 PACK: Final = "INSERT INTO replay_blocks (run, last, data) VALUES (?, ?, ?)"
 UNROW: Final = "DELETE FROM replay_events WHERE run = ? AND seq > ? AND seq <= ?"
-HOLD: Final = "UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, updated_at = ? WHERE pk = ?"
+HOLD: Final = """
+    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, recoveries = recoveries * ?, updated_at = ?
+    WHERE pk = ?"""
 CHANGE: Final = """
-    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, updated_at = ?, status = ?, worker = ?,
-        ready_at = ?, mail = ?, result = coalesce(?, result) WHERE pk = ?"""
+    UPDATE replay_runs SET seq = ?, base = ?, applied = ?, wake_at = ?, note = ?, recoveries = recoveries * ?, updated_at = ?,
+        status = ?, worker = ?, ready_at = ?, mail = ?, result = coalesce(?, result) WHERE pk = ?"""
 CONSUME: Final = "UPDATE replay_messages SET posted = NULL, payload = x'' WHERE box = ? AND id = ? AND posted IS NOT NULL"
 KINDS: Final = "SELECT DISTINCT kind FROM replay_messages WHERE box = ? AND posted IS NOT NULL"
 TAG: Final = """
@@ -334,6 +339,7 @@ class Writing:
             max(run.applied, commit.applied),
             None if closed else commit.wake_at,
             commit.note,
+            0 if takes_on(commit) else 1,
             self.now,
         )
         self._coming.add(commit.lease.key)
@@ -390,18 +396,30 @@ class Writing:
 
     # ---- leases ---------------------------------------------------------------------------------------------------------
 
-    def take(self, claim: Claim) -> list[Row]:
-        """Lease runs that are ready; their ``RUN`` rows, in order."""
+    def take(self, claim: Claim, places: limits.Places) -> tuple[list[Row], int | None]:
+        """Lease runs that are ready; their ``RUN`` rows, in order, and when those may be taken that limits held back."""
         chosen: list[int] = []
+        limited = {name: limits.standing(self.raw, claim.namespace, queue, self.now) for name, queue in declared(claim.queues).items()}
         for _, level in groupby(lanes(self.raw, claim, self.now).due, key=itemgetter(2)):
             room = claim.limit - len(chosen)
             if room <= 0:
                 break
-            due = [row for lane in level for row in self.raw.execute(DUE, (claim.namespace, *lane, self.now, room))]
-            chosen += [pk for _, pk in sorted(due)[:room]]
+            waiting = (item for lane in level for item in self._waiting(claim.namespace, lane, limited.get(lane[0]), room, places))
+            chosen += [item.run for item in allotted(claim.queues, waiting, limited, room)]
+        for standing in limited.values():
+            limits.remember(self.raw, claim.namespace, standing)
         until = self.now + claim.ttl
         self.raw.executemany(TAKE, [(claim.worker, until, pk) for pk in chosen])
-        return [self.raw.execute(RUN_BY_PK, (pk,)).fetchone() for pk in chosen]
+        rows = [self.raw.execute(RUN_BY_PK, (pk,)).fetchone() for pk in chosen]
+        return rows, soonest(*(standing.next_at() for standing in limited.values()))
+
+    def _waiting(
+        self, namespace: str, lane: limits.Lane, standing: Standing | None, room: int, places: limits.Places
+    ) -> Iterator[Waiting]:
+        if standing is not None:
+            return limits.waiting(self.raw, namespace, lane, standing, room, places)
+        rows = self.raw.execute(DUE, (namespace, *lane, self.now, room))
+        return (Waiting(lane[2], ready_at, lane[0], "", False, pk) for ready_at, pk in rows)
 
     def renew(self, lease: Lease, until: int) -> bool:
         """Prolong a lease that still holds."""
@@ -431,7 +449,7 @@ class Writing:
 
 def lanes(raw: Raw, claim: Claim, now: int) -> Lanes:
     """Where runs are ready that a claim may take, and when the next one will be."""
-    served = (json_list(claim.queues), json_list(claim.workflows))
+    served = (json_list(names(claim.queues)), json_list(claim.workflows))
     rows = raw.execute(LANES, (claim.namespace, *served, now)).fetchall()
     due = [(queue, workflow, priority) for queue, workflow, priority, ready, _ in rows if ready]
     return Lanes(due, min((row[4] for row in rows if row[4] is not None), default=None))

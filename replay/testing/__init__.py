@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from replay.testing.crashes import CrashReport, crash_everywhere
     from replay.testing.determinism import DeterminismReport, check_determinism
     from replay.testing.journals import Recorded, replay_file, replay_folder
+    from replay.testing.llm import Babbles, Cuts, Fails, LLMServer, Says
     from replay.testing.problems import CheckFailed, NoAnswer, RunsOn, SimulationFailed, StillWaiting, UnyieldedEffect
     from replay.testing.savepoints import SavepointReport, check_savepoints
     from replay.testing.simulation import Decision, Scenario, Simulation, SimulationReport, simulate
@@ -21,14 +22,19 @@ if TYPE_CHECKING:
     from replay.testing.world import World
 
 __all__ = [
+    "Babbles",
     "CheckFailed",
     "CrashReport",
+    "Cuts",
     "Decision",
     "DeterminismReport",
+    "Fails",
+    "LLMServer",
     "NoAnswer",
     "Recorded",
     "RunsOn",
     "SavepointReport",
+    "Says",
     "Scenario",
     "Simulation",
     "SimulationFailed",
@@ -51,7 +57,12 @@ __all__ = [
 
 HOMES: Final = {
     "CheckFailed": "replay.testing.problems",
+    "Babbles": "replay.testing.llm",
     "CrashReport": "replay.testing.crashes",
+    "Cuts": "replay.testing.llm",
+    "Fails": "replay.testing.llm",
+    "LLMServer": "replay.testing.llm",
+    "Says": "replay.testing.llm",
     "Decision": "replay.testing.simulation",
     "DeterminismReport": "replay.testing.determinism",
     "NoAnswer": "replay.testing.problems",

@@ -371,6 +371,7 @@ def _going_on(measure: _Measure, namespace: str, past: Sequence[Event]) -> tuple
         workflow=run.workflow,
         version=run.version,
         queue=run.queue,
+        fairness_key=run.fairness_key,
         digest=run.digest,
         events=list(past),
         state=state,

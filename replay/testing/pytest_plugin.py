@@ -6,17 +6,20 @@ Rule 2: fixtures are built on each other, so overriding one changes those above:
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from replay.client.whatif import WhatIf
     from replay.hooks import Store
     from replay.testing.clock import VirtualClock
     from replay.testing.journals import Recorded
+    from replay.testing.llm import LLMServer
     from replay.testing.world import World
 
 MARKER = "replay(**options): options of the World that the fixture replay_world makes, such as seed=, workers=, queues="
@@ -131,6 +134,23 @@ def replay_world(request: pytest.FixtureRequest, replay_seed: int, replay_store:
     options = _options(request) | {"seed": replay_seed}
     with World(store=replay_store, clock=replay_clock, **options) as world:
         yield world
+
+
+@pytest.fixture
+def replay_llm_server() -> Iterator[Callable[..., LLMServer]]:
+    """Opens servers that speak OpenAI's chat completions as a script tells: ``replay_llm_server(["Hello."])``."""
+    from replay.testing.llm import LLMServer
+
+    with contextlib.ExitStack() as opened:
+        yield lambda script: opened.enter_context(LLMServer(script))
+
+
+@pytest.fixture
+def whatif() -> Callable[..., WhatIf]:
+    """``replay.whatif``: recorded runs again with other answers; ``whatif("journals", live=["classify"]).assert_same()``."""
+    from replay.client.whatif import whatif as run_again
+
+    return run_again
 
 
 def _options(request: pytest.FixtureRequest) -> dict[str, Any]:

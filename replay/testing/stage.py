@@ -21,15 +21,17 @@ import attrs
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
-from replay.engine.live import STEP_RUN, Live
+from replay.engine.debounce import Named
+from replay.engine.live import Live
 from replay.engine.pool import Job
-from replay.engine.remote import StepRun
+from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
 from replay.engine.worker import Worker
 from replay.errors import Cancelled
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model.effects import Step, WorkflowSpec
+from replay.model.llm import LLMCall, LLMSpec
 from replay.model.names import SECOND
 from replay.store.contract import Claimed
 from replay.testing.problems import NoAnswer
@@ -249,13 +251,13 @@ class Stage:
         """Have workers offer what is only known where it was written, such as a workflow inside a test function."""
         if isinstance(spec, StepFunction):
             self.specs.setdefault((STEP_RUN + spec.name, ""), StepRun(spec))
-        else:
+        elif not isinstance(spec, LLMSpec | Named):  # which no worker has to know by name
             self.specs.setdefault((spec.name, spec.version), spec)
 
     def began(self, attempt: Rehearsal) -> None:
         """An attempt's body begins."""
-        info, spec = attempt.info, attempt.effect.spec
-        args, kwargs = spec.arguments.decode(attempt.effect.payload) if isinstance(spec, StepFunction) else ((), {})
+        info = attempt.info
+        args, kwargs = arguments_of(attempt.effect)
         self.executions[info.run_id, info.command] += 1
         self.calls.append(
             StepCall(
@@ -304,7 +306,7 @@ class Rehearsal(Attempt):
             self.seconds = recorded.seconds
         elif stub is not None:
             self._choose(stub)
-        executor.submit(self._run)
+        executor.submit(self.run)
 
     def _choose(self, stub: Stub) -> None:
         self.stubbed = True
@@ -314,9 +316,10 @@ class Rehearsal(Attempt):
             self.stage.problems.append(error)
             self.answer = error
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Answer at once, or when the seconds of the recording or stub are over."""
         if not self.seconds:
-            super()._run()
+            super().run()
             return
         try:
             self._start()
@@ -350,11 +353,10 @@ class Rehearsal(Attempt):
             return recorded.payload
         if not self.stubbed:
             return super().call(**extra)
-        spec = self.effect.spec
-        args, kwargs = spec.arguments.decode(self.effect.payload) if isinstance(spec, StepFunction) else ((), {})
+        args, kwargs = arguments_of(self.effect)
         token = CURRENT.set(self.info)
         try:
-            return spec.encode_result(give(self.answer, args, {**kwargs, **extra}))
+            return self.effect.spec.encode_result(give(self.answer, args, {**kwargs, **extra}))
         finally:
             CURRENT.reset(token)
 
@@ -368,6 +370,14 @@ class Rehearsal(Attempt):
         self.replies(done)
 
 
+def arguments_of(effect: Step[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a step's function is called with; of a call of a model, its request."""
+    if isinstance(effect, LLMCall):
+        return (effect.request,), {}
+    spec = effect.spec
+    return spec.arguments.decode(effect.payload) if isinstance(spec, StepFunction) else ((), {})
+
+
 class StagedWorker(Worker):
     """A real worker whose attempts are rehearsed and whose workflows are watched."""
 
@@ -376,8 +386,8 @@ class StagedWorker(Worker):
         self.stage = stage
         self.watch = watch
 
-    def _attempt(self, live: Live, command: Command, effect: Step[Any]) -> Attempt:
-        return Rehearsal(self.stage, live, command, self._info(live, command, effect), self.store.now, self.inbox.put)
+    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
+        return Rehearsal(self.stage, live, command, info, self.store.now, self.inbox.put)
 
     def _take(self, claimed: Claimed) -> None:
         super()._take(claimed)

@@ -28,12 +28,13 @@ from replay.testing.store_suite.committing import Committing
 from replay.testing.store_suite.creating import Creating
 from replay.testing.store_suite.enduring import Enduring
 from replay.testing.store_suite.leasing import Leasing
+from replay.testing.store_suite.limiting import Limiting
 from replay.testing.store_suite.messaging import Messaging
 from replay.testing.store_suite.reading import Reading
 from replay.testing.store_suite.transacting import Transacting
 
 
-class StoreContract(Creating, Leasing, Committing, Messaging, Reading, Carrying, Enduring):
+class StoreContract(Creating, Leasing, Limiting, Committing, Messaging, Reading, Carrying, Enduring):
     """Every promise that a store makes, each as a test."""
 
 

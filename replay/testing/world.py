@@ -20,14 +20,16 @@ from typing import Any, Final, Self
 
 import attrs
 
-from replay.authoring.definitions import StepFunction, WorkflowFunction
+from replay.authoring.definitions import STEPS, StepFunction, WorkflowFunction
 from replay.client.client import Client
-from replay.engine.live import STEP_RUN
 from replay.engine.observers import Observer, Observers
+from replay.engine.remote import STEP_RUN
 from replay.engine.worker import Settings, Wake, ending
-from replay.errors import InvalidRequest, ReplayError
-from replay.hooks import open_store
+from replay.errors import InvalidRequest, ReplayError, UnknownName
+from replay.hooks import open_store, performers
+from replay.llm.calling import Models
 from replay.model.effects import WorkflowSpec
+from replay.model.llm import LLM
 from replay.model.names import SECOND
 from replay.store.contract import CLOSED, OPEN, Created, Filter, Lease, NewRun, Run, RunKey, Store
 from replay.store.memory import MemoryStore
@@ -85,6 +87,7 @@ class World(Client):
         concurrency: How many runs a worker holds.
         observers: Whom the workers tell what they do.
         settings: How the workers work; stronger than ``ttl`` and ``concurrency``.
+        models: The language models that ``llm_call`` asks; None for those of ``provide`` and of plugins.
         strict: Whether effects that are thrown away are raised; ``thrown_away`` has them anyway.
         max_rounds: After how many rounds without rest the world gives up.
 
@@ -109,6 +112,7 @@ class World(Client):
         concurrency: int = 1_000,
         observers: Iterable[Observer] = (),
         settings: Settings | None = None,
+        models: Models | None = None,
         strict: bool = True,
         max_rounds: int = 200_000,
     ) -> None:
@@ -130,6 +134,7 @@ class World(Client):
         self._offered: dict[tuple[str, str], WorkflowSpec] | None = None
         if workflows is not None:
             self._offered = {(offered.name, offered.version): offered for offered in workflows}
+        self._performers = performers(models)
         self._stuck: dict[RunKey, Exception] = {}
         self._observers = [_Ear(self), *observers]
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
@@ -177,6 +182,7 @@ class World(Client):
             settings=self._settings,
             workflows=self._offered,
             observers=Observers(self._observers),
+            performers=self._performers,
             chance=self._luck,
             sleep=self._doze,
             stage=self.stage,
@@ -231,11 +237,16 @@ class World(Client):
         """Let something stand in for a step's body, from now on.
 
         Args:
-            step: The step, or its name.
+            step: The step, or its name; ``llm_call``, or ``llm_call:NAME``, for calls of language models.
             answer: A value; an exception, which is raised; a function, which is called with the step's arguments; a list of such
                 answers, one for each call; ``Takes(seconds, answer)`` for one that comes after a while.
+
+        Raises:
+            UnknownName: No step of that name has been imported; one defined inside a function is given itself, not by name.
         """
         name = step if isinstance(step, str) else step.name
+        if isinstance(step, str) and name not in STEPS and name.partition(":")[0] != LLM:
+            raise UnknownName("step", name, tuple(sorted(STEPS)))
         self.stage.stubs[name] = Stub(name, answer)
 
     def calls(self, step: str | StepFunction[..., Any] | None = None) -> list[StepCall]:

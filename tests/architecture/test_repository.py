@@ -26,7 +26,7 @@ REGISTRIES = [
 ]
 GENERATED_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb.ts", "_pb.js", ".pb.go")
 # What a plugin sees: the public names, the hooks to implement, and the test kit.
-PLUGIN_FACE = ("replay", "replay.hooks", "replay.testing")
+PLUGIN_FACE = ("replay", "replay.hooks", "replay.llm", "replay.testing")
 
 
 def repository_files() -> list[Path]:

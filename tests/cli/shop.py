@@ -10,7 +10,9 @@ from replay import (
     Retry,
     Workflow,
     annotate,
+    ask,
     gather,
+    llm_call,
     log,
     on_update,
     savepoint,
@@ -135,6 +137,24 @@ def mailbox() -> Workflow[list[Any]]:
         got.append(message)
 
 
+@attrs.frozen
+class Verdict:
+    """What a reviewer fills in."""
+
+    good: bool
+    stars: int
+    remark: str = ""
+
+
+@workflow(name="cli-asking")
+def asking() -> Workflow[list[Any]]:
+    """Ask for a name, a number, and a form."""
+    name = yield from ask("Who are you?", assignee="ada", validator=str.istitle)
+    size = yield from ask("Which size?", choices=[38, 40], timeout=3600)
+    verdict = yield from ask("What do you say?", form=Verdict)
+    return [name, size, verdict.good, verdict.stars, verdict.remark]
+
+
 @workflow(name="cli-counter")
 def counter(until: int, state: int = 0) -> Workflow[int]:
     """A loop that can be recovered from its last turn."""
@@ -145,3 +165,13 @@ def counter(until: int, state: int = 0) -> Workflow[int]:
             yield from ship("only in turn one")
     yield from signal("go")
     return state
+
+
+@workflow(name="cli-asks")
+def asks(model: str, calls: int, children: int) -> Workflow[None]:
+    """Asks a language model, and has children that do."""
+    for number in range(calls):
+        system = "be long" if EDITED else "be short"
+        yield from llm_call(f"question {number}", model=model, system=system, temperature=0, compare_arguments=False)
+    if children:
+        yield from asks(model, 1, children - 1)

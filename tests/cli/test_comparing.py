@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replay.cli.comparing import compare
+from replay.model.comparison import compare
 from replay.model.events import Event
 from replay.model.journal import Started
 

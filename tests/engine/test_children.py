@@ -22,6 +22,7 @@ from replay import (
     join,
     race,
     set_state,
+    set_tags,
     signal,
     sleep,
     start_child,
@@ -332,6 +333,45 @@ def test_a_child_that_continues_as_new_answers_in_the_end(engine: Engine) -> Non
         return (yield from counting(0))
 
     assert 5 == engine.start(parent(), id="p").result(PATIENCE)
+
+
+def test_what_a_run_shows_is_carried_into_its_next_journal(engine: Engine) -> None:
+    """State and tags belong to the run, not to one of its journals; one that was taken away stays away."""
+
+    @workflow
+    def showing(number: int) -> Workflow[int]:
+        if number == 0:
+            yield from set_state("seen", [1])
+            yield from set_tags(kind="long", gone="soon")
+        if number == 1:
+            yield from set_tags(gone="")
+        if number < 2:
+            yield from continue_as_new(number + 1)
+        yield from signal("end", int)
+        return number
+
+    handle = engine.start(showing(0).options(tags={"team": "blue"}), id="shows")
+    run = until(lambda: (found := handle.about()).status == "waiting" and found.key.id == "shows" and found, engine.store)
+
+    assert ({"seen": b"[1]"}, {"team": "blue", "kind": "long"}) == (run.state, run.tags)
+    assert {"team": "blue", "kind": "long", "gone": "soon"} == engine.get("shows~1").about().tags
+
+
+def test_a_run_that_begins_again_shows_nothing_of_its_last_attempt(engine: Engine) -> None:
+    """What a failed attempt had set says nothing about the next one."""
+
+    @workflow(retry=Retry(max_attempts=2, initial=0, jitter=0))
+    def again() -> Workflow[str]:
+        if (yield from info()).attempt == 1:
+            yield from set_state("half", True)
+            yield from set_tags(half="yes")
+            raise OSError("first")
+        return "second"
+
+    handle = engine.start(again(), id="again")
+    assert "second" == handle.result(PATIENCE)
+
+    assert ({}, {}) == (handle.state(), handle.about().tags)
 
 
 def test_a_run_is_begun_again_by_its_own_policy(open_engine: OpenEngine) -> None:

@@ -594,7 +594,7 @@ def test_a_run_that_answers_itself_for_ever_can_be_ended_and_holds_up_no_other(e
 
 
 def test_runs_send_signals_to_each_other(engine: Engine) -> None:
-    """Once each, in the order of sending; to one that is gone it is dropped."""
+    """Once each, in the order of sending; one to a run that is not there is dropped, and the sender's notes say so."""
 
     @workflow
     def sender() -> Workflow[None]:
@@ -604,9 +604,26 @@ def test_runs_send_signals_to_each_other(engine: Engine) -> None:
         yield from send_signal("nobody", "add", 1)
 
     receiver = engine.start(adding(50), id="receiver")
-    engine.start(sender(), id="sender").result(PATIENCE)
+    sent = engine.start(sender(), id="sender")
+    sent.result(PATIENCE)
 
     assert list(range(50)) == receiver.result(PATIENCE)
+    assert ["signal 'add' to nobody was dropped: there is no such run"] == [note["text"] for note in sent.notes()]
+
+
+def test_a_signal_to_a_run_that_has_ended_is_told_of(engine: Engine) -> None:
+    """By its sender's notes; the sender goes on."""
+
+    @workflow
+    def late() -> Workflow[str]:
+        yield from send_signal("early", "add", 1)
+        return "sent"
+
+    engine.start(adding(0), id="early").result(PATIENCE)
+    sender = engine.start(late(), id="late")
+
+    assert "sent" == sender.result(PATIENCE)
+    assert ["signal 'add' to early was dropped: it is completed"] == [note["text"] for note in sender.notes()]
 
 
 def test_outputs_take_effect_once(open_engine: OpenEngine) -> None:

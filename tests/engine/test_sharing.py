@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from replay import Client, Engine, InvalidRequest, RunFailed, Start, Workflow, gather, signal, sleep, step, workflow
-from replay.engine.identity import is_dead, release_orphans, worker_name
+from replay.engine.identity import end_orphans, is_dead, worker_name
 from replay.engine.worker import Wake
 from replay.store.contract import Claim, Lease, RunKey
 from replay.testing import VirtualClock
@@ -338,7 +338,7 @@ def test_runs_of_the_living_are_left_alone(store_url: str) -> None:
         claim = Claim(worker=worker_name(), namespace="default", queues=["default"], workflows=["parked"], limit=1, ttl=10**12)
         client.store.claim(claim)
 
-        assert (0, 0) == (release_orphans(client.store, "default"), release_orphans(client.store, "another"))
+        assert (0, 0) == (end_orphans(client.store, "default"), end_orphans(client.store, "another"))
 
 
 def test_a_crashed_engine_gives_nothing_back(store_url: str, open_engine: OpenEngine, clock: VirtualClock) -> None:

@@ -304,7 +304,7 @@ def test_an_engine_whose_store_is_gone_can_be_closed(store_url: str, open_engine
 
         store.before = before
         engine.close()
-        assert not engine._thread.is_alive()
+        assert not engine._driver.is_alive()
 
 
 def test_a_clock_that_goes_back_an_hour_makes_nobody_deaf(open_engine: OpenEngine, clock: VirtualClock, caplog: Any) -> None:

@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -93,7 +94,7 @@ class Report:
     def __str__(self) -> str:
         lines = [
             f"seed {self.seed}: {self.kills} kills in {self.seconds:.0f} s",
-            f"  {self.runs} runs, {self.journals} journals, {self.events} events, {self.recoveries} recoveries",
+            f"  {self.runs} runs, {self.journals} journals, {self.events} events, {self.recoveries} changes of hands",
             f"  {self.executions} executions of steps, {self.repeated} of them repeated one that was not committed",
         ]
         lines += [f"  {name.replace('_', ' ')}: {len(found)} {'; '.join(found[:5])}" for name, found in self.violations.items()]
@@ -317,13 +318,13 @@ class Audit:
     def _journal(self, run: Run) -> Iterator[tuple[str, Event]]:
         """Keys of the steps that it answered, with the events that say so."""
         self.report.journals += 1
-        self.report.recoveries += run.recoveries
         try:
             journal = self.client.store.journal(run.key)
         except Exception as error:  # noqa: BLE001 - whatever it is, the journal cannot be read
             self.report.gaps.append(f"{run.key.id}: {error}")
             return
         self.report.events += len(journal)
+        self.report.recoveries += sum(one.worker != two.worker for one, two in pairwise(journal[1:]))
         if [event.seq for event in journal] != list(range(1, run.seq + 1)) or not journal:
             self.report.gaps.append(f"{run.key.id}: {[event.seq for event in journal]} of {run.seq}")
             return

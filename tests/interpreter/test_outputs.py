@@ -128,11 +128,21 @@ def test_an_output_with_what_is_no_data_is_refused_at_its_line() -> None:
         lambda: send_signal("r", "n", {object()}),
         lambda: set_state("k", double),
         lambda: annotate("t", x=1j),
-        lambda: log("t", x=b""),
+        lambda: log("t", x=object()),
+        lambda: savepoint("t", x={object()}),
     ]
     for make in makers:
         with pytest.raises(PayloadError):
             make()
+
+
+def test_fields_of_a_note_may_be_any_data() -> None:
+    """Each is spelt by its class, as ``set_state`` does; so are a savepoint's."""
+    fields: dict[str, Any] = {"due": date(2024, 5, 1), "cents": Decimal("1.50"), "plain": [1]}
+    spelt = b'{"cents":"1.50","due":"2024-05-01","plain":[1]}'
+
+    assert [spelt] * 2 == [effect.payload for effect in (annotate("t", **fields), log("t", **fields))]  # type: ignore[attr-defined]
+    assert spelt == savepoint("t", **fields).notes  # type: ignore[attr-defined]
 
 
 def test_an_output_that_is_no_plain_json_is_spelt_by_its_class() -> None:

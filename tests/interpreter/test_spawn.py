@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replay import Cancelled, Spawned, StepFailed, Workflow, cancel, gather, join, now, sleep, spawn, workflow
+from replay import Cancelled, Spawned, StepFailed, TimedOut, Workflow, cancel, gather, join, now, sleep, spawn, timeout, workflow
 from replay.errors import EffectError
 from tests.interpreter.world import World, cleaning, double, doubled, echo, standing, undo, unlisted
 
@@ -353,6 +353,79 @@ def test_join_and_cancel_want_a_handle(wrong: Any) -> None:
     said = World(confused()).result
     assert [True, True] == [text.startswith(f"{what} was given ") for what, text in zip(("join", "cancel"), said, strict=True)]
     assert all("yield from spawn(…)" in text for text in said)
+
+
+def test_fibers_cannot_join_each_other() -> None:
+    """The last of a ring is told at its line, also when it does so from inside a gather; who joins it is told of its failure."""
+
+    @workflow
+    def ring() -> Workflow[list[str]]:
+        handles: list[Spawned[None]] = []
+        said: list[str] = []
+
+        def branch(other: int) -> Workflow[None]:
+            yield from double(other)
+            yield from gather(join(handles[other]))
+
+        handles += [(yield from spawn(branch(1))), (yield from spawn(branch(0)))]
+        for handle in handles:
+            try:
+                yield from join(handle)
+            except EffectError as error:
+                said.append(str(error))
+        return said
+
+    result = World(ring()).answer("0/0/0", 2).answer("1/0/0", 0).result
+
+    assert ["fibers join each other in a ring; none of them could ever end; let one of them go on without the others"] * 2 == result
+
+
+def test_a_fiber_cannot_join_what_gathers_it() -> None:
+    """Its own combinator waits for it."""
+
+    @workflow
+    def knot() -> Workflow[str]:
+        handles: list[Spawned[None]] = []
+
+        def inner() -> Workflow[None]:
+            yield from double(1)
+            yield from join(handles[0])
+
+        def outer() -> Workflow[None]:
+            yield from gather(inner(), double(2))
+
+        handles.append((yield from spawn(outer())))
+        try:
+            yield from join(handles[0])
+        except EffectError as error:
+            return error.got
+        return ""
+
+    assert "fibers join each other in a ring" == World(knot()).answer("0/0/0/0/0", 2).result
+
+
+def test_a_fiber_may_join_what_a_race_frees_it_from() -> None:
+    """A timeout above it cancels it when the time is over, so nothing hangs."""
+
+    @workflow
+    def free() -> Workflow[str]:
+        handles: list[Spawned[str]] = []
+
+        def inner() -> Workflow[None]:
+            yield from double(1)
+            yield from join(handles[0])
+
+        def outer() -> Workflow[str]:
+            try:
+                yield from timeout(inner(), 5)
+            except TimedOut:
+                return "freed"
+            return ""
+
+        handles.append((yield from spawn(outer())))
+        return (yield from join(handles[0]))
+
+    assert "freed" == World(free()).answer("0/0/0/0/0", 2).fire("0/0/0/1/0").result
 
 
 def test_a_fiber_cannot_join_itself() -> None:

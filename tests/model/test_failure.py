@@ -93,6 +93,13 @@ def test_arguments_that_are_no_data_are_left_out() -> None:
     assert "Path" in failure.message
 
 
+def test_the_traceback_of_a_step_is_kept_once() -> None:
+    """Of a workflow that a step's failure ended: in the failure's traceback, not among its arguments too."""
+    kept = Failure.of(StepFailed("charge", "ValueError", "no", 3, "Traceback: a long one"))
+
+    assert ["charge", "ValueError", "no", 3] == kept.args
+
+
 def test_a_huge_failure_makes_no_huge_journal() -> None:
     """Message, traceback and arguments are bounded."""
 

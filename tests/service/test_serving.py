@@ -62,7 +62,7 @@ def test_hello_exchanges_versions_and_capabilities(path: str) -> None:
 
     assert (PROTOCOL, 1_000_000) == (hello.protocol, hello.max_message)
     assert hello.server.startswith("replay/")
-    assert ["persistent", "shared"] == sorted(hello.capabilities)
+    assert ["limits", "persistent", "shared"] == sorted(hello.capabilities)
     assert ["admin", "read", "start", "work"] == list(hello.scopes)
 
 

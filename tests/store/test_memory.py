@@ -61,9 +61,9 @@ def test_a_world_without_a_name_is_fresh() -> None:
     assert [] == found(open_memory("memory://"))
 
 
-def test_a_memory_store_promises_nothing_beyond_the_contract() -> None:
+def test_a_memory_store_keeps_to_limits_and_promises_no_more() -> None:
     """Nothing survives the process, and no process shares it."""
-    assert Capability.NONE == open_memory().capabilities
+    assert Capability.LIMITS == open_memory().capabilities
 
 
 def test_the_machine_clock_is_the_default() -> None:

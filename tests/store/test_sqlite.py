@@ -29,8 +29,8 @@ class TestSQLite(SQLiteCase, StoreContract):
     """What every store promises."""
 
     def test_it_says_what_it_can_do(self, store: Store) -> None:
-        """It survives its process, shares its transactions, and its file."""
-        assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED == store.capabilities
+        """It survives its process, shares its transactions and its file, and keeps to limits."""
+        assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED | Capability.LIMITS == store.capabilities
 
 
 class TestRelaxedSQLite(SQLiteCase, StoreContract):

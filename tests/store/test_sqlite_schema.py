@@ -66,9 +66,9 @@ def test_an_older_file_is_brought_up_with_all_that_is_in_it(path: Path) -> None:
 
     bring(path, LATER)
 
-    assert [(2,)] == execute(path, "SELECT version FROM replay_schema")
+    assert [(VERSION + 1,)] == execute(path, "SELECT version FROM replay_schema")
     assert [("order-1", "red")] == execute(path, "SELECT id, colour FROM replay_runs")
-    execute(path, "UPDATE replay_schema SET version = 1")
+    execute(path, f"UPDATE replay_schema SET version = {VERSION}")
     with opened(path) as store:
         assert journal(3) == store.journal(ORDER)
 
@@ -92,7 +92,7 @@ def test_a_migration_that_fails_leaves_the_version_before(path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         bring(path, (*MIGRATIONS, (*SECOND, "CREATE TABLE (")))
 
-    assert [(1,)] == execute(path, "SELECT version FROM replay_schema")
+    assert [(VERSION,)] == execute(path, "SELECT version FROM replay_schema")
     assert "colour" not in schema(path)["replay_runs"]
     bring(path, LATER)
 

@@ -22,6 +22,7 @@ from replay import (
     RunFailed,
     StepFailed,
     TimedOut,
+    UnknownName,
     Workflow,
     step,
     step_info,
@@ -139,6 +140,15 @@ def test_a_world_that_does_not_come_to_rest_gives_up() -> None:
 
 
 # ---- steps --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stub_for_a_step_that_does_not_exist_is_refused(world: World) -> None:
+    """A slip of the pen would let the real step run."""
+    with pytest.raises(UnknownName) as caught:
+        world.stub("kit_chrage", 1)
+
+    assert str(caught.value).startswith("no step 'kit_chrage'; known: ")
+    assert "kit_charge" in caught.value.known
 
 
 def test_a_stub_stands_in_for_a_step_and_its_calls_are_remembered(world: World) -> None:

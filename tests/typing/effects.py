@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid as uuids
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import attrs
 
@@ -13,8 +13,10 @@ from replay import (
     RunInfo,
     Workflow,
     annotate,
+    ask,
     callback,
     continue_as_new,
+    gather,
     info,
     log,
     now,
@@ -67,6 +69,19 @@ def outside() -> Workflow[None]:
     assert_type((yield from question), int)
     untyped = yield from callback()
     assert_type((yield from untyped), Any)
+
+
+@workflow
+def asking() -> Workflow[None]:
+    assert_type((yield from ask("Name?")), str)
+    assert_type((yield from ask("Sure?", type=bool, timeout=5)), bool)
+    assert_type((yield from ask("Sure?", type=bool, timeout=5, default=None)), bool | None)
+    assert_type((yield from ask("Size?", choices=[1, 2])), int)
+    assert_type((yield from ask("Well?", form=Approval, validator=lambda given: bool(given))), Approval)
+    assert_type((yield from ask("Really?", type=Literal["yes", "no"], timeout=5, default=None)), Any)
+    assert_type((yield from ask("Number?", type=int, validator=lambda n: n > 0)), int)
+    both = yield from gather(ask("Name?"), ask("Sure?", type=bool))
+    assert_type(both, tuple[str, bool])
 
 
 @workflow(patches=["fraud-check"], version="2")

@@ -48,6 +48,7 @@ class Book:
         self.records: dict[RunKey, Record] = {}
         self.topics: dict[tuple[str, str], list[int]] = {}
         self.blobs: dict[str, int] = {}
+        self.begun: dict[tuple[str, str], list[tuple[int, int]]] = {}
 
     def take(self, offset: int, kind: str, *facts: Any) -> None:
         """Take one change in, whose line begins at ``offset``.
@@ -115,6 +116,10 @@ def _blob(book: Book, offset: int, name: str, *_: Any) -> None:
     book.blobs[name] = offset
 
 
+def _begun(book: Book, _offset: int, space: str, queue: str, moments: list[list[int]]) -> None:
+    book.begun[space, queue] = [(at, number) for at, number in moments]
+
+
 TAKE: Final[Mapping[str, Callable[..., None]]] = {
     "format": _format,
     "new": _new,
@@ -126,6 +131,7 @@ TAKE: Final[Mapping[str, Callable[..., None]]] = {
     "gone": _gone,
     "said": _said,
     "blob": _blob,
+    "begun": _begun,
 }
 
 
@@ -182,7 +188,20 @@ def line(change: list[Any]) -> bytes:
 
 def first_entry(new: NewRun, now: int) -> dict[str, Any]:
     """The index entry that a run is created with, but its key."""
-    same = ("workflow", "version", "queue", "digest", "priority", "parent", "parent_command", "status", "base", "applied", "source")
+    same = (
+        "workflow",
+        "version",
+        "queue",
+        "digest",
+        "priority",
+        "fairness_key",
+        "parent",
+        "parent_command",
+        "status",
+        "base",
+        "applied",
+        "source",
+    )
     return {
         **{name: getattr(new, name) for name in same},
         "tags": {name: word for name, word in new.tags.items() if word},

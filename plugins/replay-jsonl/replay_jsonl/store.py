@@ -12,6 +12,7 @@ import heapq
 import threading
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,16 +38,24 @@ from replay.hooks import (
     NewRun,
     Page,
     Posted,
+    Queue,
     Run,
     RunKey,
+    Standing,
     Store,
     StoreUnavailable,
     age,
+    allotted,
+    declared,
     fits,
+    names,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
+    soonest,
+    takes_on,
+    waiting_of,
     wakes,
 )
 from replay_jsonl.book import FORMAT, Book, Record, first_entry, line, octets, spelt, text, unwritten, written
@@ -106,10 +115,10 @@ class JsonlStore:
 
     Attributes:
         url: What it was opened with.
-        capabilities: It survives the process, and processes of one machine may share it.
+        capabilities: It survives the process, processes of one machine may share it, and it keeps to limits.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, url: str, path: Path, clock: Clock) -> None:
         self.url = url
@@ -185,6 +194,7 @@ class JsonlStore:
         """See ``Store.claim``."""
         with self._file() as draft:
             now = self.now()
+            served = names(claim.queues)
             own = [record for record in self._book.records.values() if record.run.key.namespace == claim.namespace]
             held = [record for record in own if record.run.worker == claim.worker and (record.run.ready_at or 0) > now]
             mail = [message for record in held for message in record.mail.values()]
@@ -192,13 +202,26 @@ class JsonlStore:
                 (ready_at, record)
                 for record in own
                 if (ready_at := record.run.ready_at) is not None
-                and record.run.queue in claim.queues
+                and record.run.queue in served
                 and record.run.workflow in claim.workflows
             ]
-            ready = [(-record.run.priority, ready_at, n) for n, (ready_at, record) in enumerate(offered) if ready_at <= now]
-            taken = [self._take(draft, offered[n][1], claim, now) for _, _, n in heapq.nsmallest(claim.limit, ready)]
-            next_at = min((ready_at for ready_at, _ in offered if ready_at > now), default=None)
-            return Claims([claimed for claimed in taken if claimed], mail, next_at)
+            waiting = [waiting_of(record.run, record) for ready_at, record in offered if ready_at <= now]
+            standings = {name: self._standing(claim.namespace, own, queue, now) for name, queue in declared(claim.queues).items()}
+            chosen = allotted(claim.queues, waiting, standings, claim.limit)
+            taken = [self._take(draft, item.run, claim, now) for item in chosen]
+            for name, standing in standings.items():
+                if (begun := standing.remembered()) is not None:
+                    draft.add("begun", claim.namespace, name, begun)
+            parked = [ready_at for ready_at, _ in offered if ready_at > now]
+            again = [standing.next_at() for standing in standings.values()]
+            return Claims([claimed for claimed in taken if claimed], mail, soonest(*parked, *again))
+
+    def _standing(self, namespace: str, own: Sequence[Record], queue: Queue, now: int) -> Standing:
+        """Who holds runs of a queue."""
+        held = [record.run for record in own if record.run.queue == queue.name and record.run.worker]
+        ends = [(run.ready_at, run.fairness_key) for run in held if run.ready_at is not None and run.ready_at > now]
+        begun = self._book.begun.get((namespace, queue.name), [])
+        return Standing(queue, Counter(key for _, key in ends), min((end for end, _ in ends), default=None), begun, now)
 
     def _take(self, draft: Draft, record: Record, claim: Claim, now: int) -> Claimed | None:
         base = record.run.base
@@ -268,6 +291,7 @@ class JsonlStore:
             wake_at=None if commit.status in CLOSED else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.consumed:
             draft.add("consumed", *run.key, list(commit.consumed))

@@ -74,9 +74,18 @@ FIRST: Final = (
     "ANALYZE @runs",
     "DELETE FROM @runs",
 )
-TABLES: Final = ("runs", "tags", "state", "events", "blocks", "messages", "topics", "ends", "blobs")
+SECOND: Final = (
+    f"ALTER TABLE @runs ADD COLUMN fairness_key {TEXT} DEFAULT ''",
+    """CREATE INDEX replay_runs_line ON @runs (namespace, queue, workflow, priority, status, fairness_key, ready_at)
+        WHERE worker = '' AND ready_at IS NOT NULL""",
+    "CREATE INDEX replay_runs_held ON @runs (namespace, queue, ready_at, fairness_key) WHERE worker <> ''",
+    "CREATE INDEX replay_runs_of_key ON @runs (namespace, fairness_key, created_at) WHERE fairness_key <> ''",
+    f"""CREATE TABLE @begun (namespace {TEXT}, queue {TEXT}, moments text NOT NULL, PRIMARY KEY (namespace, queue))
+        WITH (fillfactor = 50)""",
+)
+TABLES: Final = ("runs", "tags", "state", "events", "blocks", "messages", "topics", "ends", "blobs", "begun")
 """Tables that every worker reads and writes."""
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST,)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST, SECOND)
 """Statements that lead from each version to the next; ``@`` stands for the schema and the names' prefix."""
 THERE: Final = """
     SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"""

@@ -55,7 +55,7 @@ def rows(shape: Shape, first: int, count: int = 1, *, skip: int = 0) -> str:
 NEW: Final = Shape(
     "i",
     "turn:number namespace id workflow version queue digest priority:number parent parent_command status seq:number base:number "
-    "applied:number source ready_at:number result:octets tags shown:number",
+    "applied:number source ready_at:number result:octets tags shown:number fairness_key",
 )
 GATE: Final = " gate:number"
 EVENTS: Final = Shape(
@@ -72,7 +72,7 @@ PASSED: Final = f"i.gate {APPLIED}"
 """Whether the turn that an item belongs to was."""
 BORN_COLUMNS: Final = """namespace, id, workflow, version, queue, digest, priority, parent, parent_command, status, seq, base,
     applied, source, created_at, updated_at, ready_at, wake_at, fence, worker, recoveries, note, result, mail, control, box, journals,
-    turn, tags, shown"""
+    turn, tags, shown, fairness_key"""
 
 
 def added(first: int, source: str = "born") -> str:
@@ -103,7 +103,8 @@ def begetting() -> str:
         SELECT namespace, id, workflow, version, queue, digest, priority, parent, parent_command,
             CASE WHEN leased AND status = 'pending' THEN 'running' ELSE status END, seq, base, applied, source, now, now,
             CASE WHEN closed THEN NULL WHEN leased THEN now + $3::int8 WHEN ready_at = 0 THEN now ELSE ready_at END, NULL,
-            leased::int, CASE WHEN leased THEN $2::text ELSE '' END, 0, '', result, 0, 0, NULL, 0, turn, tags::jsonb, shown = 1
+            leased::int, CASE WHEN leased THEN $2::text ELSE '' END, 0, '', result, 0, 0, NULL, 0, turn, tags::jsonb, shown = 1,
+            fairness_key
         FROM begun ORDER BY namespace, id
         ON CONFLICT (namespace, id) DO NOTHING
         RETURNING pk, turn, namespace, created_at, fence, ready_at)"""
@@ -140,7 +141,8 @@ LOCK: Final = f"""
     SELECT r.pk FROM {KEYS.sql(1)} JOIN @runs r USING (namespace, id) ORDER BY r.pk FOR NO KEY UPDATE OF r"""
 CHANGE: Final = """
     seq = r.seq + {count}, status = {status}, wake_at = {wake_at}, applied = greatest(r.applied, {applied}),
-    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now}"""
+    base = CASE WHEN {base} > 0 THEN {base} ELSE r.base END, note = {note}, turn = {turn}, updated_at = {now},
+    recoveries = r.recoveries * {lost}"""
 """What every turn does to its run."""
 REST: Final = """, result = coalesce({result}, r.result), worker = CASE WHEN {rests} > 0 THEN '' ELSE r.worker END,
     ready_at = CASE {rests} WHEN 0 THEN r.ready_at WHEN 2 THEN NULL ELSE CASE
@@ -161,6 +163,7 @@ def turn_alone(events: int, *, keeps: bool, marks: bool) -> str:
         marks: Whether statements follow that ask whether it was applied.
     """
     kinds = {"turn": "int8", "count": "int8", "status": "text", "wake_at": "int8", "applied": "int8", "base": "int8", "note": "text"}
+    kinds |= {"lost": "int8"}
     if not keeps:
         kinds |= {"result": "bytea", "rests": "int8"}
     names = {name: f"${place}::{kind}" for place, (name, kind) in enumerate(kinds.items(), 2)}
@@ -183,7 +186,7 @@ SETTLED: Final = f"{LOOK.replace('fence, worker, ', '')} FOR NO KEY UPDATE"
 ITEM: Final = Shape(
     "i",
     "turn:number namespace id fence:number worker expected:number count:number status wake_at:number applied:number base:number "
-    "result:octets note rests:number tags shown:number",
+    "result:octets note rests:number tags shown:number lost:number",
 )
 READ: Final = Shape("c", "turn:number id")
 """Messages that turns have consumed."""
@@ -206,7 +209,7 @@ def turns(*, reads: bool, marks: bool) -> str:
     fit AS MATERIALIZED (SELECT * FROM seen WHERE fits)"""
     used = f""",
     used AS (
-        UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(34)} USING (turn)
+        UPDATE @messages m SET posted = NULL, payload = '' FROM fit f JOIN {READ.sql(35)} USING (turn)
         WHERE m.box = f.box AND m.id = c.id AND m.posted IS NOT NULL RETURNING f.turn, m.kind),
     less AS (SELECT turn, count(*) AS read, count(*) FILTER (WHERE kind {IS_CONTROL}) AS obeyed FROM used GROUP BY turn)"""
     mark = "SELECT set_config('replay.applied', coalesce(string_agg(turn::text, ','), ''), true) FROM done"
@@ -219,7 +222,7 @@ def turns(*, reads: bool, marks: bool) -> str:
             tags = CASE WHEN f.tags IS NULL THEN r.tags ELSE jsonb_strip_nulls(r.tags || f.tags::jsonb) END,
             shown = r.shown OR f.shown = 1
         FROM moment m, {source} WHERE r.pk = f.pk RETURNING f.turn, r.pk),
-    {added(18, "done")}
+    {added(19, "done")}
     SELECT s.turn, d.pk, s.held, s.holder, s.last{f", ({mark}) IS NULL" if marks else ""}
     FROM seen s LEFT JOIN done d ON d.turn = s.turn"""
 
@@ -278,7 +281,8 @@ SUCCEED: Final = f"""
             CASE WHEN i.closed THEN NULL
                 WHEN CASE WHEN i.status IN ('paused', 'stuck') THEN old.control ELSE old.mail END > 0 OR i.ready_at = 0 THEN m.now
                 ELSE i.ready_at END,
-            NULL, old.fence + 1, '', 0, '', i.result, old.mail, old.control, old.box, old.number, i.turn, i.tags::jsonb, i.shown = 1
+            NULL, old.fence + 1, '', 0, '', i.result, old.mail, old.control, old.box, old.number, i.turn, i.tags::jsonb, i.shown = 1,
+            i.fairness_key
         FROM past JOIN old USING (pk), item i, moment m
         RETURNING pk, turn, namespace, created_at),
     {added(2 + len(NEW.names))}, {described(18 + len(NEW.names))}
@@ -346,45 +350,63 @@ LANE: Final = "FROM @runs r WHERE r.namespace = $2::text AND r.queue = {lane}.qu
 IN_LANE: Final = LANE.format(lane="l") + " AND r.workflow = l.workflow AND r.priority = l.priority"
 
 
-@functools.cache
-def claiming(room: int) -> str:
-    """Take at most ``$6`` of at most ``room`` runs that are looked at.
-
-    One look-up for each queue, workflow and priority that has runs with a ``ready_at``: none that is not due is walked over. Of one
-    priority the queues take turns. The number of those looked at is part of the text, as the planner must know that it is small.
-    """
-    return f"""
-    WITH RECURSIVE {MOMENT},
-    lane(queue, workflow, priority) AS (
-        SELECT first.* FROM unnest($3::text[]) AS q(queue) CROSS JOIN LATERAL (
+SERVED: Final = f"""lane(queue, workflow, priority, turn) AS (
+        SELECT first.*, q.turn FROM unnest($3::text[]) WITH ORDINALITY AS q(queue, turn) CROSS JOIN LATERAL (
             SELECT r.queue, r.workflow, r.priority {LANE.format(lane="q")} ORDER BY r.workflow, r.priority LIMIT 1) first
         UNION ALL
-        SELECT next.* FROM lane l CROSS JOIN LATERAL (
+        SELECT next.*, l.turn FROM lane l CROSS JOIN LATERAL (
             SELECT r.queue, r.workflow, r.priority {LANE.format(lane="l")} AND (r.workflow, r.priority) > (l.workflow, l.priority)
             ORDER BY r.workflow, r.priority LIMIT 1) next),
-    served AS MATERIALIZED (SELECT * FROM lane WHERE workflow = ANY($4::text[])),
-    due AS (
-        SELECT l.queue, l.priority, d.pk, d.ready_at FROM served l CROSS JOIN LATERAL (
-            SELECT r.pk, r.ready_at {IN_LANE} AND r.ready_at <= (SELECT now FROM moment) ORDER BY r.ready_at LIMIT {room}) d
-        WHERE $6::int8 > 0),
-    queued AS (SELECT *, row_number() OVER (PARTITION BY priority, queue ORDER BY ready_at, pk) AS number FROM due),
-    looked AS (
-        SELECT pk, row_number() OVER (ORDER BY priority DESC, number, ready_at, pk) AS place FROM queued ORDER BY place LIMIT {room}),
-    chosen AS MATERIALIZED (
-        SELECT r.pk, r.ready_at FROM looked JOIN @runs r USING (pk) WHERE r.ready_at <= (SELECT now FROM moment)
-        ORDER BY looked.place LIMIT $6::int8 FOR NO KEY UPDATE OF r SKIP LOCKED),
-    taken AS (
-        UPDATE @runs r SET worker = $5::text, ready_at = m.now + $7::int8, fence = r.fence + 1,
+    served AS MATERIALIZED (SELECT * FROM lane WHERE workflow = ANY($4::text[]))"""
+"""One look-up for each queue, workflow and priority that has runs with a ``ready_at``: none that is not due is walked over."""
+NEXT_AT: Final = f"""
+    SELECT min(d.ready_at) FROM served l CROSS JOIN LATERAL (
+        SELECT r.ready_at {IN_LANE} AND r.ready_at > m.now ORDER BY r.ready_at LIMIT 1) d"""
+NEXT: Final = f"WITH RECURSIVE {MOMENT}, {SERVED} SELECT ({NEXT_AT}) FROM moment m"
+"""When the next run is due."""
+TAKEN: Final = f""", taken AS (
+        UPDATE @runs r SET worker = {{worker}}::text, ready_at = m.now + {{ttl}}::int8, fence = r.fence + 1,
             recoveries = r.recoveries + (r.worker <> '')::int,
             status = CASE WHEN r.status IN ('paused', 'stuck') THEN r.status ELSE 'running' END
-        FROM chosen c, moment m WHERE r.pk = c.pk RETURNING c.ready_at AS since, {RUN})
-    SELECT m.now,
-        (SELECT min(d.ready_at) FROM served l CROSS JOIN LATERAL (
-            SELECT r.ready_at {IN_LANE} AND r.ready_at > m.now ORDER BY r.ready_at LIMIT 1) d),
-        EXISTS (SELECT 1 FROM @runs r WHERE r.namespace = $2::text AND r.worker = $5::text AND r.mail > 0 AND r.worker <> ''
+        FROM chosen c, moment m WHERE r.pk = c.pk RETURNING c.place, {RUN.replace("{", "{{").replace("}", "}}")})"""
+"""What was chosen, leased."""
+
+
+def looking(room: int) -> str:
+    """Choose, and lock, at most ``$5`` of at most ``room`` runs that are looked at.
+
+    Of one priority the queues take turns. The number of those looked at is part of the text, as the planner must know that it is
+    small.
+    """
+    return f"""
+    WITH RECURSIVE {MOMENT}, {SERVED},
+    due AS (
+        SELECT l.queue, l.priority, l.turn, d.pk, d.ready_at FROM served l CROSS JOIN LATERAL (
+            SELECT r.pk, r.ready_at {IN_LANE} AND r.ready_at <= (SELECT now FROM moment) ORDER BY r.ready_at LIMIT {room}) d
+        WHERE $5::int8 > 0),
+    queued AS (SELECT *, row_number() OVER (PARTITION BY priority, queue ORDER BY ready_at, pk) AS number FROM due),
+    looked AS (
+        SELECT pk, row_number() OVER (ORDER BY priority DESC, number, turn, pk) AS place FROM queued ORDER BY place LIMIT {room}),
+    chosen AS MATERIALIZED (
+        SELECT r.pk, looked.place, r.queue, r.priority FROM looked JOIN @runs r USING (pk)
+        WHERE r.ready_at <= (SELECT now FROM moment) ORDER BY looked.place LIMIT $5::int8 FOR NO KEY UPDATE OF r SKIP LOCKED)"""
+
+
+@functools.cache
+def choosing(room: int) -> str:
+    """Lock at most ``$5`` runs that are ready, in order."""
+    return f"{looking(room)} SELECT queue, priority, pk, place FROM chosen ORDER BY place"
+
+
+@functools.cache
+def claiming(room: int) -> str:
+    """Take at most ``$5`` runs for the worker ``$6``, until ``$7`` from now."""
+    return f"""{looking(room)}{TAKEN.format(worker="$6", ttl="$7")}
+    SELECT m.now, ({NEXT_AT}),
+        EXISTS (SELECT 1 FROM @runs r WHERE r.namespace = $2::text AND r.worker = $6::text AND r.mail > 0 AND r.worker <> ''
             AND r.ready_at > m.now),
         t.*
-    FROM moment m LEFT JOIN taken t ON true ORDER BY t.priority DESC, t.since, t.pk"""
+    FROM moment m LEFT JOIN taken t ON true ORDER BY t.place"""
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------

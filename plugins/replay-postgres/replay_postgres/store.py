@@ -43,6 +43,8 @@ from replay.hooks import (
     RunKey,
     StoreError,
     StoreUnavailable,
+    declared,
+    names,
     page_after,
     page_cursor,
     require_numbered,
@@ -53,6 +55,7 @@ from replay_postgres.address import Address
 from replay_postgres.arrays import Longs, Names
 from replay_postgres.clock import ServerClock, monotonic
 from replay_postgres.herald import Bell, Herald
+from replay_postgres.limiting import Places, claim_limited
 from replay_postgres.migrations import bring_up, require_rights
 from replay_postgres.packing import pack_rows
 from replay_postgres.pool import Ask, Hot, Pool, Raw, Row
@@ -115,7 +118,7 @@ class PostgresStore:
         capabilities: What it can do beyond the contract.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self._address = Address.parse(url)
@@ -127,6 +130,7 @@ class PostgresStore:
         self._herald = Herald(self._address, self._bell, self._server.heard)
         self._unsure: dict[int, tuple[Commit, int]] = {}
         self._looked = 0.0
+        self._places: Places = {}
         try:
             self._with_raw(lambda raw: bring_up(raw, self._address))
             self._with_raw(lambda raw: require_rights(raw, self._address))
@@ -225,13 +229,20 @@ class PostgresStore:
         """See ``Store.claim``."""
         limit = max(0, claim.limit)
         room = 1 << (2 * limit + ROOM).bit_length()
-        asked = (claim.namespace, Names(claim.queues), Names(claim.workflows), claim.worker, limit, claim.ttl)
-        before = monotonic()
-        rows = self._with(lambda hot: hot.transaction([(sql.claiming(room), (self._moment, *asked))], plan=True)[0])
-        now, next_at, held = rows[0][:3]
-        if self._given is None:
-            self._server.heard(before, now)
-        taken = {row[4]: whole(row[4:]) for row in rows if row[4] is not None}
+        rows: list[Row] = []
+        if declared(claim.queues):
+            now, found, next_at = self._with(
+                lambda hot: claim_limited(hot, self._moment, claim, self._address.schema, room, self._places)
+            )
+            taken, held = {row[0]: whole(row) for row in found}, True
+        else:
+            asked = (claim.namespace, Names(names(claim.queues)), Names(claim.workflows), limit, claim.worker, claim.ttl)
+            before = monotonic()
+            rows = self._with(lambda hot: hot.transaction([(sql.claiming(room), (self._moment, *asked))], plan=True)[0])
+            now, next_at, held = rows[0][:3]
+            if self._given is None:
+                self._server.heard(before, now)
+            taken = {row[4]: whole(row[4:]) for row in rows if row[4] is not None}
         if not taken and not held:
             return Claims([], [], next_at)
         leases = [Lease(run.key, run.fence, run.worker, now + claim.ttl) for run in taken.values()]

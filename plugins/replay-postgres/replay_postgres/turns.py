@@ -30,6 +30,7 @@ from replay.hooks import (
     pack,
     sealed,
     tags_of,
+    takes_on,
 )
 from replay_postgres import statements as sql
 from replay_postgres.pool import Ask, Row
@@ -85,6 +86,7 @@ def new_row(turn: int, new: NewRun) -> Row:
         *(turn, *new.key, new.workflow, new.version, new.queue, new.digest, new.priority, new.parent, new.parent_command),
         *(new.status, len(new.events), new.base, new.applied, new.source, new.ready_at, new.result, spelt(tags_of(new))),
         int(bool(new.state)),
+        new.fairness_key,
     )
 
 
@@ -143,6 +145,7 @@ def alone(now: int | None, turn: int, commit: Commit) -> Ask:
     end, keeps = rests(commit), not rests(commit) and commit.result is None
     parameters: list[Any] = [
         *(now, turn, len(commit.events), commit.status, wake_at(commit), commit.applied, commit.base, legible(commit.note)),
+        0 if takes_on(commit) else 1,
         *(() if keeps else (commit.result, end)),
         *(*lease.key, lease.fence, lease.worker, commit.expected),
     ]
@@ -163,6 +166,7 @@ def item_row(turn: int, commit: Commit) -> Row:
     return (
         *(turn, *lease.key, lease.fence, lease.worker, commit.expected, len(commit.events), commit.status, wake_at(commit)),
         *(commit.applied, commit.base, commit.result, legible(commit.note), rests(commit), tags, int(bool(commit.state))),
+        0 if takes_on(commit) else 1,
     )
 
 
@@ -313,6 +317,7 @@ def newborn(new: NewRun, row: Row, worker: str, ttl: int) -> Created:
         fence=fence,
         worker=worker if leased else "",
         recoveries=0,
+        fairness_key=new.fairness_key,
     )
     return Created(run, new=True, lease=Lease(new.key, fence, worker, now + ttl) if leased else None)
 

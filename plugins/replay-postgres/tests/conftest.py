@@ -9,7 +9,7 @@ import pytest
 from replay_postgres import PostgresStore, open_postgres
 from replay_postgres.testing import CutWire, TemporaryCluster, binaries
 
-TABLES = ("runs", "tags", "state", "events", "blocks", "messages", "topics", "ends", "blobs")
+TABLES = ("runs", "tags", "state", "events", "blocks", "messages", "topics", "ends", "blobs", "begun")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def explained(store: PostgresStore, mode: str) -> dict[str, Any]:
         raw.execute("SET enable_seqscan = on")
         raw.execute(f"PREPARE claiming AS {store._pool.spell(sql.claiming(128))}".encode())
         raw.execute("BEGIN")
-        arguments = "NULL, 'shop', '{default}', '{order,refund}', 'ann', 20, 30000000"
+        arguments = "NULL, 'shop', '{default}', '{order,refund}', 20, 'ann', 30000000"
         rows = raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming({arguments})".encode()).fetchall()
         raw.execute("ROLLBACK")
         raw.close()
@@ -93,11 +93,11 @@ BOTH = ["busy", "quiet"]
 
 
 def test_queues_take_turns(store: PostgresStore) -> None:
-    """A queue that is flooded does not keep another one waiting; the answer is still in the order of waiting."""
+    """A queue that is flooded does not keep another one waiting; the answer is in the order of their turns."""
     store.create([order(f"busy-{number:02}", queue="busy", ready_at=1 + number) for number in range(50)])
     store.create([order(f"quiet-{number}", queue="quiet", ready_at=1000 + number) for number in range(2)])
 
-    assert ["busy-00", "busy-01", "quiet-0", "quiet-1"] == ready(store, queues=BOTH, limit=4)
+    assert ["busy-00", "quiet-0", "busy-01", "quiet-1"] == ready(store, queues=BOTH, limit=4)
     assert ["busy-02", "busy-03", "busy-04"] == ready(store, queues=BOTH, limit=3)
 
 
@@ -112,7 +112,7 @@ def test_priority_comes_before_fairness(store: PostgresStore) -> None:
 def test_workers_that_claim_at_once_do_not_wait_for_each_other(store: PostgresStore) -> None:
     """While one has not committed yet, another takes other runs."""
     store.create([order(f"run-{number}") for number in range(10)])
-    claim = (None, SHOP, "{default}", "{order}", "ann", 4, TTL)
+    claim = (None, SHOP, "{default}", "{order}", 4, "ann", TTL)
     with store._pool.lent() as raw:
         raw.execute("BEGIN")
         held = {row[8] for row in raw.execute(literal(store, claim)).fetchall()}

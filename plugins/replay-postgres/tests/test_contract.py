@@ -47,8 +47,8 @@ class TestPostgres(PostgresCase, StoreContract):
     """What every store promises."""
 
     def test_it_says_what_it_can_do(self, store: Store) -> None:
-        """It survives its process, shares its transactions, and itself."""
-        assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED == store.capabilities
+        """It survives its process, shares its transactions and itself, and keeps to limits."""
+        assert Capability.PERSISTENT | Capability.TRANSACTIONS | Capability.SHARED | Capability.LIMITS == store.capabilities
 
 
 class TestPostgresThroughProxy(PostgresCase, Creating, Leasing, Committing, Messaging, Reading, Enduring):

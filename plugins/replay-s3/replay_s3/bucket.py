@@ -142,6 +142,14 @@ class Bucket:
                 return
             given = {"ContinuationToken": answer["NextContinuationToken"]}
 
+    def folders(self, below: str, *, limit: int = 1_000, after: str = "") -> list[str]:
+        """What stands between a prefix and the next slash, as prefixes, at most a thousand, in order."""
+        given: dict[str, Any] = {"StartAfter": self.prefix + after + "\U0010ffff"} if after else {}
+        answer = self._patiently(
+            lambda: self._call("list", "list_objects_v2", Prefix=self.prefix + below, Delimiter="/", MaxKeys=min(limit, 1_000), **given)
+        )
+        return [found["Prefix"].removeprefix(self.prefix) for found in answer.get("CommonPrefixes", ())]
+
     # ---- writing --------------------------------------------------------------------------------------------------------
 
     def create(self, key: str, body: bytes) -> str:

@@ -107,6 +107,8 @@ class Head:
     def to_json(self) -> dict[str, Any]:
         """Its object, as JSON."""
         run = {name: getattr(self.run, name) for name in _RUN}
+        if not run["fairness_key"]:
+            del run["fairness_key"]  # what is written without one can be read by code that knows none
         run |= {"namespace": self.run.key.namespace, "id": self.run.key.id, "tags": dict(self.run.tags)}
         run |= {"result": pack(self.run.result), "state": {key: pack(value) for key, value in self.run.state.items()}}
         return {

@@ -3,16 +3,18 @@
 Rule 1: a marker is a hint; the head decides.
 Rule 2: it is written before the head that it is a marker of, and taken away by whoever changed that head. So none is missing, and a
 stale one costs a look.
+Rule 3: a run with a fairness key that nobody holds has a second one, in the line of its key, so that in queues with limits no key hides
+behind the backlog of another.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from replay.hooks import Claim, Run
+from replay.hooks import Claim, Run, declared, names
 from replay_s3.bucket import Bucket, Object
 from replay_s3.heads import part, slug
 
@@ -20,6 +22,8 @@ STALE: Final = 60.0
 """Seconds after which a marker that does not fit its head is taken away; no writer takes that long between the two."""
 LOOK: Final = 400
 """Markers looked at in one claim and queue."""
+KEYS: Final = 100
+"""Keys whose lines are looked at in one claim and queue, where there are more markers than that."""
 
 
 class Due(NamedTuple):
@@ -40,6 +44,14 @@ def marker(run: Run) -> str:
     return f"ready/{namespace}/{part(run.queue)}/{run.ready_at:020d}/{kind_of(run.workflow)}/{name}"
 
 
+def in_line(run: Run) -> list[str]:
+    """The key of a run's second marker, if it has one."""
+    if not run.fairness_key or run.worker:
+        return []
+    _, namespace, queue, *rest = marker(run).split("/")
+    return [f"lines/{namespace}/{queue}/{part(run.fairness_key)}/{'/'.join(rest)}"]
+
+
 def kind_of(workflow: str) -> str:
     """A workflow's name, as a marker spells it."""
     return hashlib.sha256(workflow.encode()).hexdigest()[:12]
@@ -47,20 +59,21 @@ def kind_of(workflow: str) -> str:
 
 def head_of(found: Object) -> str:
     """The key of the head that a marker is about."""
-    _, namespace, _, _, _, name = found.key.split("/")
-    return f"runs/{namespace}/{name}/head"
+    cells = found.key.split("/")
+    return f"runs/{cells[1]}/{cells[-1]}/head"
 
 
 def mark(bucket: Bucket, run: Run, before: Run | None = None) -> None:
     """Before a head says when it is ready, a marker says so."""
     if run.ready_at is not None and (before is None or before.ready_at != run.ready_at):
-        bucket.put(marker(run), json.dumps([*run.key]).encode())
+        for place in (marker(run), *in_line(run)):
+            bucket.put(place, json.dumps([*run.key]).encode())
 
 
 def unmark(bucket: Bucket, before: Run, run: Run | None) -> None:
     """What the head no longer says, its marker need not."""
     if before.ready_at is not None and (run is None or before.ready_at != run.ready_at):
-        bucket.delete([marker(before)])
+        bucket.delete([marker(before), *in_line(before)])
 
 
 def mend(bucket: Bucket, found: Object, run: Run | None) -> None:
@@ -68,17 +81,31 @@ def mend(bucket: Bucket, found: Object, run: Run | None) -> None:
     if found.age > STALE:
         if run is not None:
             mark(bucket, run)
-        if run is None or run.ready_at is None or marker(run) != found.key:
+        if run is None or run.ready_at is None or found.key not in {marker(run), *in_line(run)}:
             bucket.delete([found.key])
 
 
-def due(bucket: Bucket, claim: Claim, now: int) -> Due:
-    """Markers of what a worker may take."""
+def due(bucket: Bucket, claim: Claim, now: int, *, full: Collection[str] = (), places: dict[str, str] | None = None) -> Due:
+    """Markers of what a worker may take.
+
+    Args:
+        bucket: Where they are.
+        claim: What the worker asks for.
+        now: The moment.
+        full: Queues of which nothing can be taken.
+        places: Where the last look into a queue's lines ended that could not see all keys.
+    """
     offered = {kind_of(name) for name in claim.workflows}
+    limited = declared(claim.queues)
     markers: list[Object] = []
     next_at: int | None = None
-    for queue in claim.queues:
-        for found in bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK):
+    for queue in names(claim.queues):
+        if queue in full:
+            continue
+        entries = bucket.entries(f"ready/{part(claim.namespace)}/{part(queue)}/", limit=LOOK)
+        if queue in limited and len(entries) == LOOK:
+            markers += _first_of_lines(bucket, f"lines/{part(claim.namespace)}/{part(queue)}/", now, {} if places is None else places)
+        for found in entries:
             moment, workflow = int(found.key.split("/")[3]), found.key.split("/")[4]
             if workflow not in offered:
                 continue
@@ -86,4 +113,15 @@ def due(bucket: Bucket, claim: Claim, now: int) -> Due:
                 next_at = moment if next_at is None else min(next_at, moment)
                 break
             markers.append(found)
-    return Due(markers, next_at)
+    wanted = [found for found in markers if found.key.split("/")[-2] in offered]
+    return Due(list({head_of(found): found for found in wanted}.values()), next_at)
+
+
+def _first_of_lines(bucket: Bucket, below: str, now: int, places: dict[str, str]) -> list[Object]:
+    """The first markers of each key's line that are due."""
+    keys = bucket.folders(below, limit=KEYS, after=places.pop(below, ""))
+    if len(keys) == KEYS:
+        places[below] = keys[-1]
+    share = max(1, LOOK // max(1, len(keys)))
+    lines = bucket.together(lambda key: bucket.entries(key, limit=share), keys)
+    return [found for line in lines for found in line if int(found.key.split("/")[4]) <= now]

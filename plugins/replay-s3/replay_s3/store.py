@@ -9,7 +9,8 @@ head; a parking worker writes the head first and then looks for messages: one of
 Rule 4: nothing on the way of a step lists anything: a step of a run that this worker holds costs one PUT.
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
-``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``topics/NS/TOPIC/OFFSET``, ``tickets/…``, ``blobs/SHA256``.
+``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN``, ``slots/NS/QUEUE``, ``topics/NS/TOPIC/OFFSET``,
+``tickets/…``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ from replay.hooks import (
     RunKey,
     StoreUnavailable,
     age,
+    declared,
     fits,
     index_entry,
     page_after,
     page_cursor,
     require_numbered,
     require_sound,
+    soonest,
+    takes_on,
+    waiting_of,
 )
 from replay_s3.address import open_bucket
 from replay_s3.bucket import Bucket, Object, Taken, Unheard
@@ -60,6 +65,7 @@ from replay_s3.mail import Mail
 from replay_s3.markers import due, head_of, mark, mend, unmark
 from replay_s3.runs import TRIES, Held, Runs, is_due, place_of, take
 from replay_s3.segments import events, recovery
+from replay_s3.slots import Gate
 from replay_s3.topics import Topics
 
 
@@ -92,11 +98,11 @@ class S3Store:
 
     Attributes:
         url: The bucket and prefix.
-        capabilities: Persistent, and shared between processes.
+        capabilities: Persistent, shared between processes, and it keeps to limits.
         bucket: What it rests on; ``bucket.counts`` are its requests.
     """
 
-    capabilities = Capability.PERSISTENT | Capability.SHARED
+    capabilities = Capability.PERSISTENT | Capability.SHARED | Capability.LIMITS
 
     def __init__(self, bucket: Bucket, *, clock: Clock | None = None) -> None:
         self.bucket = bucket
@@ -105,6 +111,8 @@ class S3Store:
         self._runs = Runs(bucket, self.now)
         self._mail = Mail(self._runs, self.now)
         self._topics = Topics(bucket, self.now)
+        self._gate = Gate(bucket)
+        self._places: dict[str, str] = {}
         self._changed = threading.Condition()
         self._version = 1
 
@@ -133,12 +141,19 @@ class S3Store:
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""
         bucket, now = self.bucket, self.now()
-        markers = due(bucket, claim, now)
+        limited = declared(claim.queues)
+        slots = {name: self._gate.read(claim.namespace, name, now) for name in limited}
+        full = {name for name, queue in limited.items() if slots[name].standing(queue, now).full}
+        markers = due(bucket, claim, now, full=full, places=self._places)
         looked = [found for found in bucket.together(lambda marker: self._look(marker, now), list(markers.now)) if found is not None]
-        looked.sort(key=lambda held: (-held.head.run.priority, held.head.run.ready_at or 0))
+        looked += [held for one in slots.values() for held in one.ended if held.head.run.workflow in claim.workflows]
+        waiting = {held.head.run.key: waiting_of(held.head.run, held) for held in looked}
         mail = self._mail.noticed(claim, now)  # first: a run that is taken now brings its mail itself
-        taken = bucket.together(lambda held: self._take(held, claim, now), looked[: claim.limit])
-        return Claims([claimed for claimed in taken if claimed], mail, markers.next_at)
+        chosen, again_at = self._gate.allot(claim, list(waiting.values()), slots, now)
+        taken = bucket.together(lambda item: self._take(item.run, claim, now), chosen)
+        lost = [item.run.head.run for item, claimed in zip(chosen, taken, strict=True) if claimed is None]
+        self._gate.free([(run.key, run.fence + 1) for run in lost], now)
+        return Claims([claimed for claimed in taken if claimed], mail, soonest(markers.next_at, again_at))
 
     def _look(self, marker: Object, now: int) -> Held | None:
         """The head that a due marker is about, when it is ready; a marker that is stale is put right."""
@@ -190,6 +205,8 @@ class S3Store:
                 return False
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
+            if until < (held.head.run.ready_at or 0):
+                mark(self.bucket, head.run, held.head.run)
             try:
                 self._runs.held[lease.key] = self._runs.write(lease.key, head, held.tag)
             except Taken:
@@ -212,6 +229,7 @@ class S3Store:
 
         self._runs.held.pop(lease.key, None)
         head = self._runs.change(lease.key, step)
+        self._gate.free([(lease.key, lease.fence)], self.now())
         if head is not None and head.run.status == "paused":
             self._mail.rouse(lease.key)
 
@@ -273,6 +291,7 @@ class S3Store:
             wake_at=None if closed else commit.wake_at,
             updated_at=now,
             note=commit.note,
+            recoveries=0 if takes_on(commit) else run.recoveries,
         )
         if commit.release or closed:
             head.change(worker="", ready_at=None if closed else commit.wake_at)
@@ -310,6 +329,7 @@ class S3Store:
             self._mail.empty(key, head)
         else:
             self._runs.held.pop(key, None)
+            self._gate.free([(key, commit.lease.fence)], self.now())
         unmark(self.bucket, before, head.run)
         if commit.consumed:
             self._mail.forget(commit.lease, commit.consumed)

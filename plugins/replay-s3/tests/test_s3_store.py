@@ -20,6 +20,8 @@ pytestmark = pytest.mark.s3
 class BucketCase:
     """What the suite is given."""
 
+    backlog = 420
+
     @pytest.fixture
     def store(self, clock: VirtualClock, url: str) -> Iterator[Store]:
         opened = open_s3(url, clock=clock)

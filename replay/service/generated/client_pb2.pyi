@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StartRunRequest(_message.Message):
-    __slots__ = ("key", "workflow", "version", "input", "queue", "priority", "delay", "deadline", "tags", "patches", "knows_patches")
+    __slots__ = ("key", "workflow", "version", "input", "queue", "priority", "delay", "deadline", "tags", "patches", "knows_patches", "fairness_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class StartRunRequest(_message.Message):
     TAGS_FIELD_NUMBER: _ClassVar[int]
     PATCHES_FIELD_NUMBER: _ClassVar[int]
     KNOWS_PATCHES_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     key: _types_pb2.RunKey
     workflow: str
     version: str
@@ -38,7 +39,8 @@ class StartRunRequest(_message.Message):
     tags: _containers.ScalarMap[str, str]
     patches: _containers.RepeatedScalarFieldContainer[str]
     knows_patches: bool
-    def __init__(self, key: _Optional[_Union[_types_pb2.RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[bytes] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[int] = ..., deadline: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., patches: _Optional[_Iterable[str]] = ..., knows_patches: _Optional[bool] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, key: _Optional[_Union[_types_pb2.RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., input: _Optional[bytes] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[int] = ..., deadline: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., patches: _Optional[_Iterable[str]] = ..., knows_patches: _Optional[bool] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class StartRunResponse(_message.Message):
     __slots__ = ("run", "new")
@@ -47,6 +49,24 @@ class StartRunResponse(_message.Message):
     run: _types_pb2.Run
     new: bool
     def __init__(self, run: _Optional[_Union[_types_pb2.Run, _Mapping]] = ..., new: _Optional[bool] = ...) -> None: ...
+
+class DebounceRunRequest(_message.Message):
+    __slots__ = ("start", "key", "delay", "max_wait")
+    START_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_FIELD_NUMBER: _ClassVar[int]
+    start: StartRunRequest
+    key: str
+    delay: float
+    max_wait: float
+    def __init__(self, start: _Optional[_Union[StartRunRequest, _Mapping]] = ..., key: _Optional[str] = ..., delay: _Optional[float] = ..., max_wait: _Optional[float] = ...) -> None: ...
+
+class DebounceRunResponse(_message.Message):
+    __slots__ = ("run_id",)
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    def __init__(self, run_id: _Optional[str] = ...) -> None: ...
 
 class SignalWithStartRequest(_message.Message):
     __slots__ = ("start", "signal")

@@ -44,6 +44,11 @@ class ClientServiceStub:
                 request_serializer=replay_dot_v1_dot_client__pb2.SignalWithStartRequest.SerializeToString,
                 response_deserializer=replay_dot_v1_dot_client__pb2.StartRunResponse.FromString,
                 _registered_method=True)
+        self.DebounceRun = channel.unary_unary(
+                '/replay.v1.ClientService/DebounceRun',
+                request_serializer=replay_dot_v1_dot_client__pb2.DebounceRunRequest.SerializeToString,
+                response_deserializer=replay_dot_v1_dot_client__pb2.DebounceRunResponse.FromString,
+                _registered_method=True)
         self.SignalRun = channel.unary_unary(
                 '/replay.v1.ClientService/SignalRun',
                 request_serializer=replay_dot_v1_dot_client__pb2.SignalRunRequest.SerializeToString,
@@ -113,6 +118,13 @@ class ClientServiceServicer:
 
     def SignalWithStart(self, request, context):
         """Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DebounceRun(self, request, context):
+        """Start a run when this has not been called for a while, with the input of the last call for the same workflow and key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,6 +213,11 @@ def add_ClientServiceServicer_to_server(servicer, server):
                     servicer.SignalWithStart,
                     request_deserializer=replay_dot_v1_dot_client__pb2.SignalWithStartRequest.FromString,
                     response_serializer=replay_dot_v1_dot_client__pb2.StartRunResponse.SerializeToString,
+            ),
+            'DebounceRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DebounceRun,
+                    request_deserializer=replay_dot_v1_dot_client__pb2.DebounceRunRequest.FromString,
+                    response_serializer=replay_dot_v1_dot_client__pb2.DebounceRunResponse.SerializeToString,
             ),
             'SignalRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalRun,
@@ -312,6 +329,33 @@ class ClientService:
             '/replay.v1.ClientService/SignalWithStart',
             replay_dot_v1_dot_client__pb2.SignalWithStartRequest.SerializeToString,
             replay_dot_v1_dot_client__pb2.StartRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DebounceRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replay.v1.ClientService/DebounceRun',
+            replay_dot_v1_dot_client__pb2.DebounceRunRequest.SerializeToString,
+            replay_dot_v1_dot_client__pb2.DebounceRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

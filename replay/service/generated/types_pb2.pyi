@@ -78,7 +78,7 @@ class Lease(_message.Message):
     def __init__(self, key: _Optional[_Union[RunKey, _Mapping]] = ..., fence: _Optional[int] = ..., worker: _Optional[str] = ..., until: _Optional[int] = ...) -> None: ...
 
 class NewRun(_message.Message):
-    __slots__ = ("key", "workflow", "version", "queue", "digest", "events", "priority", "ready_at", "parent", "parent_command", "tags", "state", "status", "base", "applied", "result", "source")
+    __slots__ = ("key", "workflow", "version", "queue", "digest", "events", "priority", "ready_at", "parent", "parent_command", "tags", "state", "status", "base", "applied", "result", "source", "fairness_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +110,7 @@ class NewRun(_message.Message):
     APPLIED_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     key: RunKey
     workflow: str
     version: str
@@ -127,10 +128,11 @@ class NewRun(_message.Message):
     applied: int
     result: bytes
     source: str
-    def __init__(self, key: _Optional[_Union[RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., queue: _Optional[str] = ..., digest: _Optional[str] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., priority: _Optional[int] = ..., ready_at: _Optional[int] = ..., parent: _Optional[str] = ..., parent_command: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Mapping[str, bytes]] = ..., status: _Optional[str] = ..., base: _Optional[int] = ..., applied: _Optional[int] = ..., result: _Optional[bytes] = ..., source: _Optional[str] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, key: _Optional[_Union[RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., queue: _Optional[str] = ..., digest: _Optional[str] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., priority: _Optional[int] = ..., ready_at: _Optional[int] = ..., parent: _Optional[str] = ..., parent_command: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Mapping[str, bytes]] = ..., status: _Optional[str] = ..., base: _Optional[int] = ..., applied: _Optional[int] = ..., result: _Optional[bytes] = ..., source: _Optional[str] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("key", "workflow", "version", "queue", "digest", "priority", "parent", "parent_command", "tags", "state", "status", "seq", "base", "applied", "result", "source", "created_at", "updated_at", "ready_at", "wake_at", "fence", "worker", "recoveries", "note")
+    __slots__ = ("key", "workflow", "version", "queue", "digest", "priority", "parent", "parent_command", "tags", "state", "status", "seq", "base", "applied", "result", "source", "created_at", "updated_at", "ready_at", "wake_at", "fence", "worker", "recoveries", "note", "fairness_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +171,7 @@ class Run(_message.Message):
     WORKER_FIELD_NUMBER: _ClassVar[int]
     RECOVERIES_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     key: RunKey
     workflow: str
     version: str
@@ -193,7 +196,8 @@ class Run(_message.Message):
     worker: str
     recoveries: int
     note: str
-    def __init__(self, key: _Optional[_Union[RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., queue: _Optional[str] = ..., digest: _Optional[str] = ..., priority: _Optional[int] = ..., parent: _Optional[str] = ..., parent_command: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Mapping[str, bytes]] = ..., status: _Optional[str] = ..., seq: _Optional[int] = ..., base: _Optional[int] = ..., applied: _Optional[int] = ..., result: _Optional[bytes] = ..., source: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., ready_at: _Optional[int] = ..., wake_at: _Optional[int] = ..., fence: _Optional[int] = ..., worker: _Optional[str] = ..., recoveries: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, key: _Optional[_Union[RunKey, _Mapping]] = ..., workflow: _Optional[str] = ..., version: _Optional[str] = ..., queue: _Optional[str] = ..., digest: _Optional[str] = ..., priority: _Optional[int] = ..., parent: _Optional[str] = ..., parent_command: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., state: _Optional[_Mapping[str, bytes]] = ..., status: _Optional[str] = ..., seq: _Optional[int] = ..., base: _Optional[int] = ..., applied: _Optional[int] = ..., result: _Optional[bytes] = ..., source: _Optional[str] = ..., created_at: _Optional[int] = ..., updated_at: _Optional[int] = ..., ready_at: _Optional[int] = ..., wake_at: _Optional[int] = ..., fence: _Optional[int] = ..., worker: _Optional[str] = ..., recoveries: _Optional[int] = ..., note: _Optional[str] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class Message(_message.Message):
     __slots__ = ("id", "key", "kind", "name", "payload", "command", "at")
@@ -308,7 +312,7 @@ class Claimed(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., journal: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., partial: _Optional[bool] = ...) -> None: ...
 
 class Filter(_message.Message):
-    __slots__ = ("namespace", "workflow", "statuses", "tags", "created_after", "created_before", "prefix", "parent")
+    __slots__ = ("namespace", "workflow", "statuses", "tags", "created_after", "created_before", "prefix", "parent", "fairness_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -324,6 +328,7 @@ class Filter(_message.Message):
     CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     PARENT_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     workflow: str
     statuses: _containers.RepeatedScalarFieldContainer[str]
@@ -332,7 +337,8 @@ class Filter(_message.Message):
     created_before: int
     prefix: str
     parent: str
-    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., created_after: _Optional[int] = ..., created_before: _Optional[int] = ..., prefix: _Optional[str] = ..., parent: _Optional[str] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[str]] = ..., tags: _Optional[_Mapping[str, str]] = ..., created_after: _Optional[int] = ..., created_before: _Optional[int] = ..., prefix: _Optional[str] = ..., parent: _Optional[str] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class ErrorDetail(_message.Message):
     __slots__ = ("error", "facts")

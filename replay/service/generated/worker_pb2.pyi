@@ -50,20 +50,38 @@ class CreateResponse(_message.Message):
     def __init__(self, runs: _Optional[_Iterable[_Union[_types_pb2.Created, _Mapping]]] = ...) -> None: ...
 
 class ClaimRequest(_message.Message):
-    __slots__ = ("worker", "namespace", "queues", "workflows", "limit", "ttl")
+    __slots__ = ("worker", "namespace", "queues", "workflows", "limit", "ttl", "limits")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     QUEUES_FIELD_NUMBER: _ClassVar[int]
     WORKFLOWS_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     worker: str
     namespace: str
     queues: _containers.RepeatedScalarFieldContainer[str]
     workflows: _containers.RepeatedScalarFieldContainer[str]
     limit: int
     ttl: int
-    def __init__(self, worker: _Optional[str] = ..., namespace: _Optional[str] = ..., queues: _Optional[_Iterable[str]] = ..., workflows: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., ttl: _Optional[int] = ...) -> None: ...
+    limits: _containers.RepeatedCompositeFieldContainer[QueueLimits]
+    def __init__(self, worker: _Optional[str] = ..., namespace: _Optional[str] = ..., queues: _Optional[_Iterable[str]] = ..., workflows: _Optional[_Iterable[str]] = ..., limit: _Optional[int] = ..., ttl: _Optional[int] = ..., limits: _Optional[_Iterable[_Union[QueueLimits, _Mapping]]] = ...) -> None: ...
+
+class QueueLimits(_message.Message):
+    __slots__ = ("name", "concurrency", "per_key", "rate_count", "rate_per", "here")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    RATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATE_PER_FIELD_NUMBER: _ClassVar[int]
+    HERE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    concurrency: int
+    per_key: int
+    rate_count: int
+    rate_per: float
+    here: int
+    def __init__(self, name: _Optional[str] = ..., concurrency: _Optional[int] = ..., per_key: _Optional[int] = ..., rate_count: _Optional[int] = ..., rate_per: _Optional[float] = ..., here: _Optional[int] = ...) -> None: ...
 
 class ClaimResponse(_message.Message):
     __slots__ = ("runs", "mail", "next_at", "now")

@@ -486,6 +486,12 @@ class Committing(StoreCase):
         assert [started()] == store.journal(key())
         assert ["order-1"] == ready(store)
 
+    def test_a_successor_shows_what_it_was_given(self, store: Store) -> None:
+        """State and tags of its own, and nothing of its predecessor's by itself."""
+        run = self.continued(store, state={"page": b"7"}, tags={"kind": "long"})
+
+        assert ({"page": b"7"}, {"kind": "long"}) == (run.state, run.tags)
+
     def test_a_predecessor_keeps_its_journal_under_a_new_name(self, store: Store) -> None:
         """It is closed, and nobody's child any more."""
         self.continued(store)

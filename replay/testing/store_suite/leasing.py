@@ -94,6 +94,39 @@ class Leasing(StoreCase):
 
         assert (3, 4) == (look(store).recoveries, look(store).fence)
 
+    @pytest.mark.parametrize(
+        ("end", "left"),
+        [
+            ({}, 0),
+            ({"events": [answered(2)._replace(kind="signal_received")], "consumed": ["m1"]}, 2),
+            ({"events": [], "status": "waiting", "release": True}, 0),
+            ({"status": "completed", "release": True}, 0),
+            ({"events": [], "state": {"seen": b"1"}}, 2),
+            ({"events": [], "status": "stuck", "release": True, "note": "it kills its workers"}, 2),
+        ],
+    )
+    def test_recoveries_are_counted_since_the_run_was_last_taken_on(
+        self, store: Store, clock: VirtualClock, end: dict[str, Any], left: int
+    ) -> None:
+        """What the run did, or giving it back in good order, ends the row; messages, showing state, setting it aside do not."""
+        lease = begin(store)
+        deliver(store, signal("m1"))
+        for name in "bc":
+            clock.advance(TTL / SECOND)
+            lease = take(store, name).lease
+
+        apply(store, turn(lease, 1, **end))
+
+        assert (left, end.get("note", "")) == (look(store).recoveries, look(store).note)
+
+    def test_giving_a_lease_back_keeps_the_count_of_recoveries(self, store: Store, clock: VirtualClock) -> None:
+        """A worker that leaves says nothing about its runs; nor is the next claim a recovery."""
+        begin(store)
+        clock.advance(TTL / SECOND)
+        store.release([take(store, "ben").lease])
+
+        assert 1 == take(store, "cid").run.recoveries
+
     def test_a_lease_that_was_given_back_is_no_recovery(self, store: Store) -> None:
         """First claims, released runs and parked runs have lost nobody."""
         store.create([order("fresh")])
@@ -208,6 +241,15 @@ class Leasing(StoreCase):
         assert NOON + 20 * SECOND + TTL == look(store).ready_at
         assert [True] == store.renew([lease], ttl=SECOND)
         assert NOON + 21 * SECOND == look(store).ready_at
+
+    def test_a_lease_that_is_cut_short_ends_now(self, store: Store) -> None:
+        """As for a worker that is known to be dead: the run is taken over at once, and that is a recovery."""
+        lease = begin(store, worker="ann")
+
+        assert [True] == store.renew([lease], ttl=0)
+
+        assert ("ben", 1) == (take(store, "ben").lease.worker, look(store).recoveries)
+        assert [Committed.FENCED] == store.commit([turn(lease, 1)])
 
     def test_a_renewed_lease_still_writes(self, store: Store, clock: VirtualClock) -> None:
         """Renewing changes the end, not the fence."""

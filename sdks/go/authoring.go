@@ -1,0 +1,239 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/codec"
+	"example.org/replay/internal/interpreter"
+	"example.org/replay/model"
+)
+
+// Run is what a workflow asks the world through. Each branch of a Gather, Race, Spawn, … is given a Run of its own.
+type Run struct{ fiber *interpreter.Fiber }
+
+// Args marks a struct as a list of arguments: embedded as the first field, it makes every other field an argument of its own,
+// in order, as other languages write them. Without it, a value is the only argument.
+//
+//	type ChargeArgs struct {
+//		replay.Args
+//		Card  string
+//		Cents int
+//	}
+type Args = authoring.Positional
+
+// None is the input of what takes no argument, and the result of what has none.
+type None = struct{}
+
+// Offer is what a worker can be given: a Step or a Workflow.
+type Offer interface {
+	Name() string
+	Definition() any
+}
+
+// Step is a function whose result is journaled; NewStep makes one.
+type Step[I, O any] struct{ core *authoring.Step }
+
+// NewStep declares a step. Its name is its identity in every journal and in every language: it must not change. It panics when
+// the options contradict each other, as regexp.MustCompile does: steps are declared once, where programs begin.
+func NewStep[I, O any](name string, do func(ctx context.Context, in I) (O, error), options ...StepOptions) *Step[I, O] {
+	core := &authoring.Step{Name: name}
+	for _, given := range options {
+		core.Options = core.Options.Over(given)
+	}
+	must(requireName("step", name), core.Options.Check("step "+name))
+	core.Do = func(ctx context.Context, arguments []byte) ([]byte, error) {
+		var in I
+		if err := authoring.ReadArguments(arguments, &in); err != nil {
+			return nil, payloadError[I]("arguments of step "+name, err)
+		}
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		payload, err := codec.Marshal(out)
+		if err != nil {
+			return nil, payloadError[O]("result of step "+name, err)
+		}
+		return payload, nil
+	}
+	return &Step[I, O]{core}
+}
+
+// With is the same step done otherwise, for some calls; what is left out stays as the step declares it.
+func (s *Step[I, O]) With(options StepOptions) *Step[I, O] {
+	changed := *s.core
+	changed.Options = changed.Options.Over(options)
+	must(changed.Options.Check("step " + changed.Name))
+	return &Step[I, O]{&changed}
+}
+
+// Name is the step's name.
+func (s *Step[I, O]) Name() string { return s.core.Name }
+
+// Definition is for package worker.
+func (s *Step[I, O]) Definition() any { return s.core }
+
+// StepInfo is what a step knows of itself: send IdempotencyKey to whatever must not do a thing twice. Hurry is closed when the
+// step was cancelled and its end is awaited (StepOptions.WaitOnCancel); else cancelling ends its context.
+type StepInfo = authoring.Info
+
+// InfoOf is what a step knows of itself; the zero value outside of one.
+func InfoOf(ctx context.Context) StepInfo {
+	info, _ := authoring.InfoOf(ctx)
+	return info
+}
+
+// Workflow is a workflow function with its name; NewWorkflow and NewResumable make one.
+type Workflow[I, O any] struct{ core *authoring.Workflow }
+
+// WorkflowOptions says how a workflow is declared.
+type WorkflowOptions struct {
+	Version string     // a run goes on with the version that it began with, when a worker has it, else with the one that has none
+	Patches []string   // changes that this code knows of; see Patched
+	Retry   Retry      // begins a failed run again, under the same id
+	Options RunOptions // how it is started by default
+}
+
+// NewWorkflow declares a workflow. Its name is its identity in every journal and in every language.
+func NewWorkflow[I, O any](name string, do func(run *Run, in I) (O, error), options ...WorkflowOptions) *Workflow[I, O] {
+	noState := func(any) error {
+		return &EffectError{Got: "a savepoint with state in workflow " + name, Advice: "declare it with NewResumable, which takes the state back"}
+	}
+	return newWorkflow(name, noState, func(run *Run, in I, _ []byte) (O, error) { return do(run, in) }, options)
+}
+
+// NewResumable declares a workflow that recovers from savepoints with state: when it begins at one, state points at what was
+// saved there, else it is nil.
+func NewResumable[I, O, S any](name string, do func(run *Run, in I, state *S) (O, error), options ...WorkflowOptions) *Workflow[I, O] {
+	takes := func(state any) error {
+		if got := reflect.TypeOf(state); got != reflect.TypeFor[S]() {
+			return &PayloadError{Where: "state of a savepoint of workflow " + name, Expected: reflect.TypeFor[S]().String(), Got: fmt.Sprint(got)}
+		}
+		return nil
+	}
+	return newWorkflow(name, takes, func(run *Run, in I, saved []byte) (O, error) {
+		if saved == nil {
+			return do(run, in, nil)
+		}
+		var state S
+		if err := codec.Unmarshal(saved, &state); err != nil { // tried in vain by Begin already
+			return *new(O), payloadError[S]("state of workflow "+name, err)
+		}
+		return do(run, in, &state)
+	}, options)
+}
+
+func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, []byte) (O, error), options []WorkflowOptions) *Workflow[I, O] {
+	must(requireName("workflow", name))
+	core := &authoring.Workflow{}
+	core.Name, core.TakesState, core.Patches = name, takes, []string{}
+	for _, given := range options {
+		core.Version, core.Retry, core.Options = given.Version, given.Retry, given.Options
+		core.Patches = append(core.Patches, given.Patches...)
+	}
+	slices.Sort(core.Patches)
+	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
+		var in I
+		if err := authoring.ReadArguments(input, &in); err != nil {
+			return nil, payloadError[I]("arguments of workflow "+name, err)
+		}
+		return func(f *interpreter.Fiber) ([]byte, error) {
+			out, err := do(&Run{f}, in, state)
+			if err != nil {
+				return nil, err
+			}
+			payload, err := codec.Marshal(out)
+			if err != nil {
+				return nil, payloadError[O]("result of workflow "+name, err)
+			}
+			return payload, nil
+		}, nil
+	}
+	return &Workflow[I, O]{core}
+}
+
+// With is the same workflow started otherwise; what is left out stays as it is.
+func (w *Workflow[I, O]) With(options RunOptions) *Workflow[I, O] {
+	changed := *w.core
+	changed.Options = changed.Options.Over(options)
+	return &Workflow[I, O]{&changed}
+}
+
+// Name is the workflow's name.
+func (w *Workflow[I, O]) Name() string { return w.core.Name }
+
+// Definition is for packages client, worker and replaytest.
+func (w *Workflow[I, O]) Definition() any { return w.core }
+
+// Raises names a type of errors that a step's failure comes back as, so that errors.As finds it in the workflow. The name is
+// what journals call it; without one it is the type's own.
+//
+//	replay.StepOptions{Raises: []replay.Raise{replay.Raises[*PaymentDeclined]()}}
+func Raises[E error](name ...string) Raise {
+	kind := reflect.TypeFor[E]()
+	made := Raise{Name: model.TypeName(kind)}
+	if len(name) > 0 {
+		made.Name = name[0]
+	}
+	made.Match = func(err error) ([]byte, bool) {
+		found, ok := as[E](err)
+		if !ok {
+			return nil, false
+		}
+		v := reflect.ValueOf(found)
+		for v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		arguments, failed := authoring.ArgumentsOf(v)
+		return arguments, failed == nil
+	}
+	made.Revive = func(arguments []byte) (error, bool) {
+		elem := kind
+		if kind.Kind() == reflect.Pointer {
+			elem = kind.Elem()
+		}
+		v := reflect.New(elem)
+		if authoring.ReadArguments(arguments, v.Interface()) != nil {
+			return nil, false
+		}
+		if kind.Kind() != reflect.Pointer {
+			v = v.Elem()
+		}
+		err, ok := v.Interface().(error)
+		return err, ok
+	}
+	return made
+}
+
+func payloadError[T any](where string, err error) error {
+	return &PayloadError{Where: where, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
+}
+
+func requireName(what, name string) error {
+	if name == "" {
+		return &DefinitionError{What: what, Problem: "it has no name", Advice: "give it one that never changes"}
+	}
+	return nil
+}
+
+func must(problems ...error) {
+	for _, problem := range problems {
+		if problem != nil {
+			panic(problem)
+		}
+	}
+}
+
+// decoder reads an answer where its type is known.
+func decoder[T any](where string, into *T) func([]byte) error {
+	return func(payload []byte) error {
+		if err := codec.Unmarshal(payload, into); err != nil {
+			return payloadError[T](where, err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,205 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"reflect"
+	"time"
+
+	"example.org/replay/internal/codec"
+	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/service"
+	"example.org/replay/model"
+)
+
+// Handle is a run, seen from outside; T is the type of its result.
+type Handle[T any] struct {
+	ID string
+	c  *Client
+}
+
+// Of is the handle of a run that exists, or will. Use any where the type of the result is not known.
+func Of[T any](c *Client, id string) *Handle[T] { return &Handle[T]{id, c} }
+
+func (h *Handle[T]) key() *wire.RunKey { return h.c.key(h.ID) }
+
+// Run is the run as the index shows it now.
+func (h *Handle[T]) Run(ctx context.Context) (*Run, error) {
+	answer, err := h.c.conn.Client.GetRun(ctx, &wire.GetRunRequest{Key: h.key()})
+	if err != nil {
+		return nil, err
+	}
+	return runIn(answer.Run), nil
+}
+
+// Result waits until the run has ended and gives its result; a run without one is RunFailed. Servers may come and go meanwhile.
+func (h *Handle[T]) Result(ctx context.Context) (T, error) {
+	var result T
+	for run, err := range h.Watch(ctx) {
+		if err != nil {
+			return result, err
+		}
+		switch {
+		case run.Status == "completed":
+			if err := codec.Unmarshal(run.Result, &result); err != nil {
+				return result, &model.PayloadError{Where: "result of run " + h.ID, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
+			}
+			return result, nil
+		case run.Status == "stuck":
+			return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: "Stuck", Message: run.Note}
+		case run.Closed():
+			said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
+			_ = json.Unmarshal(run.Result, &said)
+			if said.Message == "" {
+				said.Message = said.Reason
+			}
+			return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: said.Type, Message: said.Message, Traceback: said.Traceback}
+		}
+	}
+	return result, &Unavailable{Store: h.c.conn.URL, Reason: "the stream ended before the run did", Advice: "ask again"}
+}
+
+// Watch shows the run as it is now, and whenever it has changed, until it ends.
+func (h *Handle[T]) Watch(ctx context.Context) iter.Seq2[*Run, error] {
+	return func(yield func(*Run, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		open := func() (receiver[wire.WatchRunResponse], error) {
+			return h.c.conn.Client.WatchRun(ctx, &wire.WatchRunRequest{Key: h.key()})
+		}
+		err := streaming(ctx, true, open, func(answer *wire.WatchRunResponse) bool {
+			run := runIn(answer.Run)
+			return yield(run, nil) && !run.Closed()
+		})
+		if err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// Signal leaves a message for the run.
+func (h *Handle[T]) Signal(ctx context.Context, name string, value any) error {
+	payload, err := spell("signal "+name, value)
+	if err != nil {
+		return err
+	}
+	_, err = h.c.conn.Client.SignalRun(ctx, &wire.SignalRunRequest{Key: h.key(), Name: name, Payload: payload, MessageId: rand.Text()})
+	return err
+}
+
+// Update sends an update, waits for the workflow's reply, and reads it into `reply` unless that is nil.
+func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any) error {
+	payload, err := spell("update "+name, argument)
+	if err != nil {
+		return err
+	}
+	request := &wire.UpdateRunRequest{Key: h.key(), Name: name, Payload: payload, MessageId: rand.Text()}
+	answer, err := h.c.conn.Client.UpdateRun(ctx, request)
+	for service.IsUnavailable(err) && ctx.Err() == nil { // the same message again: it takes effect once
+		time.Sleep(100 * time.Millisecond)
+		answer, err = h.c.conn.Client.UpdateRun(ctx, request)
+	}
+	if err != nil || reply == nil {
+		return err
+	}
+	if err := codec.Unmarshal(answer.Reply, reply); err != nil {
+		return &model.PayloadError{Where: "reply to update " + name, Expected: fmt.Sprintf("%T", reply), Got: err.Error()}
+	}
+	return nil
+}
+
+// Cancel asks the run to stop: its workflow is told, and may clean up.
+func (h *Handle[T]) Cancel(ctx context.Context, reason string) error {
+	return h.control(ctx, "cancel", reason)
+}
+
+// Terminate ends the run without telling its workflow.
+func (h *Handle[T]) Terminate(ctx context.Context, reason string) error {
+	return h.control(ctx, "terminate", reason)
+}
+
+// Pause keeps the run from beginning anything new.
+func (h *Handle[T]) Pause(ctx context.Context) error { return h.control(ctx, "pause", "") }
+
+// Resume ends a pause, and gives a stuck run another try.
+func (h *Handle[T]) Resume(ctx context.Context) error { return h.control(ctx, "resume", "") }
+
+func (h *Handle[T]) control(ctx context.Context, verb, reason string) error {
+	_, err := h.c.conn.Client.ControlRun(ctx, &wire.ControlRunRequest{Key: h.key(), Verb: verb, Reason: reason})
+	return err
+}
+
+// Journal reads events after a number, and, when it is followed, what comes until the run ends.
+func (h *Handle[T]) Journal(ctx context.Context, after int64, follow bool) iter.Seq2[model.Event, error] {
+	return func(yield func(model.Event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		open := func() (receiver[wire.ReadJournalResponse], error) {
+			return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
+		}
+		err := streaming(ctx, follow, open, func(page *wire.ReadJournalResponse) bool {
+			for _, event := range page.Events {
+				after = event.Seq
+				if !yield(service.EventIn(event), nil) || model.Closing(event.Kind) {
+					return false
+				}
+			}
+			return true
+		})
+		if err != nil {
+			yield(model.Event{}, err)
+		}
+	}
+}
+
+// Savepoint is a named place of a run.
+type Savepoint struct {
+	Name     string
+	Seq      int64
+	At       time.Time
+	Notes    json.RawMessage
+	HasState bool
+}
+
+// Savepoints lists the run's savepoints, oldest first.
+func (h *Handle[T]) Savepoints(ctx context.Context) ([]Savepoint, error) {
+	answer, err := h.c.conn.Client.ListSavepoints(ctx, &wire.ListSavepointsRequest{Key: h.key()})
+	if err != nil {
+		return nil, err
+	}
+	var made []Savepoint
+	for _, point := range answer.Savepoints {
+		made = append(made, Savepoint{point.Name, point.Seq, time.UnixMicro(point.At), point.Notes, point.HasState})
+	}
+	return made, nil
+}
+
+// ForkOptions say where a fork begins and what is otherwise there.
+type ForkOptions struct {
+	ID    string        // of the new run; made of the old one's when empty
+	At    string        // a savepoint's name, or an event's number; empty for all that is not the end
+	Edits map[int64]any // other answers, by event number
+}
+
+// Fork makes a new run that shares this one's past; this one is not touched.
+func (h *Handle[T]) Fork(ctx context.Context, options ForkOptions) (*Handle[T], error) {
+	if options.ID == "" {
+		options.ID = h.ID + "-fork-" + rand.Text()[:8]
+	}
+	request := &wire.ForkRunRequest{Source: h.key(), TargetId: options.ID, At: options.At, Edits: map[int64][]byte{}}
+	for number, value := range options.Edits {
+		payload, err := spell(fmt.Sprintf("edit of event #%d", number), value)
+		if err != nil {
+			return nil, err
+		}
+		request.Edits[number] = payload
+	}
+	answer, err := h.c.conn.Client.ForkRun(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	return Of[T](h.c, answer.Run.Key.Id), nil
+}

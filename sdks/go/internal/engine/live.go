@@ -1,0 +1,811 @@
+// Package engine is the only room that acts: it claims runs, feeds them, commits, and then does what their commands ask.
+package engine
+
+import (
+	"container/heap"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/codec"
+	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/interpreter"
+	"example.org/replay/internal/service"
+	"example.org/replay/model"
+)
+
+const (
+	turnLimit    = 2_000  // events that one commit of one run holds at most; the rest follows in the next
+	heed         = 100    // after so many answers in a row a run hears a timer or a message
+	answerBudget = 20_000 // immediate answers that a workflow gives itself before other runs have their turn
+	second       = 1_000_000
+	never        = math.MaxInt64
+
+	replyTopic, notesTopic, logTopic = "~reply:", "~notes:", "~log:"
+)
+
+var ends = map[string]string{
+	model.Completed: "completed", model.Failed: "failed", model.WasCancelled: "cancelled", model.Continued: "continued",
+}
+
+// Answer is what the world told about a command, not yet an event.
+type Answer struct {
+	Command, Kind string
+	Payload       []byte
+	Attempt       int
+	Duration      time.Duration
+}
+
+// Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
+//
+// Rule 1: a turn feeds first. Answers, messages and timers become events, the interpreter takes them at once, and all that they
+// led to is collected; nothing of it is done before the commit that this type builds has been applied.
+// Rule 2: no I/O. A Live takes facts and a moment, and returns a commit and a list of commands to act on.
+// Rule 3: what an interpreter says while it is driven over old events has been said: only outputs after `applied` count.
+type Live struct {
+	Run       *wire.Run
+	Lease     *wire.Lease
+	Interp    *interpreter.Interpreter
+	Acting    []*interpreter.Command // to act on once the next commit is applied
+	Withdrawn []*interpreter.Command // to stop once the next commit is applied
+	Paused    bool
+
+	journal    []model.Event // old events, of which `fed` have been fed, and `said` had their outputs applied
+	fed, said  int
+	arrived    bool
+	committed  int64
+	applied    int64
+	answers    []Answer
+	mail       []*wire.Message
+	known      map[string]bool
+	retries    map[string]int64
+	lines      map[string]string
+	timers     timers
+	intents    map[string]bool // at-most-once steps whose beginning was noted in this life
+	cancelling bool
+	terminated bool
+	maxPayload int
+	fresh      []*wire.Event
+	outputs    []interpreter.Said
+	consumed   []string
+	posts      []*wire.Message
+	children   []*wire.NewRun
+	topics     []*wire.TopicEntry
+	base       int64
+	state      map[string][]byte // what it shows, by key; replay's own keys begin with a tilde
+	tags       map[string]string
+
+	tasks    map[string]*attempt // what the worker has under way for it
+	parking  bool
+	queued   []*interpreter.Command
+	restless int64 // moment at which it is given back if nothing happens, or 0
+	touched  bool
+}
+
+// NewLive takes a claimed run into memory.
+func NewLive(claimed *wire.Claimed, workflow *authoring.Workflow, maxPayload int) *Live {
+	run := claimed.Run
+	live := &Live{
+		Run: run, Lease: claimed.Lease, Interp: interpreter.New(&workflow.Spec, run.Key.Id), Paused: run.Status == "paused",
+		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
+		known: map[string]bool{}, retries: map[string]int64{}, lines: map[string]string{}, intents: map[string]bool{},
+		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{},
+	}
+	maps.Copy(live.tags, run.Tags)
+	maps.Copy(live.state, run.State)
+	maps.DeleteFunc(live.state, func(key string, _ []byte) bool { return strings.HasPrefix(key, "~") })
+	for _, event := range live.journal {
+		if event.Seq <= run.Applied {
+			live.said++
+		}
+	}
+	live.Deliver(claimed.Mail)
+	return live
+}
+
+// ---- what comes in ---------------------------------------------------------------------------------------------------------
+
+// Deliver takes in messages; those seen before are passed over.
+func (l *Live) Deliver(mail []*wire.Message) {
+	for _, message := range mail {
+		if !l.known[message.Id] {
+			l.known[message.Id] = true
+			l.mail = append(l.mail, message)
+		}
+	}
+}
+
+// Tell takes in an answer.
+func (l *Live) Tell(answer Answer) { l.answers = append(l.answers, answer) }
+
+// Replay feeds old events, as many as the budget allows; what is left of it.
+func (l *Live) Replay(budget int) (int, error) {
+	it := l.Interp
+	if it.Seq == 0 && l.Run.Base > 1 && len(l.journal) > 1 {
+		if err := it.Recover(&l.journal[0], &l.journal[1], answerBudget); err != nil {
+			return budget, err
+		}
+		l.fed = 2
+	} else if !it.Settled() {
+		it.Advance(answerBudget)
+	}
+	l.forgetSaid()
+	for it.Settled() && budget > 0 && l.fed < len(l.journal) {
+		until := len(l.journal)
+		if l.fed < l.said {
+			until = l.said
+		}
+		before := it.Seq
+		err := it.Feed(l.journal[l.fed:min(until, l.fed+budget)], answerBudget)
+		l.fed += int(it.Seq - before)
+		budget -= int(it.Seq - before)
+		if err != nil {
+			return budget, err
+		}
+		l.forgetSaid()
+	}
+	if l.fed < len(l.journal) {
+		return budget, nil
+	}
+	if it.Settled() {
+		l.journal, l.arrived = nil, true
+		return budget, l.arrive()
+	}
+	return budget, l.terminateBusy()
+}
+
+// forgetSaid: outputs of events up to `applied` were said long ago, and what they issued may have been answered since. Only a
+// child that was asked for and abandoned in the same breath is nowhere else to be found.
+func (l *Live) forgetSaid() {
+	var abandoned []*interpreter.Command
+	for _, command := range l.Interp.Issued {
+		if command.Abandoned && l.fed > l.said {
+			abandoned = append(abandoned, command)
+		}
+	}
+	l.Interp.Issued = abandoned
+	if l.fed <= l.said {
+		l.Interp.Outputs = nil
+	}
+}
+
+// arrive: all old events are fed; what is pending now is what the run wants.
+func (l *Live) arrive() error {
+	it := l.Interp
+	abandoned := it.Issued
+	it.Issued, it.Withdrawn = nil, nil
+	l.cancelling = it.CancelAsked()
+	if it.Started.Deadline != nil && !l.cancelling {
+		l.remind(*it.Started.Deadline, "")
+	}
+	l.want(append(it.Waiting(), abandoned...))
+	l.outputs = append(l.outputs, it.Outputs...)
+	it.Outputs = nil
+	return l.close() // the closing event itself may have been lost with its worker
+}
+
+// ---- a turn ----------------------------------------------------------------------------------------------------------------
+
+// Turn feeds what has come in, until nothing more has or the turn is long enough.
+func (l *Live) Turn(now int64) error {
+	if l.terminated {
+		return nil
+	}
+	if !l.Interp.Settled() {
+		settled := l.Interp.Advance(answerBudget)
+		if err := l.gatherIn(); err != nil || !settled {
+			if err == nil {
+				err = l.terminateBusy()
+			}
+			return err
+		}
+	}
+	for streak := 1; len(l.fresh) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
+		var err error
+		mailed := now
+		if len(l.mail) > 0 {
+			mailed = min(now, l.mail[0].At)
+		}
+		switch {
+		case len(l.answers) > 0 && streak%heed != 0:
+			answer := l.answers[0]
+			l.answers = l.answers[1:]
+			err = l.takeAnswer(answer, now)
+		case l.nextTimer() <= mailed:
+			err = l.time(now)
+		case len(l.mail) > 0:
+			message := l.mail[0]
+			l.mail = l.mail[1:]
+			err = l.takeMessage(message, now)
+		case len(l.answers) == 0:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// terminateBusy: code that never rests hears no message; it can be ended from outside all the same.
+func (l *Live) terminateBusy() error {
+	for i, message := range l.mail {
+		if message.Kind == "terminate" {
+			l.mail = slices.Delete(l.mail, i, i+1)
+			return l.takeMessage(message, message.At)
+		}
+	}
+	return nil
+}
+
+// Over says whether the run has ended, as far as this turn knows.
+func (l *Live) Over() bool { return l.Interp.Outcome != nil || l.terminated }
+
+func (l *Live) takeAnswer(answer Answer, now int64) error {
+	command := l.Interp.Pending(answer.Command)
+	if command == nil {
+		return nil // withdrawn meanwhile
+	}
+	delete(l.retries, answer.Command)
+	event := l.event(answer.Kind, command.ID, command.Name, answer.Payload, now)
+	event.Check, event.Attempt, event.Duration = command.Check(), int32(answer.Attempt), answer.Duration.Microseconds()
+	if err := l.feed(event); err != nil {
+		return err
+	}
+	if answer.Kind == model.AttemptFailed {
+		l.retryLater(command)
+	}
+	return nil
+}
+
+// retryLater: the next attempt follows when the pause that the failed one recorded is over.
+func (l *Live) retryLater(command *interpreter.Command) {
+	pause := int64(math.RoundToEven(model.DecodeFailure(command.Failure).RetryIn * second))
+	if _, known := l.retries[command.ID]; !known {
+		l.retries[command.ID] = command.FailedAt + pause
+	}
+	l.remind(l.retries[command.ID], command.ID)
+}
+
+// giveUp: its end is awaited by a cancellation, and no other attempt will follow.
+func (l *Live) giveUp(command *interpreter.Command) {
+	l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: command.Failure, Attempt: command.Attempts})
+}
+
+func (l *Live) takeMessage(message *wire.Message, now int64) error {
+	l.consumed = append(l.consumed, message.Id)
+	switch message.Kind {
+	case "signal":
+		if refused := l.Interp.RefusesSignal(message.Name, message.Payload); refused != nil {
+			l.note(fmt.Sprintf("signal '%s' was refused: %v", message.Name, refused))
+			return nil
+		}
+		return l.feed(l.event(model.SignalReceived, "", message.Name, message.Payload, now))
+	case "update":
+		if refused := l.Interp.RefusesUpdate(message.Name, message.Payload); refused != nil {
+			l.say(replyTopic+message.Id, map[string]any{"refused": refused.Error()})
+			return nil
+		}
+		payload, err := codec.Marshal(map[string]any{"id": message.Id, "value": json.RawMessage(message.Payload)})
+		if err != nil {
+			return err
+		}
+		return l.feed(l.event(model.UpdateReceived, "", message.Name, payload, now))
+	case "cancel":
+		return l.cancel("cancel", message.Payload, now)
+	case "terminate":
+		l.terminate(message, now)
+	case "pause":
+		l.Paused = true
+		l.Acting = slices.DeleteFunc(l.Acting, func(c *interpreter.Command) bool { return !l.intents[c.ID] }) // those count as begun
+	case "resume":
+		if l.Paused {
+			l.Paused = false
+			l.want(slices.DeleteFunc(l.Interp.Waiting(), func(c *interpreter.Command) bool { return l.tasks[c.ID] != nil }))
+		}
+	case "answer":
+		if command := l.Interp.Pending(message.Command); command == nil || !command.Takes(message.Name) {
+			l.note(fmt.Sprintf("an answer (%s) came for command %s, which the code does not ask for", message.Name, message.Command))
+			return nil
+		}
+		return l.takeAnswer(Answer{Command: message.Command, Kind: message.Name, Payload: message.Payload}, now)
+	}
+	return nil
+}
+
+func (l *Live) cancel(name string, payload []byte, now int64) error {
+	if l.cancelling {
+		return nil
+	}
+	l.cancelling = true
+	return l.feed(l.event(model.CancelRequested, "", name, payload, now))
+}
+
+func (l *Live) terminate(message *wire.Message, now int64) {
+	said := struct{ Reason string }{"terminated"}
+	_ = json.Unmarshal(message.Payload, &said)
+	failure := model.Failure{Type: "Terminated", Message: said.Reason, Attempts: 1}
+	l.fresh = append(l.fresh, service.EventOut(l.event(model.Failed, "", model.Terminated, failure.Encode(), now)))
+	l.terminated = true
+	for _, command := range l.Interp.Waiting() { // none of its code runs, so nobody else would tell them
+		child := command.Kind == interpreter.Child && (command.Call.Options.OnParentClose == "" || command.Call.Options.OnParentClose == model.CancelChild)
+		if child || l.isRemote(command) {
+			l.callOff(command, "was terminated")
+		}
+	}
+}
+
+// time: the earliest timer, retry or deadline is due.
+func (l *Live) time(now int64) error {
+	due := heap.Pop(&l.timers).(timer)
+	if due.command == "" {
+		return l.cancel("deadline", model.CancelledPayload("the deadline has passed"), now)
+	}
+	command := l.Interp.Pending(due.command)
+	if command.Timed {
+		return l.feed(l.event(model.TimerFired, command.ID, command.Name, nil, now))
+	}
+	if _, waits := l.retries[command.ID]; waits && !l.Paused {
+		delete(l.retries, command.ID)
+		l.Acting = append(l.Acting, command)
+	}
+	return nil
+}
+
+// Announce says whether a step may begin now. One that is done at most once is noted first, and begins when that is durable; one
+// that was begun in an earlier life has its answer instead.
+func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
+	if !command.Step.Options.AtMostOnce || l.intents[command.ID] {
+		return true, nil
+	}
+	if command.Intent {
+		failure := model.FailureOf(&model.StepInterruptedError{Step: command.Name}, 1)
+		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
+		return false, nil
+	}
+	l.intents[command.ID] = true
+	event := l.event(model.StepIntent, command.ID, command.Name, nil, now)
+	event.Check = command.Check()
+	if err := l.feed(event); err != nil {
+		return false, err
+	}
+	l.Acting = append(l.Acting, command)
+	return false, nil
+}
+
+func (l *Live) event(kind, command, name string, payload []byte, now int64) *model.Event {
+	made := &model.Event{
+		Seq: l.Interp.Seq + 1, Kind: kind, Command: command, Name: name, At: max(now, l.Interp.Clock), Payload: payload, Worker: l.Lease.GetWorker(),
+	}
+	if command != "" {
+		made.Line = l.lines[command]
+		delete(l.lines, command)
+	}
+	return made
+}
+
+// feed hands an event to the interpreter, and collects what it led to.
+func (l *Live) feed(event *model.Event) error {
+	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
+		return err
+	}
+	l.fresh = append(l.fresh, service.EventOut(event))
+	if event.Kind == model.SavepointTaken {
+		if resume, err := model.DecodeResume(event.Payload); err == nil && resume != nil {
+			l.base = event.Seq
+		}
+	}
+	return l.gatherIn()
+}
+
+// gatherIn collects what the interpreter said, withdrew and asked for.
+func (l *Live) gatherIn() error {
+	it := l.Interp
+	l.outputs = append(l.outputs, it.Outputs...)
+	it.Outputs = it.Outputs[:0]
+	if len(it.Withdrawn) > 0 {
+		l.withdraw()
+	}
+	if len(it.Issued) > 0 {
+		issued := it.Issued
+		it.Issued = nil
+		l.want(slices.DeleteFunc(issued, func(c *interpreter.Command) bool { return it.Pending(c.ID) != c && !c.Abandoned }))
+	}
+	return l.close()
+}
+
+// want sorts commands by who answers them: a savepoint at once, a child by being created, a step by acting, a timer by time.
+func (l *Live) want(commands []*interpreter.Command) {
+	for _, command := range commands {
+		switch {
+		case command.Kind == interpreter.Savepoint:
+			l.Tell(Answer{Command: command.ID, Kind: model.SavepointTaken, Payload: l.Interp.SavepointPayload(command)})
+		case command.Kind == interpreter.Step && command.Attempts > 0 && command.Cancelled:
+			l.giveUp(command)
+		case command.Kind == interpreter.Step && command.Attempts > 0:
+			l.retryLater(command)
+		case l.Paused:
+		case command.Kind == interpreter.Child:
+			l.children = append(l.children, l.child(command))
+		case l.isRemote(command):
+			l.children = append(l.children, l.stepRun(command))
+		case command.Kind == interpreter.Step:
+			l.Acting = append(l.Acting, command)
+		}
+		if command.Timed {
+			l.remind(command.Due, command.ID)
+		} else if command.Kind != interpreter.Signal {
+			l.lines[command.ID] = command.Line()
+		}
+	}
+}
+
+func (l *Live) isRemote(command *interpreter.Command) bool {
+	return command.Kind == interpreter.Step && command.Step.Options.Queue != "" && command.Step.Options.Queue != l.Run.Queue
+}
+
+// withdraw: children and remote steps get a message; what runs here is stopped after the commit.
+func (l *Live) withdraw() {
+	withdrawn := l.Interp.Withdrawn
+	l.Interp.Withdrawn = nil
+	for _, command := range withdrawn {
+		_, waits := l.retries[command.ID]
+		delete(l.retries, command.ID)
+		delete(l.lines, command.ID)
+		switch {
+		case command.Kind == interpreter.Child || l.isRemote(command):
+			l.callOff(command, "no longer waits for it")
+		case command.Cancelled && waits:
+			l.giveUp(command)
+		default:
+			l.Withdrawn = append(l.Withdrawn, command)
+		}
+		if !command.Cancelled {
+			l.Acting = slices.DeleteFunc(l.Acting, func(other *interpreter.Command) bool { return other == command })
+		}
+	}
+}
+
+// callOff asks a child, or a step elsewhere, to stop.
+func (l *Live) callOff(command *interpreter.Command, why string) {
+	target := l.Interp.ChildID(command)
+	payload := model.CancelledPayload("its parent " + l.Run.Key.Id + " " + why)
+	l.posts = append(l.posts, &wire.Message{Id: target + ":cancel", Key: l.key(target), Kind: "cancel", Name: "cancel", Payload: payload})
+}
+
+func (l *Live) key(id string) *wire.RunKey {
+	return &wire.RunKey{Namespace: l.Run.Key.Namespace, Id: id}
+}
+
+// close: when the workflow has ended, its closing event says how.
+func (l *Live) close() error {
+	outcome := l.Interp.Outcome
+	if outcome == nil || (len(l.fresh) > 0 && model.Closing(l.fresh[len(l.fresh)-1].Kind)) {
+		return nil
+	}
+	kind, name, payload := outcome.Kind, l.Interp.Started.Workflow, outcome.Payload
+	if kind == model.Completed && len(payload) > l.maxPayload {
+		tooLarge := &model.PayloadTooLargeError{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
+		kind, name, payload = model.Failed, model.Terminated, model.FailureOf(tooLarge, 1).Encode()
+	}
+	event := l.event(kind, "", name, payload, l.Interp.Clock)
+	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
+		return err
+	}
+	l.fresh = append(l.fresh, service.EventOut(event))
+	return nil
+}
+
+func (l *Live) say(topic string, value any) {
+	payload, err := codec.Marshal(value)
+	if err != nil {
+		payload = []byte(`{"text":"it cannot be spelt"}`)
+	}
+	l.topics = append(l.topics, &wire.TopicEntry{Topic: topic, Payload: payload})
+}
+
+func (l *Live) note(text string) {
+	l.say(notesTopic+l.Run.Key.Id, map[string]any{"text": text, "fields": map[string]any{}})
+}
+
+// ---- runs that this one asks for -------------------------------------------------------------------------------------------
+
+func (l *Live) child(command *interpreter.Command) *wire.NewRun {
+	options := command.Call.Options
+	deadline := l.Interp.Started.Deadline
+	if options.Deadline > 0 {
+		own := command.IssuedAt + options.Deadline.Microseconds()
+		if deadline == nil || own < *deadline {
+			deadline = &own
+		}
+	}
+	made := l.newRun(command, model.Started{
+		Workflow: command.Name, Version: command.Call.Version, Patches: command.Call.Patches, Deadline: deadline, Tags: options.Tags,
+	})
+	if options.Queue != "" {
+		made.Queue = options.Queue
+	}
+	made.Priority = options.Priority
+	if options.Delay > 0 {
+		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
+	}
+	return made
+}
+
+func (l *Live) stepRun(command *interpreter.Command) *wire.NewRun {
+	made := l.newRun(command, model.Started{
+		Workflow: authoring.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline,
+	})
+	made.Queue, made.Priority = command.Step.Options.Queue, l.Run.Priority
+	return made
+}
+
+func (l *Live) newRun(command *interpreter.Command, begin model.Started) *wire.NewRun {
+	id := l.Interp.ChildID(command)
+	begin.Input, begin.Seed, begin.Namespace = command.Arguments, id, l.Run.Key.Namespace
+	begin.Parent, begin.ParentCommand = l.Run.Key.Id, command.ID
+	return NewRun(l.key(id), begin, command.IssuedAt, l.Run.Queue)
+}
+
+// NewRun is a run that begins with one event.
+func NewRun(key *wire.RunKey, begin model.Started, at int64, queue string) *wire.NewRun {
+	payload, _ := begin.Encode() // its parts were spelt before
+	return &wire.NewRun{
+		Key: key, Workflow: begin.Workflow, Version: begin.Version, Queue: queue, Digest: digest(begin.Workflow, begin.Input),
+		Events: []*wire.Event{{Seq: 1, Kind: model.Begun, Name: begin.Workflow, At: at, Payload: payload}},
+		Parent: begin.Parent, ParentCommand: begin.ParentCommand, Tags: begin.Tags, Status: "pending",
+	}
+}
+
+// digest tells two starts of one id apart.
+func digest(workflow string, input []byte) string {
+	sum := sha256.Sum256(append([]byte(workflow+"\n"), input...))
+	return hex.EncodeToString(sum[:])[:16]
+}
+
+// refusal is an answer in the place of a child whose id belongs to another run.
+func (l *Live) refusal(child *wire.NewRun, problem error) *wire.Message {
+	failure := model.Failure{Type: model.TypeOf(problem), Message: problem.Error(), Attempts: 1}
+	kind := model.StepGaveUp
+	if !strings.HasPrefix(child.Workflow, authoring.StepRun) {
+		kind = model.ChildEnded
+		failure.Args = arguments(child.Key.Id, "failed")
+	}
+	return &wire.Message{
+		Id: l.Interp.Position(child.ParentCommand, ".") + ":taken", Key: l.Run.Key, Kind: "answer", Name: kind,
+		Payload: failure.Encode(), Command: child.ParentCommand,
+	}
+}
+
+func arguments(values ...string) []json.RawMessage {
+	var made []json.RawMessage
+	for _, value := range values {
+		spelt, _ := codec.Marshal(value)
+		made = append(made, spelt)
+	}
+	return made
+}
+
+// ---- the commit ------------------------------------------------------------------------------------------------------------
+
+// wakeAt is when its next timer, retry or deadline is due; nil for never.
+func (l *Live) wakeAt() *int64 {
+	if moment := l.nextTimer(); moment != never {
+		return &moment
+	}
+	return nil
+}
+
+// idle says whether nothing is under way for it in this process.
+func (l *Live) idle() bool {
+	return l.Interp.Settled() && len(l.tasks)+len(l.answers)+len(l.mail)+len(l.Acting) == 0
+}
+
+// unsaid says whether there is anything to commit.
+func (l *Live) unsaid() bool {
+	return l.Interp.Settled() && len(l.fresh)+len(l.outputs)+len(l.consumed)+len(l.posts)+len(l.children)+len(l.topics) > 0
+}
+
+// Commit is all of this turn, as one commit; afterwards the turn is empty.
+func (l *Live) Commit(release bool) *wire.Commit {
+	made := &wire.Commit{Lease: l.Lease, Expected: l.committed, State: map[string][]byte{}, Tags: map[string]string{}}
+	l.sayOutputs(made)
+	maps.Copy(l.state, made.State)
+	maps.Copy(l.tags, made.Tags)
+	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
+	made.Status = "running"
+	if release {
+		made.Status = "waiting"
+	}
+	if l.Paused {
+		made.Status = "paused"
+	} else {
+		made.WakeAt = l.wakeAt()
+	}
+	if n := len(l.fresh); n > 0 && model.Closing(l.fresh[n-1].Kind) {
+		closing := l.fresh[n-1]
+		made.Status = ends[closing.Kind]
+		if l.terminated {
+			made.Status = model.Terminated
+		}
+		if made.Successor = l.successor(closing); made.Successor == nil {
+			l.tellParent(closing, made.Status)
+		}
+		made.WakeAt, made.Result, release = nil, closing.Payload, true
+		if made.Result == nil {
+			made.Result = []byte{}
+		}
+	}
+	made.Events, made.Applied, made.Base, made.Release = l.fresh, l.committed+int64(len(l.fresh)), l.base, release
+	made.Consumed, made.Posts, made.Children, made.Topics = l.consumed, l.posts, l.children, l.topics
+	l.fresh, l.outputs, l.consumed, l.posts, l.children, l.topics, l.base = nil, nil, nil, nil, nil, nil, 0
+	return made
+}
+
+// Applied is told when a commit of this run has become durable.
+func (l *Live) Applied(commit *wire.Commit) {
+	l.committed += int64(len(commit.Events))
+	l.applied = l.committed
+	for _, id := range commit.Consumed {
+		delete(l.known, id)
+	}
+}
+
+func (l *Live) sayOutputs(commit *wire.Commit) {
+	for _, said := range l.outputs {
+		switch said.Name {
+		case "send_signal":
+			l.posts = append(l.posts, &wire.Message{
+				Id: l.Interp.Position(said.ID, ":"), Key: l.key(said.Target), Kind: "signal", Name: said.Label, Payload: said.Payload,
+			})
+		case "publish":
+			l.topics = append(l.topics, &wire.TopicEntry{Topic: said.Target, Payload: said.Payload})
+		case "set_state":
+			commit.State[said.Target] = said.Payload
+		case "set_tags":
+			_ = json.Unmarshal(said.Payload, &commit.Tags)
+		case "reply":
+			payload := said.Payload
+			if len(payload) == 0 {
+				payload = []byte("null")
+			}
+			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(payload)})
+		default:
+			topic, level := notesTopic, "info"
+			if said.Name == "log" {
+				topic, level = logTopic, said.Target
+			}
+			l.say(topic+l.Run.Key.Id, map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload)})
+		}
+	}
+}
+
+func (l *Live) tellParent(closing *wire.Event, status string) {
+	started := l.Interp.Started
+	if started.Parent == "" {
+		return
+	}
+	isStep := strings.HasPrefix(started.Workflow, authoring.StepRun)
+	kind, payload := model.ChildCompleted, closing.Payload
+	if isStep {
+		kind = model.StepCompleted
+	}
+	if closing.Kind != model.Completed {
+		if kind = model.ChildEnded; isStep {
+			kind = model.StepGaveUp
+		}
+		payload = l.failureForParent(closing, status, isStep)
+	}
+	l.posts = append(l.posts, &wire.Message{
+		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Name: kind, Payload: payload, Command: started.ParentCommand,
+	})
+}
+
+func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool) []byte {
+	if isStep {
+		for _, event := range slices.Backward(l.fresh) {
+			if event.Kind == model.StepGaveUp {
+				return event.Payload
+			}
+		}
+	}
+	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
+	_ = json.Unmarshal(closing.Payload, &said)
+	if said.Message == "" {
+		said.Message = said.Reason
+	}
+	failure := model.Failure{Type: said.Type, Message: said.Message, Attempts: 1, Traceback: said.Traceback}
+	if !isStep {
+		failure.Args = arguments(l.Run.Key.Id, status)
+	}
+	return failure.Encode()
+}
+
+// successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
+// the next attempt of a failed run, which begins with those that it was begun with.
+func (l *Live) successor(closing *wire.Event) *wire.NewRun {
+	it := l.Interp
+	old := it.Started
+	begin := model.Started{
+		Namespace: old.Namespace, Parent: old.Parent, ParentCommand: old.ParentCommand, Tags: old.Tags, Deadline: old.Deadline,
+		Budget: old.Budget, Spent: old.Spent, Chain: old.Chain + 1, Seed: fmt.Sprintf("%s~%d", l.Run.Key.Id, old.Chain+1),
+	}
+	readyAt, state := int64(0), map[string][]byte(nil)
+	switch {
+	case closing.Kind == model.Continued && it.Outcome != nil && it.Outcome.Next != nil:
+		next := it.Outcome.Next
+		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Workflow, next.Version, next.Input, next.Patches, it.Unread()
+		begin.Tags, state = l.tags, l.state
+	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Spec.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
+		delay := it.Spec.Retry.Delay(old.Attempt, it.Draw("retry"))
+		readyAt = closing.At + delay.Microseconds()
+		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Spec.Patches
+		begin.Attempt = old.Attempt + 1
+	default:
+		return nil
+	}
+	made := NewRun(l.Run.Key, begin, closing.At, l.Run.Queue)
+	made.State = state
+	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
+	return made
+}
+
+// sameEvents says whether a journal holds just what a commit wrote.
+func sameEvents(written, ours []*wire.Event) bool {
+	return slices.EqualFunc(written, ours, func(a, b *wire.Event) bool { return proto.Equal(a, b) })
+}
+
+// ---- timers ----------------------------------------------------------------------------------------------------------------
+
+type timer struct {
+	moment  int64
+	number  int
+	command string // empty for the run's deadline
+}
+
+type timers struct {
+	heap   []timer
+	number int
+}
+
+func (t *timers) Len() int { return len(t.heap) }
+func (t *timers) Less(i, j int) bool {
+	a, b := t.heap[i], t.heap[j]
+	return a.moment < b.moment || (a.moment == b.moment && a.number < b.number)
+}
+func (t *timers) Swap(i, j int) { t.heap[i], t.heap[j] = t.heap[j], t.heap[i] }
+func (t *timers) Push(made any) { t.heap = append(t.heap, made.(timer)) }
+func (t *timers) Pop() (last any) {
+	last, t.heap = t.heap[len(t.heap)-1], t.heap[:len(t.heap)-1]
+	return last
+}
+
+func (l *Live) remind(moment int64, command string) {
+	if len(l.timers.heap) > 1_000 && len(l.timers.heap) > 2*l.Interp.Open() {
+		l.timers.heap = slices.DeleteFunc(l.timers.heap, func(t timer) bool { return t.command != "" && l.Interp.Pending(t.command) == nil })
+		heap.Init(&l.timers)
+	}
+	l.timers.number++
+	heap.Push(&l.timers, timer{moment, l.timers.number, command})
+}
+
+// nextTimer is when the next timer, retry or deadline is due; those of commands that are gone are forgotten.
+func (l *Live) nextTimer() int64 {
+	for len(l.timers.heap) > 0 {
+		first := l.timers.heap[0]
+		if first.command == "" || l.Interp.Pending(first.command) != nil {
+			return first.moment
+		}
+		heap.Pop(&l.timers)
+	}
+	return never
+}

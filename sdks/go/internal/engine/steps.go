@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/interpreter"
+	"example.org/replay/model"
+)
+
+// attempt is one attempt of one step: a goroutine that calls the author's function and brings a fact back, whatever happens.
+type attempt struct {
+	live    *Live
+	command *interpreter.Command
+	number  int
+	began   time.Time
+	stop    context.CancelCauseFunc
+	hurry   chan struct{}
+	alarm   *time.Timer
+	waiting bool // for room
+}
+
+// done is what became of an attempt.
+type done struct {
+	attempt  *attempt
+	payload  []byte
+	err      error
+	duration time.Duration
+}
+
+// late says that an attempt has taken too long.
+type late struct{ attempt *attempt }
+
+// begin starts the goroutine; ctx ends with the worker.
+func (a *attempt) begin(ctx context.Context, info authoring.Info, report func(any)) {
+	a.hurry = make(chan struct{})
+	info.Hurry = a.hurry
+	ctx, a.stop = context.WithCancelCause(authoring.WithInfo(ctx, info))
+	if limit := a.command.Step.Options.Timeout; limit > 0 {
+		a.alarm = time.AfterFunc(limit, func() { report(late{a}) })
+	}
+	a.began = time.Now()
+	go func() {
+		payload, err := Perform(ctx, a.command)
+		report(done{a, payload, err, time.Since(a.began)})
+		a.stop(nil)
+	}()
+}
+
+// Perform calls a step's function here and now.
+func Perform(ctx context.Context, command *interpreter.Command) (payload []byte, err error) {
+	returned := false
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &model.PanicError{Value: fmt.Sprint(cause), Stack: string(debug.Stack())}
+		} else if !returned {
+			err = errors.New("the step ended its goroutine with runtime.Goexit")
+		}
+	}()
+	step, known := command.Step.Do.(*authoring.Step)
+	if !known {
+		return nil, &model.UnknownNameError{What: "step", Name: command.Name}
+	}
+	payload, err = step.Do(ctx, command.Arguments)
+	returned = true
+	return payload, err
+}
+
+// abandon: nobody wants the answer any more.
+func (a *attempt) abandon(why error) {
+	if a.alarm != nil {
+		a.alarm.Stop()
+	}
+	if a.stop != nil {
+		a.stop(why)
+	}
+}
+
+// warn: its end is awaited, its answer is not.
+func (a *attempt) warn() {
+	if a.hurry != nil {
+		close(a.hurry)
+	}
+}
+
+// Outcome is the answer that an attempt comes to: a result, a failure, or a failure that another attempt follows.
+func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) Answer {
+	number := command.Attempts + 1
+	if err == nil && len(payload) > maxPayload {
+		err = &model.PayloadTooLargeError{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
+	}
+	answer := Answer{Command: command.ID, Kind: model.StepCompleted, Payload: payload, Attempt: number}
+	if err == nil {
+		return answer
+	}
+	options := command.Step.Options
+	failure := model.FailureOf(err, number)
+	for _, raise := range options.Raises {
+		if arguments, ok := raise.Match(err); ok {
+			failure.Type = raise.Name
+			_ = json.Unmarshal(arguments, &failure.Args)
+			break
+		}
+	}
+	answer.Kind = model.StepGaveUp
+	if !command.Cancelled && !isPermanent(err) && options.Retry.Allows(err, number) {
+		answer.Kind = model.AttemptFailed
+		failure.RetryIn = options.Retry.Delay(number, chance).Seconds()
+	}
+	answer.Payload = failure.Encode()
+	return answer
+}
+
+// isPermanent says whether no further attempt would mend it.
+func isPermanent(err error) bool {
+	var said interface{ Permanent() bool }
+	var unfit *model.PayloadError
+	var tooLarge *model.PayloadTooLargeError
+	return (errors.As(err, &said) && said.Permanent()) || errors.As(err, &unfit) || errors.As(err, &tooLarge)
+}

@@ -1,0 +1,66 @@
+// Package model holds the facts and requests that the rooms of replay hand to each other: events, failures, options, errors.
+//
+// They are the nouns of every SDK, and mean the same in each. Programs meet them through package replay, which gives most of
+// them a name of its own, and where they read journals.
+package model
+
+import (
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+)
+
+// Kinds of events: what the outside world told a workflow. The last four close a journal.
+const (
+	Begun           = "started"
+	StepCompleted   = "step_completed"
+	StepGaveUp      = "step_failed"
+	AttemptFailed   = "step_attempt_failed"
+	StepIntent      = "step_intent"
+	TimerFired      = "timer_fired"
+	SignalReceived  = "signal_received"
+	UpdateReceived  = "update_received"
+	ChildCompleted  = "child_completed"
+	ChildEnded      = "child_failed"
+	SavepointTaken  = "savepoint"
+	CancelRequested = "cancel_requested"
+	Completed       = "completed"
+	Failed          = "failed"
+	WasCancelled    = "cancelled"
+	Continued       = "continued"
+)
+
+// Terminated is the name of the closing event of a run that was ended from outside; it fits wherever the run stood.
+const Terminated = "terminated"
+
+// Event is one journal record. Replay reads the first seven fields; the others are for people.
+type Event struct {
+	Seq      int64  // 1, 2, …, without gaps
+	Kind     string // one of the kinds above
+	Command  string // id of the command that it answers, or empty
+	Name     string // of the step, signal, timer, …
+	At       int64  // when it was recorded, microseconds UTC; never goes backwards within a journal
+	Payload  []byte // the answer: canonical JSON, or nothing
+	Check    uint32 // CRC-32 of the command's encoded arguments, 0 where none was recorded
+	Attempt  int32  // which attempt gave this answer, from 1
+	Duration int64  // how long it took, microseconds
+	Line     string // file:line of the call that asked
+	Worker   string // who recorded it
+}
+
+func (e *Event) String() string {
+	return strings.TrimRight(fmt.Sprintf("#%d %s %s", e.Seq, e.Kind, strings.TrimSpace(e.Command+" "+e.Name)), " ")
+}
+
+// Closing says whether an event of this kind ends a journal.
+func Closing(kind string) bool {
+	return kind == Completed || kind == Failed || kind == WasCancelled || kind == Continued
+}
+
+// Seal is the CRC-32 of the fields that replay reads, as every store keeps it.
+func Seal(e *Event) uint32 {
+	head := strconv.FormatInt(e.Seq, 10) + "\n" + e.Kind + "\n" + e.Command + "\n" + e.Name + "\n" +
+		strconv.FormatInt(e.At, 10) + "\n" + strconv.FormatUint(uint64(e.Check), 10) + "\n"
+	return crc32.Update(crc32.ChecksumIEEE([]byte(head)), crc32.IEEETable, e.Payload)
+}

@@ -1,0 +1,127 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"example.org/replay/internal/codec"
+)
+
+const (
+	messageLimit   = 4_000
+	tracebackLimit = 8_000
+)
+
+// Failure is an error as data: what it becomes when it is journaled.
+type Failure struct {
+	Type      string            `json:"type"`
+	Message   string            `json:"message"`
+	Attempts  int               `json:"attempts"`
+	Traceback string            `json:"traceback"`
+	Args      []json.RawMessage `json:"args,omitzero"`
+	RetryIn   float64           `json:"retry_in,omitempty"`
+}
+
+// FailureOf is what is kept of an error.
+func FailureOf(err error, attempts int) Failure {
+	made := Failure{Type: TypeOf(err), Message: cut(text(err.Error()), messageLimit), Attempts: attempts}
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		stack := text(panicked.Stack)
+		made.Traceback = stack[max(0, len(stack)-tracebackLimit):]
+		made.Traceback = strings.ToValidUTF8(made.Traceback, "")
+	}
+	var late *TimedOutError
+	var named Error
+	switch {
+	case errors.As(err, &late) && errors.As(err, &named) && named.ReplayError() == late.ReplayError():
+		what, _ := codec.Marshal(late.What)
+		seconds, _ := codec.Marshal(late.Seconds)
+		made.Args = []json.RawMessage{what, seconds}
+	}
+	return made
+}
+
+// Encode is its journal form.
+func (f Failure) Encode() []byte {
+	payload, err := codec.Marshal(f)
+	if err != nil { // arguments that were no JSON
+		f.Args = nil
+		payload, _ = codec.Marshal(f)
+	}
+	return payload
+}
+
+// DecodeFailure reads a failure from its journal form; what is missing or does not fit has its default.
+func DecodeFailure(payload []byte) Failure {
+	made := Failure{Type: "Exception", Attempts: 1}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(payload, &fields) != nil {
+		return made
+	}
+	for name, into := range map[string]any{
+		"type": &made.Type, "message": &made.Message, "attempts": &made.Attempts, "traceback": &made.Traceback,
+		"args": &made.Args, "retry_in": &made.RetryIn,
+	} {
+		if raw, ok := fields[name]; ok {
+			_ = json.Unmarshal(raw, into)
+		}
+	}
+	return made
+}
+
+// Arg reads one of its arguments; false when there is none, or it does not fit.
+func (f Failure) Arg(place int, into any) bool {
+	return place < len(f.Args) && json.Unmarshal(f.Args[place], into) == nil
+}
+
+// TypeOf is the name under which an error is journaled: replay's own are the same in every language, others are named by
+// their Go type.
+func TypeOf(err error) string {
+	var known Error
+	if errors.As(err, &known) {
+		return "replay.errors." + known.ReplayError()
+	}
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		return "panic"
+	}
+	for strings.HasPrefix(fmt.Sprintf("%T", err), "*fmt.wrapError") && errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return TypeName(reflect.TypeOf(err))
+}
+
+// TypeName is the name of a Go type with its package's path.
+func TypeName(kind reflect.Type) string {
+	for kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	if kind.PkgPath() == "" {
+		return kind.String()
+	}
+	return kind.PkgPath() + "." + kind.Name()
+}
+
+func text(given string) string { return strings.ToValidUTF8(given, "?") }
+
+// cut keeps the first characters.
+func cut(given string, limit int) string {
+	runes := 0
+	for place := range given {
+		if runes == limit {
+			return given[:place]
+		}
+		runes++
+	}
+	return given
+}
+
+// CancelledPayload is the journal form of a cancellation.
+func CancelledPayload(reason string) []byte {
+	payload, _ := codec.Marshal(map[string]string{"reason": cut(text(reason), messageLimit)})
+	return payload
+}

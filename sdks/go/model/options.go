@@ -1,0 +1,134 @@
+package model
+
+import (
+	"math"
+	"time"
+)
+
+// Retry says how often and how patiently a step or a run is tried again. The zero value means: once.
+type Retry struct {
+	MaxAttempts int           // attempts in all; 0 and 1 mean never again
+	Initial     time.Duration // before the second attempt
+	Factor      float64       // by which each further delay grows; 0 means 2
+	MaxDelay    time.Duration // the longest delay; 0 means a minute
+	Jitter      float64       // fraction of the delay that chance may take away, 0 to 1
+	GiveUpOn    func(error) bool
+}
+
+// Allows says whether another attempt follows after so many of them (from 1) ended with err.
+func (r *Retry) Allows(err error, attempt int) bool {
+	return attempt < r.MaxAttempts && (r.GiveUpOn == nil || !r.GiveUpOn(err))
+}
+
+// Delay is how long to wait after attempt number `attempt` (from 1) failed; chance is a number from 0 to 1.
+func (r *Retry) Delay(attempt int, chance float64) time.Duration {
+	factor, longest := r.Factor, r.MaxDelay
+	if factor == 0 {
+		factor = 2
+	}
+	if longest == 0 {
+		longest = time.Minute
+	}
+	delay := min(float64(longest), float64(r.Initial)*math.Pow(factor, float64(attempt-1)))
+	return time.Duration(delay * (1 - r.Jitter*chance))
+}
+
+// StepOptions says how a step is done. The zero value of each field leaves things as they are by default.
+type StepOptions struct {
+	Retry           Retry         // when to try again; by default never
+	Timeout         time.Duration // that one attempt may take; 0 for no limit
+	Queue           string        // the task queue whose workers do it; empty for here
+	AtMostOnce      bool          // never begin it twice: StepInterrupted when a crash leaves its end unknown
+	IgnoreArguments bool          // replay does not compare a checksum of the arguments
+	WaitOnCancel    bool          // cancelling waits for its end instead of abandoning it
+	ID              string        // a name of its own for the idempotency key, or for the run of a step sent elsewhere
+	Raises          []Raise       // errors that come back as themselves
+}
+
+// Over is these options, with those fields of other that are set instead.
+func (o StepOptions) Over(other StepOptions) StepOptions {
+	if other.Retry.MaxAttempts != 0 {
+		o.Retry = other.Retry
+	}
+	if other.Timeout != 0 {
+		o.Timeout = other.Timeout
+	}
+	if other.Queue != "" {
+		o.Queue = other.Queue
+	}
+	if other.ID != "" {
+		o.ID = other.ID
+	}
+	o.AtMostOnce = o.AtMostOnce || other.AtMostOnce
+	o.IgnoreArguments = o.IgnoreArguments || other.IgnoreArguments
+	o.WaitOnCancel = o.WaitOnCancel || other.WaitOnCancel
+	o.Raises = append(o.Raises[:len(o.Raises):len(o.Raises)], other.Raises...)
+	return o
+}
+
+// Check refuses options that cannot work.
+func (o StepOptions) Check(owner string) error {
+	switch {
+	case o.Timeout < 0:
+		return &DefinitionError{owner, "its timeout is negative", "leave it out for no limit"}
+	case o.AtMostOnce && o.Retry.MaxAttempts > 1:
+		return &DefinitionError{owner, "it is at most once and has a retry policy", "choose one of them"}
+	case o.Retry.MaxAttempts < 0 || o.Retry.Initial < 0 || o.Retry.Jitter < 0 || o.Retry.Jitter > 1:
+		return &DefinitionError{owner, "its retry policy has a number out of range", "attempts and delays from 0 up, jitter from 0 to 1"}
+	}
+	return nil
+}
+
+// Raise is a type of errors that a step's failure comes back as; replay.Raises makes one.
+type Raise struct {
+	Name   string
+	Match  func(error) (arguments []byte, ok bool)
+	Revive func(arguments []byte) (error, bool)
+}
+
+// ParentClose says what becomes of a child when its parent ends.
+type ParentClose string
+
+// What becomes of a child when its parent ends.
+const (
+	CancelChild  ParentClose = "cancel" // the default
+	AbandonChild ParentClose = "abandon"
+	WaitForChild ParentClose = "wait"
+)
+
+// RunOptions says how a run is started. The zero value of each field leaves things as they are by default.
+type RunOptions struct {
+	ID            string            // its id; a child without one is named by its parent's id and its command
+	Queue         string            // the task queue whose workers drive it; empty for the parent's, or "default"
+	Priority      int32             // higher first among runs that wait in one queue
+	Delay         time.Duration     // before it may begin
+	Deadline      time.Duration     // that it may take in all; 0 for no limit
+	Tags          map[string]string // words to find it by
+	OnParentClose ParentClose       // of a child
+}
+
+// Over is these options, with those fields of other that are set instead.
+func (o RunOptions) Over(other RunOptions) RunOptions {
+	if other.ID != "" {
+		o.ID = other.ID
+	}
+	if other.Queue != "" {
+		o.Queue = other.Queue
+	}
+	if other.Priority != 0 {
+		o.Priority = other.Priority
+	}
+	if other.Delay != 0 {
+		o.Delay = other.Delay
+	}
+	if other.Deadline != 0 {
+		o.Deadline = other.Deadline
+	}
+	if other.Tags != nil {
+		o.Tags = other.Tags
+	}
+	if other.OnParentClose != "" {
+		o.OnParentClose = other.OnParentClose
+	}
+	return o
+}

@@ -1,0 +1,354 @@
+// Package replaytest runs workflows in tests: in memory, without a server, and in no time.
+//
+// A World has a clock of its own that jumps to the next timer when nothing else is left to do, so a month of waiting takes a
+// moment. Steps are done at once, by their own function or by a stub. When a run ends its journal is driven through the workflow
+// again, and a workflow that asks for something else the second time fails the test.
+package replaytest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/replay"
+	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/codec"
+	"example.org/replay/internal/engine"
+	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/interpreter"
+	"example.org/replay/internal/service"
+	"example.org/replay/model"
+)
+
+// World is where runs of a test live.
+type World struct {
+	Now       time.Time // the clock; Advance moves it
+	t         testing.TB
+	workflows map[string]*authoring.Workflow
+	stubs     map[string]func(context.Context, []byte) ([]byte, error)
+	runs      map[string]*run
+	order     []*run
+	topics    map[string][]json.RawMessage
+	messages  int
+}
+
+type run struct {
+	*engine.Live
+	workflow *authoring.Workflow
+	journal  []model.Event
+	state    map[string]json.RawMessage
+	commit   *wire.Commit // the last one
+	replayed bool
+}
+
+// New makes a world. Children of workflows are looked up among the offers.
+func New(t testing.TB, offers ...replay.Offer) *World {
+	t.Helper()
+	w := &World{
+		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), t: t, workflows: map[string]*authoring.Workflow{},
+		stubs: map[string]func(context.Context, []byte) ([]byte, error){}, runs: map[string]*run{}, topics: map[string][]json.RawMessage{},
+	}
+	for _, offer := range offers {
+		w.offer(offer)
+	}
+	t.Cleanup(func() {
+		for _, run := range w.order {
+			run.Interp.Close()
+		}
+	})
+	return w
+}
+
+func (w *World) offer(offer replay.Offer) {
+	switch core := offer.Definition().(type) {
+	case *authoring.Workflow:
+		w.workflows[core.Name] = core
+	case *authoring.Step:
+		w.workflows[authoring.StepRun+core.Name] = authoring.StepWorkflow(core)
+	}
+}
+
+// Stub does a step otherwise from here on.
+func Stub[I, O any](w *World, step *replay.Step[I, O], do func(in I) (O, error)) {
+	made := replay.NewStep(step.Name(), func(_ context.Context, in I) (O, error) { return do(in) })
+	w.stubs[step.Name()] = made.Definition().(*authoring.Step).Do //nolint:forcetypeassert // NewStep made it
+}
+
+// Run is one run of a world; T is the type of its result.
+type Run[T any] struct {
+	ID string
+	w  *World
+}
+
+// Start starts a run; its id comes from the workflow's With, else from its name. Nothing of it is done before the world is asked to
+// go on: by Result, Settle or Advance.
+func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
+	w.t.Helper()
+	w.offer(workflow)
+	core := w.workflows[workflow.Name()]
+	input, err := authoring.Arguments(in)
+	if err != nil {
+		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
+	}
+	id := core.Options.ID
+	if id == "" {
+		id = fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1)
+	}
+	begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Seed: id, Namespace: "default", Patches: core.Patches, Tags: core.Options.Tags}
+	if core.Options.Deadline > 0 {
+		deadline := w.now() + core.Options.Deadline.Microseconds()
+		begin.Deadline = &deadline
+	}
+	w.create(engine.NewRun(&wire.RunKey{Namespace: "default", Id: id}, begin, w.now(), "default"))
+	return &Run[O]{id, w}
+}
+
+func (w *World) now() int64 { return w.Now.UnixMicro() }
+
+func (w *World) create(made *wire.NewRun) {
+	w.t.Helper()
+	if w.runs[made.Key.Id] != nil && made.Parent != "" {
+		return
+	}
+	workflow := w.workflows[made.Workflow]
+	if workflow == nil {
+		w.t.Fatalf("run %s needs %s: give it to replaytest.New", made.Key.Id, made.Workflow)
+	}
+	index := &wire.Run{Key: made.Key, Workflow: made.Workflow, Queue: made.Queue, Seq: 1, Status: "pending", Digest: made.Digest}
+	claimed := &wire.Claimed{Run: index, Lease: &wire.Lease{Key: made.Key, Worker: "replaytest"}, Journal: made.Events}
+	created := &run{
+		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string]json.RawMessage{},
+	}
+	w.runs[made.Key.Id] = created
+	w.order = append(w.order, created)
+}
+
+// Settle goes on until nothing more can be done before the next timer.
+func (w *World) Settle() {
+	w.t.Helper()
+	for busy := true; busy; {
+		busy = false
+		for _, run := range slices.Clone(w.order) {
+			busy = w.turn(run) || busy
+		}
+	}
+}
+
+// turn lets a run do what it can; whether it did anything.
+func (w *World) turn(r *run) bool {
+	w.t.Helper()
+	if r.commit != nil && r.Over() {
+		return false
+	}
+	before := len(r.journal)
+	var err error
+	if !r.replayed {
+		_, err = r.Replay(1)
+		r.replayed = true
+	}
+	if err == nil {
+		err = r.Turn(w.now())
+	}
+	if err != nil {
+		w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
+	}
+	w.apply(r, r.Commit(false))
+	acting := r.Acting
+	r.Acting, r.Withdrawn = nil, nil
+	for _, command := range acting {
+		ready, err := r.Announce(command, w.now())
+		if err != nil {
+			w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
+		}
+		if ready {
+			r.Tell(w.perform(r, command))
+		}
+	}
+	return len(r.journal) > before || len(acting) > 0 || len(r.commit.Children) > 0 || !r.Interp.Settled()
+}
+
+func (w *World) perform(r *run, command *interpreter.Command) engine.Answer {
+	ctx := authoring.WithInfo(context.Background(), authoring.Info{
+		RunID: r.Run.Key.Id, Workflow: r.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
+		IdempotencyKey: r.Interp.Position(command.ID, "#"),
+	})
+	if stub := w.stubs[command.Name]; stub != nil {
+		stubbed := *command
+		stubbed.Step = &interpreter.StepCall{Options: command.Step.Options, Do: &authoring.Step{Name: command.Name, Do: stub}}
+		command = &stubbed
+	}
+	payload, err := engine.Perform(ctx, command)
+	return engine.Outcome(command, payload, err, 16<<20, 0.5)
+}
+
+// apply does what a store does with a commit.
+func (w *World) apply(r *run, commit *wire.Commit) {
+	w.t.Helper()
+	r.Applied(commit)
+	r.commit = commit
+	r.journal = append(r.journal, service.EventsIn(commit.Events)...)
+	for key, value := range commit.State {
+		r.state[key] = value
+	}
+	for _, entry := range commit.Topics {
+		w.topics[entry.Topic] = append(w.topics[entry.Topic], entry.Payload)
+	}
+	for _, child := range commit.Children {
+		w.create(child)
+	}
+	for _, message := range commit.Posts {
+		if target := w.runs[message.Key.Id]; target != nil {
+			message.At = w.now()
+			target.Deliver([]*wire.Message{message})
+		}
+	}
+	if commit.Result == nil {
+		return
+	}
+	w.again(r)
+	if commit.Successor != nil {
+		delete(w.runs, r.Run.Key.Id)
+		w.create(commit.Successor)
+		maps.Copy(w.runs[r.Run.Key.Id].state, r.state)
+	}
+}
+
+// again drives a journal through the workflow once more: what it asks for must be the same.
+func (w *World) again(r *run) {
+	w.t.Helper()
+	machine := interpreter.New(&r.workflow.Spec, r.Run.Key.Id)
+	defer machine.Close()
+	if err := machine.Feed(r.journal, interpreter.Unlimited); err != nil {
+		w.t.Fatalf("workflow %s is not deterministic: %v", r.workflow.Name, err)
+	}
+}
+
+// Advance moves the clock by a span, timer by timer.
+func (w *World) Advance(span time.Duration) {
+	w.t.Helper()
+	until := w.Now.Add(span)
+	for w.Settle(); w.jump(until); {
+		w.Settle()
+	}
+	w.Now = until
+}
+
+// jump moves the clock to the next timer, if there is one until then.
+func (w *World) jump(until time.Time) bool {
+	next := until.Add(1)
+	for _, run := range w.order {
+		if run.commit != nil && run.commit.WakeAt != nil && !run.Over() {
+			if moment := time.UnixMicro(*run.commit.WakeAt).UTC(); moment.Before(next) {
+				next = moment
+			}
+		}
+	}
+	if next.After(until) {
+		return false
+	}
+	if next.After(w.Now) {
+		w.Now = next
+	}
+	return true
+}
+
+const century = 100 * 365 * 24 * time.Hour
+
+// Result goes on, from timer to timer, until the run has ended, and gives its result. A run that waits for what never comes fails
+// the test.
+func (r *Run[T]) Result() (T, error) {
+	r.w.t.Helper()
+	var result T
+	for horizon := r.w.Now.Add(century); ; {
+		r.w.Settle()
+		live := r.w.runs[r.ID]
+		if live.Over() {
+			return r.ended(live)
+		}
+		if !r.w.jump(horizon) {
+			var waits []string
+			for _, command := range live.Interp.Waiting() {
+				waits = append(waits, fmt.Sprintf("%s as command %s (%s)", command, command.ID, command.Line()))
+			}
+			r.w.t.Fatalf("run %s waits for ever: %s", r.ID, strings.Join(waits, "; "))
+			return result, nil
+		}
+	}
+}
+
+func (r *Run[T]) ended(live *run) (result T, err error) {
+	if live.commit.Status == "completed" {
+		return result, codec.Unmarshal(live.commit.Result, &result)
+	}
+	if cause := live.Interp.Err; cause != nil {
+		return result, cause
+	}
+	said := model.DecodeFailure(live.commit.Result)
+	return result, &model.RunFailedError{Run: r.ID, Status: live.commit.Status, ErrorType: said.Type, Message: said.Message}
+}
+
+// Signal leaves a message for the run.
+func (r *Run[T]) Signal(name string, value any) { r.w.post(r.ID, "signal", name, value) }
+
+// Cancel asks the run to stop.
+func (r *Run[T]) Cancel(reason string) {
+	r.w.post(r.ID, "cancel", "cancel", map[string]string{"reason": reason})
+}
+
+// Update sends an update, settles, and reads the workflow's reply into `reply` unless that is nil.
+func (r *Run[T]) Update(name string, argument, reply any) error {
+	r.w.t.Helper()
+	id := r.w.post(r.ID, "update", name, argument)
+	r.w.Settle()
+	told := r.w.topics["~reply:"+id]
+	if len(told) == 0 {
+		return &model.UnknownNameError{What: "reply to update", Name: name}
+	}
+	var said struct {
+		OK      json.RawMessage
+		Error   *model.Failure
+		Refused *string
+	}
+	if err := json.Unmarshal(told[0], &said); err != nil {
+		return err
+	}
+	switch {
+	case said.Refused != nil:
+		return &model.UpdateRefusedError{Run: r.ID, Update: name, Reason: *said.Refused}
+	case said.Error != nil:
+		return &model.RunFailedError{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
+	case reply == nil:
+		return nil
+	}
+	return codec.Unmarshal(said.OK, reply)
+}
+
+func (w *World) post(id, kind, name string, value any) string {
+	w.t.Helper()
+	payload, err := codec.Marshal(value)
+	if err != nil {
+		w.t.Fatalf("%s %s: %v", kind, name, err)
+	}
+	target := w.runs[id]
+	if target == nil {
+		w.t.Fatalf("there is no run %s", id)
+	}
+	w.messages++
+	message := &wire.Message{Id: fmt.Sprint("m", w.messages), Key: target.Run.Key, Kind: kind, Name: name, Payload: payload, At: w.now()}
+	target.Deliver([]*wire.Message{message})
+	return message.Id
+}
+
+// Journal is what the run was told so far.
+func (r *Run[T]) Journal() []model.Event { return slices.Clone(r.w.runs[r.ID].journal) }
+
+// State is what the run shows under a key; nil for nothing.
+func (r *Run[T]) State(key string) json.RawMessage { return r.w.runs[r.ID].state[key] }
+
+// Topic is what was published to a topic.
+func (w *World) Topic(name string) []json.RawMessage { return slices.Clone(w.topics[name]) }

@@ -1,0 +1,155 @@
+package replaytest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.org/replay"
+	"example.org/replay/replaytest"
+)
+
+type order struct {
+	Card  string `json:"card"`
+	Cents int    `json:"cents"`
+}
+
+var (
+	charge = replay.NewStep("charge", func(context.Context, order) (string, error) { return "", errors.New("no bank in tests") },
+		replay.StepOptions{Retry: replay.Retry{MaxAttempts: 4, Initial: time.Hour, MaxDelay: 24 * time.Hour}})
+	refund   = replay.NewStep("refund", func(_ context.Context, receipt string) (string, error) { return "refunded " + receipt, nil })
+	ordering = replay.NewWorkflow("ordering", func(run *replay.Run, in order) (string, error) {
+		receipt, err := replay.Call(run, charge, in)
+		if err != nil {
+			return "", err
+		}
+		if err := replay.SetState(run, "receipt", receipt); err != nil {
+			return "", err
+		}
+		approved, err := replay.SignalOr(run, "approved", 72*time.Hour, false)
+		if err != nil || approved {
+			return receipt, err
+		}
+		return replay.Call(run, refund, receipt)
+	})
+	parent = replay.NewWorkflow("parent", func(run *replay.Run, in order) (string, error) {
+		got, err := replay.Child(run, ordering, in)
+		return "child: " + got, err
+	})
+)
+
+func TestAMonthPassesInAMoment(t *testing.T) {
+	w := replaytest.New(t)
+	began := w.Now
+	replaytest.Stub(w, charge, func(in order) (string, error) { return fmt.Sprint("r-", in.Cents), nil })
+	run := replaytest.Start(w, ordering, order{"visa", 1200})
+	got, err := run.Result()
+	if err != nil || got != "refunded r-1200" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if passed := w.Now.Sub(began); passed != 72*time.Hour {
+		t.Errorf("expected three days to pass, got %v", passed)
+	}
+	if string(run.State("receipt")) != `"r-1200"` {
+		t.Errorf("got state %s", run.State("receipt"))
+	}
+}
+
+func TestASignalIsTaken(t *testing.T) {
+	w := replaytest.New(t)
+	replaytest.Stub(w, charge, func(order) (string, error) { return "r-1", nil })
+	run := replaytest.Start(w, ordering, order{"visa", 1})
+	w.Advance(time.Hour)
+	run.Signal("approved", true)
+	got, err := run.Result()
+	if err != nil || got != "r-1" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if kinds := len(run.Journal()); kinds != 4 {
+		t.Errorf("expected started, step, signal, completed; got %v", run.Journal())
+	}
+}
+
+func TestAStepIsTriedAgainInItsOwnTime(t *testing.T) {
+	w := replaytest.New(t)
+	began, calls := w.Now, 0
+	replaytest.Stub(w, charge, func(order) (string, error) {
+		if calls++; calls < 3 {
+			return "", errors.New("line busy")
+		}
+		return "r-1", nil
+	})
+	run := replaytest.Start(w, ordering, order{"visa", 1})
+	run.Signal("approved", true)
+	if got, err := run.Result(); err != nil || got != "r-1" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if passed := w.Now.Sub(began); calls != 3 || passed != 3*time.Hour {
+		t.Errorf("expected 3 calls in 3 hours, got %d in %v", calls, passed)
+	}
+}
+
+func TestAChildRunsToo(t *testing.T) {
+	w := replaytest.New(t, ordering)
+	replaytest.Stub(w, charge, func(order) (string, error) { return "", replay.Permanent(errors.New("stolen")) })
+	_, err := replaytest.Start(w, parent, order{"visa", 1}).Result()
+	var failed *replay.ChildFailed
+	if !errors.As(err, &failed) || failed.Status != "failed" || !strings.Contains(failed.Message, "stolen") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancelling(t *testing.T) {
+	w := replaytest.New(t)
+	replaytest.Stub(w, charge, func(order) (string, error) { return "r-1", nil })
+	run := replaytest.Start(w, ordering, order{"visa", 1})
+	w.Settle()
+	run.Cancel("enough")
+	if _, err := run.Result(); !replay.IsCancelled(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// fatal catches what would fail the test.
+type fatal struct {
+	testing.TB
+	said string
+}
+
+func (f *fatal) Helper()        {}
+func (f *fatal) Cleanup(func()) {}
+func (f *fatal) Fatalf(format string, args ...any) {
+	f.said = fmt.Sprintf(format, args...)
+	panic(f)
+}
+
+func TestAWorkflowThatIsNotDeterministicFailsItsTest(t *testing.T) {
+	calls := 0
+	moody := replay.NewWorkflow("moody", func(run *replay.Run, _ replay.None) (string, error) {
+		calls++
+		return replay.Call(run, refund, fmt.Sprint(calls))
+	})
+	caught := &fatal{TB: t}
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = replaytest.Start(replaytest.New(caught), moody, replay.None{}).Result()
+	}()
+	if !strings.Contains(caught.said, "moody is not deterministic") || !strings.Contains(caught.said, `step refund("2")`) {
+		t.Errorf("got %q", caught.said)
+	}
+}
+
+func TestARunThatWaitsForEverSaysForWhat(t *testing.T) {
+	stalled := replay.NewWorkflow("stalled", func(run *replay.Run, _ replay.None) (any, error) { return replay.Signal[any](run, "godot") })
+	caught := &fatal{TB: t}
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = replaytest.Start(replaytest.New(caught), stalled, replay.None{}).Result()
+	}()
+	if !strings.Contains(caught.said, "waits for ever: signal godot as command 0") || !strings.Contains(caught.said, "replaytest_test.go:") {
+		t.Errorf("got %q", caught.said)
+	}
+}

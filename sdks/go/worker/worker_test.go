@@ -1,0 +1,704 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.org/replay"
+	"example.org/replay/client"
+	"example.org/replay/internal/servertest"
+	"example.org/replay/model"
+	"example.org/replay/worker"
+)
+
+// ---- what the tests run ----------------------------------------------------------------------------------------------------
+
+type declined struct{ Card string }
+
+func (d *declined) Error() string { return d.Card + " was declined" }
+
+var (
+	attempts   sync.Map // of idempotency key to *atomic.Int32
+	release    = make(chan struct{})
+	cancelled  = make(chan string, 16)
+	increment  = replay.NewStep("increment", func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	flaky      = replay.NewStep("flaky", tried, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Millisecond}})
+	broken     = replay.NewStep("broken", func(context.Context, replay.None) (int, error) { panic("out of order") })
+	slow       = replay.NewStep("slow", waiting, replay.StepOptions{Timeout: 50 * time.Millisecond})
+	endless    = replay.NewStep("endless", waiting)
+	patient    = replay.NewStep("patient", func(context.Context, replay.None) (string, error) { <-release; return "done", nil })
+	paying     = replay.NewStep("paying", pay, replay.StepOptions{Raises: []replay.Raise{replay.Raises[*declined]()}})
+	elsewhere  = replay.NewStep("elsewhere", func(_ context.Context, n int) (int, error) { return 10 * n, nil }, replay.StepOptions{Queue: "gpu"})
+	appending  = replay.NewStep("appending", appendLine)
+	noteOnce   = replay.NewStep("note_once", appendLine, replay.StepOptions{AtMostOnce: true})
+	counting   = replay.NewWorkflow("go.counting", count)
+	failing    = replay.NewWorkflow("go.failing", fail)
+	approving  = replay.NewWorkflow("go.approving", approve)
+	tidying    = replay.NewWorkflow("go.tidying", tidy)
+	family     = replay.NewWorkflow("go.family", haveChildren)
+	logging    = replay.NewWorkflow("go.logging", logLines)
+	generation = replay.NewWorkflow("go.generation", generations)
+	resuming   = replay.NewResumable("go.resuming", resume)
+	writing    = replay.NewWorkflow("go.writing", write)
+	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
+		return replay.Call(run, patient, replay.None{})
+	})
+	offers = []replay.Offer{
+		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, elsewhere, increment,
+	}
+)
+
+func tried(ctx context.Context, until int) (int, error) {
+	key := replay.InfoOf(ctx).IdempotencyKey
+	n, _ := attempts.LoadOrStore(key, &atomic.Int32{})
+	if got := int(n.(*atomic.Int32).Add(1)); got < until {
+		return 0, fmt.Errorf("attempt %d fails", got)
+	}
+	return replay.InfoOf(ctx).Attempt, nil
+}
+
+func waiting(ctx context.Context, _ replay.None) (string, error) {
+	<-ctx.Done()
+	var why *replay.Cancelled
+	if errors.As(context.Cause(ctx), &why) {
+		cancelled <- why.Reason
+	}
+	return "", ctx.Err()
+}
+
+func pay(_ context.Context, card string) (string, error) {
+	return "", fmt.Errorf("bank: %w", &declined{card})
+}
+
+type line struct {
+	replay.Args
+	File string
+	Text string
+}
+
+func appendLine(_ context.Context, in line) (int, error) {
+	file, err := os.OpenFile(in.File, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close() //nolint:errcheck // the write tells
+	return file.WriteString(in.Text + "\n")
+}
+
+func count(run *replay.Run, n int) (int, error) {
+	total := 0
+	for range n {
+		next, err := replay.Call(run, increment, total)
+		if err != nil {
+			return 0, err
+		}
+		total = next
+	}
+	return total, nil
+}
+
+func fail(run *replay.Run, how string) (string, error) {
+	switch how {
+	case "retry":
+		n, err := replay.Call(run, flaky, 3)
+		return fmt.Sprint(n), err
+	case "give up":
+		_, err := replay.Call(run, flaky, 9)
+		var failed *replay.StepFailed
+		errors.As(err, &failed)
+		return fmt.Sprint(failed.Message, " ", failed.Attempts), nil
+	case "panic":
+		_, err := replay.Call(run, broken, replay.None{})
+		var failed *replay.StepFailed
+		errors.As(err, &failed)
+		return fmt.Sprint(failed.ErrorType, " ", failed.Message, " ", strings.Contains(failed.Traceback, "worker_test.go")), nil
+	case "timeout":
+		_, err := replay.Call(run, slow, replay.None{})
+		return fmt.Sprint(err), nil
+	case "typed":
+		_, err := replay.Call(run, paying, "visa")
+		var no *declined
+		return fmt.Sprint(errors.As(err, &no), no), nil
+	}
+	return "", &declined{how}
+}
+
+func approve(run *replay.Run, _ replay.None) (bool, error) {
+	replay.OnUpdate(run, "add", func(run *replay.Run, n int) (int, error) { return n + 1, replay.SetState(run, "added", n) }, func(n int) error {
+		if n < 0 {
+			return errors.New("negative")
+		}
+		return nil
+	})
+	return replay.Signal[bool](run, "approved")
+}
+
+func tidy(run *replay.Run, file string) (out string, err error) {
+	defer func() {
+		if replay.IsCancelled(err) {
+			_, failed := replay.Call(run, appending, line{File: file, Text: "cleaned up"})
+			err = errors.Join(err, failed)
+		}
+	}()
+	return replay.Call(run, endless, replay.None{})
+}
+
+func haveChildren(run *replay.Run, n int) ([]int, error) {
+	child := func(run *replay.Run) (int, error) { return replay.Child(run, counting, n) }
+	return replay.Gather(run, child, replay.Calling(elsewhere, n), child)
+}
+
+func logLines(run *replay.Run, _ replay.None) (string, error) {
+	replay.Log(run, slog.LevelWarn, "before", "n", 1)
+	if err := replay.Sleep(run, 300*time.Millisecond); err != nil { // longer than it is kept: it is read again
+		return "", err
+	}
+	replay.Log(run, slog.LevelInfo, "after")
+	return "logged", replay.Publish(run, "news", "logged")
+}
+
+func generations(run *replay.Run, n int) (string, error) {
+	if n < 3 {
+		return "", replay.ContinueAsNew(run, n+1)
+	}
+	return fmt.Sprintf("generation %d, chain %d", n, replay.Info(run).Chain), nil
+}
+
+func resume(run *replay.Run, file string, state *int) (int, error) {
+	n := 0
+	if state != nil {
+		n = *state
+	}
+	for ; n < 4; n++ {
+		if n == 2 {
+			if _, err := replay.Signal[any](run, "go on"); err != nil {
+				return 0, err
+			}
+		}
+		if _, err := replay.Call(run, appending, line{File: file, Text: fmt.Sprint("turn ", n)}); err != nil {
+			return 0, err
+		}
+		if err := replay.SavepointState(run, fmt.Sprint("turn ", n), n+1, replay.Notes{"goal": "four turns"}); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// write appends numbered lines: each step must happen, and what was answered must not happen again.
+func write(run *replay.Run, in struct {
+	replay.Args
+	File  string
+	Lines int
+}) (int, error) {
+	for i := range in.Lines {
+		if _, err := replay.Call(run, noteOnce, line{File: in.File, Text: fmt.Sprint(i)}); err != nil {
+			var lost *replay.StepInterrupted
+			if !errors.As(err, &lost) {
+				return 0, err
+			}
+		}
+		if err := replay.Sleep(run, 5*time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	return in.Lines, nil
+}
+
+// ---- scenery ---------------------------------------------------------------------------------------------------------------
+
+const workerProcess = "REPLAY_TEST_WORKER"
+
+// TestMain is also the worker process that some tests kill.
+func TestMain(m *testing.M) {
+	if url := os.Getenv(workerProcess); url != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := worker.Run(ctx, url, worker.Options{Queues: []string{"default", "gpu"}, Lease: time.Second, Logger: quiet}, offers...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func spawnWorker(t *testing.T, url string) *exec.Cmd {
+	t.Helper()
+	process := exec.Command(os.Args[0])
+	process.Env = append(os.Environ(), workerProcess+"="+url)
+	process.Stderr = os.Stderr
+	check(t, process.Start())
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
+	return process
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func same[T comparable](t *testing.T, want, got T) {
+	t.Helper()
+	if want != got {
+		t.Errorf("expected %v, got %v", want, got)
+	}
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func dial(t *testing.T, s *servertest.Server) *client.Client {
+	t.Helper()
+	c, err := client.Dial(within(t), s.URL)
+	check(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// work runs a worker in this process; the function that it returns drains it.
+func work(t *testing.T, s *servertest.Server, options worker.Options) func() {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	if options.Logger == nil {
+		options.Logger = quiet
+	}
+	if options.Queues == nil {
+		options.Queues = []string{"default", "gpu"}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx, s.URL, options, offers...) }()
+	drain := sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			check(t, err)
+		case <-time.After(30 * time.Second):
+			t.Error("the worker did not end")
+		}
+	})
+	t.Cleanup(drain)
+	return drain
+}
+
+func start[I, O any](t *testing.T, c *client.Client, workflow *replay.Workflow[I, O], in I, id string) *client.Handle[O] {
+	t.Helper()
+	handle, err := client.Start(within(t), c, workflow.With(replay.RunOptions{ID: id}), in)
+	check(t, err)
+	return handle
+}
+
+func result[O any](t *testing.T, handle *client.Handle[O]) O {
+	t.Helper()
+	got, err := handle.Result(within(t))
+	check(t, err)
+	return got
+}
+
+func linesOf(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	check(t, err)
+	return strings.Fields(string(text))
+}
+
+// until waits for what another process does.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// ---- tests -----------------------------------------------------------------------------------------------------------------
+
+func TestARunIsStartedDrivenAndAnswered(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	handle := start(t, c, counting, 5, "five")
+	same(t, 5, result(t, handle))
+
+	again := start(t, c, counting, 5, "five")
+	same(t, handle.ID, again.ID)
+	_, err := client.Start(within(t), c, counting.With(replay.RunOptions{ID: "five"}), 6)
+	var exists *client.RunExists
+	if !errors.As(err, &exists) || exists.Run != "five" {
+		t.Errorf("expected RunExists, got %v", err)
+	}
+	kinds := []string{}
+	for event, err := range handle.Journal(within(t), 0, true) {
+		check(t, err)
+		kinds = append(kinds, event.Kind)
+		if event.Kind == model.StepCompleted && !strings.Contains(event.Line, "worker_test.go:") {
+			t.Errorf("expected the line that asked, got %q", event.Line)
+		}
+	}
+	same(t, "started step_completed step_completed step_completed step_completed step_completed completed", strings.Join(kinds, " "))
+}
+
+func TestStepsFailAsTheyShould(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	for how, want := range map[string]string{
+		"retry": "3", "give up": "attempt 3 fails 3", "panic": "panic out of order true", "timeout": "step slow did not end within 0.05 s",
+		"typed": "true visa was declined",
+	} {
+		same(t, want, result(t, start(t, c, failing, how, how)))
+	}
+	_, err := start(t, c, failing, "cash", "uncaught").Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Message != "cash was declined" || failed.Status != "failed" {
+		t.Errorf("expected RunFailed, got %v", err)
+	}
+}
+
+func TestSignalsUpdatesAndStates(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	handle := start(t, c, approving, replay.None{}, "approve-me")
+	var reply int
+	check(t, handle.Update(within(t), "add", 4, &reply))
+	same(t, 5, reply)
+	err := handle.Update(within(t), "add", -1, nil)
+	var refused *client.UpdateRefused
+	if !errors.As(err, &refused) || !strings.Contains(refused.Reason, "negative") {
+		t.Errorf("expected UpdateRefused, got %v", err)
+	}
+	run, err := handle.Run(within(t))
+	check(t, err)
+	same(t, "4", string(run.State["added"]))
+	check(t, handle.Signal(within(t), "approved", true))
+	same(t, true, result(t, handle))
+	var closed *client.RunClosed
+	if err := handle.Signal(within(t), "approved", true); !errors.As(err, &closed) {
+		t.Errorf("expected RunClosed, got %v", err)
+	}
+
+	both, err := client.SignalWithStart(within(t), c, approving.With(replay.RunOptions{ID: "both"}), replay.None{}, "approved", false)
+	check(t, err)
+	same(t, false, result(t, both))
+	var unknown *client.UnknownRun
+	if err := client.Of[any](c, "nobody").Cancel(within(t), ""); !errors.As(err, &unknown) || unknown.Run != "nobody" {
+		t.Errorf("expected UnknownRun, got %v", err)
+	}
+}
+
+func TestACancelledRunCleansUp(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, tidying, file, "tidy-me")
+	until(t, "the step begins", func() bool {
+		run, err := handle.Run(within(t))
+		return err == nil && run.Status == "running" && run.Worker != ""
+	})
+	check(t, handle.Cancel(within(t), "enough"))
+	_, err := handle.Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "cancelled" || failed.Message != "enough" {
+		t.Errorf("expected a cancelled run, got %v", err)
+	}
+	same(t, "cleaned up", strings.Join(linesOf(t, file), " "))
+}
+
+func TestChildrenAndStepsElsewhere(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{Queues: []string{"default"}})
+	work(t, s, worker.Options{Queues: []string{"gpu"}})
+	c := dial(t, s)
+	got := result(t, start(t, c, family, 3, "family"))
+	same(t, "[3 30 3]", fmt.Sprint(got))
+	runs := []string{}
+	for run, err := range c.List(within(t), client.Filter{Parent: "family"}) {
+		check(t, err)
+		runs = append(runs, run.Workflow+" "+run.Queue+" "+run.Status)
+	}
+	same(t, 3, len(runs))
+	same(t, true, strings.Contains(strings.Join(runs, "; "), "step:elsewhere gpu completed"))
+}
+
+func TestALineIsLoggedOnce(t *testing.T) {
+	s := servertest.Start(t)
+	var mu sync.Mutex
+	var lines []string
+	logger := slog.New(slog.NewJSONHandler(writer(func(text []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		var said struct{ Msg, Level, Run string }
+		if json.Unmarshal(text, &said) == nil && said.Run == "log" {
+			lines = append(lines, said.Level+" "+said.Msg)
+		}
+	}), nil))
+	work(t, s, worker.Options{Logger: logger, Linger: time.Millisecond})
+	c := dial(t, s)
+	same(t, "logged", result(t, start(t, c, logging, replay.None{}, "log")))
+	for entry, err := range c.Topic(within(t), "news", 0, true) {
+		check(t, err)
+		same(t, `"logged"`, string(entry.Value))
+		break
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	same(t, "WARN before; INFO after", strings.Join(lines, "; "))
+}
+
+type writer func([]byte)
+
+func (w writer) Write(text []byte) (int, error) { w(text); return len(text), nil }
+
+func TestContinueAsNew(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	same(t, "generation 3, chain 3", result(t, start(t, dial(t, s), generation, 0, "generations")))
+}
+
+func TestAKilledWorkerIsReplacedAndNothingIsDoneTwice(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, writing, struct {
+		replay.Args
+		File  string
+		Lines int
+	}{File: file, Lines: 60}, "killed")
+	for _, seen := range []int{5, 20, 35} {
+		process := spawnWorker(t, s.URL)
+		until(t, fmt.Sprintf("%d lines are written", seen), func() bool { return len(linesOf(t, file)) >= seen })
+		check(t, process.Process.Signal(syscall.SIGKILL))
+	}
+	work(t, s, worker.Options{})
+	same(t, 60, result(t, handle))
+	seen := map[string]int{}
+	for _, text := range linesOf(t, file) {
+		if seen[text]++; seen[text] > 1 {
+			t.Errorf("line %s was written twice", text)
+		}
+	}
+	if len(seen) < 57 { // a step that was interrupted is not done again: one for each kill at most
+		t.Errorf("only %d of 60 lines were written", len(seen))
+	}
+}
+
+func TestRecoveryBeginsAtASavepointWithState(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, resuming, file, "resume")
+	drain := work(t, s, worker.Options{})
+	until(t, "two turns are done", func() bool {
+		points, err := handle.Savepoints(within(t))
+		return err == nil && len(points) == 2
+	})
+	drain()
+	work(t, s, worker.Options{})
+	check(t, handle.Signal(within(t), "go on", nil))
+	same(t, 4, result(t, handle))
+	same(t, "turn 0 turn 1 turn 2 turn 3", strings.Join(linesOf(t, file), " "))
+	points, err := handle.Savepoints(within(t))
+	check(t, err)
+	same(t, true, points[0].HasState)
+	same(t, `{"goal":"four turns"}`, string(points[0].Notes))
+	fork, err := handle.Fork(within(t), client.ForkOptions{At: "turn 2"})
+	check(t, err)
+	same(t, 4, result(t, fork))
+}
+
+func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	drain := work(t, s, worker.Options{})
+	handle := start(t, c, lingering, replay.None{}, "linger")
+	until(t, "the step begins", func() bool {
+		run, err := handle.Run(within(t))
+		return err == nil && run.Worker != ""
+	})
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		close(release)
+	}()
+	drain()
+	run, err := handle.Run(within(t))
+	check(t, err)
+	same(t, "", run.Worker)
+	same(t, "completed", run.Status)
+}
+
+func TestSigtermDrainsAWorkerProcess(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	process := spawnWorker(t, s.URL)
+	same(t, 2, result(t, start(t, c, counting, 2, "before")))
+	waits := start(t, c, approving, replay.None{}, "waits")
+	check(t, waits.Update(within(t), "add", 1, nil))
+	check(t, process.Process.Signal(syscall.SIGTERM))
+	check(t, process.Wait())
+	run, err := waits.Run(within(t))
+	check(t, err)
+	same(t, "", run.Worker)
+	same(t, "waiting", run.Status)
+}
+
+func TestAServerThatIsKilledAndRestartedIsFoundAgain(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, writing, struct {
+		replay.Args
+		File  string
+		Lines int
+	}{File: file, Lines: 40}, "survives")
+	got := make(chan int, 1)
+	go func() {
+		n, err := handle.Result(within(t))
+		if err != nil {
+			t.Error(err)
+		}
+		got <- n
+	}()
+	for _, seen := range []int{5, 20} {
+		until(t, fmt.Sprintf("%d lines are written", seen), func() bool { return len(linesOf(t, file)) >= seen })
+		s.Kill()
+		s.Restart()
+	}
+	same(t, 40, <-got)
+	same(t, 40, len(linesOf(t, file)))
+}
+
+func TestAWrongTokenIsRefused(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens.json")
+	check(t, os.WriteFile(tokens, []byte(`[{"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "namespace": "shop", "scopes": ["read", "start"]}]`), 0o600))
+	s := servertest.Start(t, "--tokens", tokens)
+	var refused *client.Refused
+	_, err := client.Dial(within(t), s.URL+"?token=wrong", "shop")
+	if !errors.As(err, &refused) || !strings.Contains(refused.Advice, "token") {
+		t.Errorf("expected Refused, got %v", err)
+	}
+	c, err := client.Dial(within(t), s.URL+"?token=test", "shop")
+	check(t, err)
+	defer c.Close() //nolint:errcheck // the test ends
+	start(t, c, counting, 1, "allowed")
+	other, err := client.Dial(within(t), s.URL+"?token=test", "bank")
+	check(t, err)
+	defer other.Close() //nolint:errcheck // the test ends
+	if _, err := client.Start(within(t), other, counting, 1); !errors.As(err, &refused) {
+		t.Errorf("expected Refused, got %v", err)
+	}
+	if err := worker.Run(within(t), s.URL+"?token=wrong", worker.Options{Logger: quiet}, offers...); !errors.As(err, &refused) {
+		t.Errorf("expected Refused, got %v", err)
+	}
+}
+
+func TestCodeThatDoesNotFitLeavesTheRunStuckAndSaysWhy(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	old := replay.NewWorkflow("go.changing", func(run *replay.Run, n int) (bool, error) {
+		if _, err := replay.Call(run, increment, n); err != nil {
+			return false, err
+		}
+		return replay.Signal[bool](run, "go")
+	})
+	changed := replay.NewWorkflow("go.changing", func(run *replay.Run, n int) (bool, error) {
+		_, err := replay.Call(run, increment, n+1)
+		return false, err
+	})
+	begin := func(offer replay.Offer) func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- worker.Run(ctx, s.URL, worker.Options{Logger: quiet}, offer) }()
+		return sync.OnceFunc(func() { cancel(); check(t, <-ended) })
+	}
+	drain := begin(old)
+	handle := start(t, c, old, 1, "changing")
+	until(t, "the step is journaled", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Length == 2 })
+	drain()
+	drain = begin(changed)
+	check(t, handle.Signal(within(t), "go", true))
+	_, err := handle.Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "stuck" {
+		t.Fatalf("expected a stuck run, got %v", err)
+	}
+	drain()
+	for _, part := range []string{
+		"does not fit its journal at event #2", "recorded:  step_completed increment as command 0", "worker_test.go:",
+		"now asks:  step increment(2) as command 0, with other arguments", "before it: #1 started", "what to do:",
+	} {
+		if !strings.Contains(failed.Message, part) {
+			t.Errorf("expected %q in the report:\n%s", part, failed.Message)
+		}
+	}
+	defer begin(old)()
+	check(t, handle.Resume(within(t)))
+	until(t, "it is tried again", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Status != "stuck" })
+	same(t, true, result(t, handle))
+}
+
+func TestPausingAndListing(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	for i := range 5 {
+		tags := map[string]string{"parity": []string{"even", "odd"}[i%2]}
+		_, err := client.Start(within(t), c, counting.With(replay.RunOptions{ID: fmt.Sprint("page-", i), Tags: tags}), i)
+		check(t, err)
+	}
+	page, err := c.Page(within(t), client.Filter{Prefix: "page-"}, 2, "")
+	check(t, err)
+	same(t, 2, len(page.Runs))
+	same(t, false, page.Cursor == "")
+	odd := 0
+	for run, err := range c.List(within(t), client.Filter{Tags: map[string]string{"parity": "odd"}}) {
+		check(t, err)
+		same(t, "odd", run.Tags["parity"])
+		odd++
+	}
+	same(t, 2, odd)
+
+	handle := start(t, c, approving, replay.None{}, "pause-me")
+	check(t, handle.Pause(within(t)))
+	until(t, "it is paused", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Status == "paused" })
+	check(t, handle.Resume(within(t)))
+	check(t, handle.Signal(within(t), "approved", true))
+	same(t, true, result(t, handle))
+	check(t, start(t, c, approving, replay.None{}, "end-me").Terminate(within(t), "no use"))
+	_, err = client.Of[bool](c, "end-me").Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "terminated" || failed.Message != "no use" {
+		t.Errorf("expected a terminated run, got %v", err)
+	}
+}

@@ -1,0 +1,98 @@
+/**
+ * How fast: replaying a journal of 10,000 steps in the interpreter alone; one run of 1,000 steps in sequence (W2) and 500 runs of 5 steps
+ * (W3) over loopback against a `replay serve` (SQLite in a temporary folder). Machines are noisy: the ratios of one run are what counts.
+ *
+ *     npm run bench                  (starts a server with ../../.venv/bin/replay)
+ *     npm run bench -- grpc://…      (against a server that runs)
+ */
+
+import { Client, Worker, step, toText, workflow } from "replay-engine";
+import { bytesOf, fromBytes } from "../src/codec/json.js";
+import { Interpreter } from "../src/interpreter/interpreter.js";
+import { startedText } from "../src/model/journal.js";
+import type { Event } from "../src/model/records.js";
+import { serve } from "../test/server.js";
+
+const inc = step("inc", (n: number) => n + 1);
+const sequence = workflow("sequence", function* (count: number) {
+  let n = 0;
+  for (let done = 0; done < count; done++) n = yield* inc(n);
+  return n;
+});
+
+const TARGETS = { "W2 steps/s": 1_200, "W3 runs/s": 800 };
+
+function best(times: number, work: () => void): number {
+  const found = Array.from({ length: times }, () => {
+    const began = performance.now();
+    work();
+    return performance.now() - began;
+  });
+  return Math.min(...found) / 1000;
+}
+
+function journal(count: number): Event[] {
+  const base = { at: 1e15, attempt: 1, duration: 0, line: "", worker: "" };
+  const input = toText([count]);
+  const started = { ...base, seq: 1, kind: "started", command: "", name: "sequence", payload: bytesOf(startedText({ workflow: "sequence", input })), check: 0 };
+  const steps = Array.from({ length: count }, (_, n) => {
+    const check = inc(n).check;
+    return { ...base, seq: n + 2, kind: "step_completed", command: String(n), name: "inc", payload: bytesOf(String(n + 1)), check };
+  });
+  return [started, ...steps];
+}
+
+function replayRate(count: number): void {
+  const events = journal(count);
+  const replay = best(20, () => {
+    const machine = new Interpreter(sequence.spec, "run");
+    for (const event of events) machine.feed(event);
+    if (machine.outcome?.payload !== String(count)) throw new Error("it did not come to its end");
+  });
+  const limit = best(20, () => {
+    let place = 1;
+    const bare = (function* (): Generator<string, number, number> {
+      let n = 0;
+      for (let done = 0; done < count; done++) n = yield "inc";
+      return n;
+    })();
+    bare.next();
+    for (; place < events.length; place++) bare.next(fromBytes((events[place] as Event).payload) as number);
+  });
+  console.log(`replay of ${count} steps: ${rate(count / replay)} steps/s, ${ratio(limit / replay)} of a bare generator that reads the payloads`);
+}
+
+const rate = (value: number) => Math.round(value).toLocaleString("en");
+const ratio = (value: number) => value.toFixed(2);
+
+async function timed(work: () => Promise<void>): Promise<number> {
+  const began = performance.now();
+  await work();
+  return (performance.now() - began) / 1000;
+}
+
+async function overTheWire(url: string): Promise<void> {
+  const client = new Client(url);
+  const worker = new Worker(url, { workflows: [sequence] });
+  const working = worker.run({ signals: [] });
+  const run = async (count: number) => void (await (await client.start(sequence(count))).result());
+  await run(10);
+  const told = (name: keyof typeof TARGETS, found: number) =>
+    console.log(`${name}: ${rate(found)}, ${ratio(found / TARGETS[name])} of the target of ${rate(TARGETS[name])}`);
+  for (let round = 0; round < 3; round++) {
+    told("W2 steps/s", 1_000 / (await timed(() => run(1_000))));
+    told("W3 runs/s", 500 / (await timed(async () => void (await Promise.all(Array.from({ length: 500 }, () => run(5)))))));
+  }
+  worker.stop();
+  await working;
+  client.close();
+}
+
+replayRate(10_000);
+const given = process.argv[2];
+if (given !== undefined) {
+  await overTheWire(given);
+} else {
+  const server = await serve();
+  await overTheWire(server.url).finally(() => server.stop());
+}

@@ -1,0 +1,269 @@
+/** The functions that build effects; the words of the language. Each returns a value: `yield*` it. */
+
+import { toText } from "../codec/json.js";
+import { EffectError, describe } from "../errors.js";
+import type { Moment, RunInfo } from "../interpreter/ambient.js";
+import {
+  Ambient,
+  Call,
+  CancelFiber,
+  ContinueAsNew,
+  Effect,
+  Gather,
+  Join,
+  OnUpdate,
+  Output,
+  Patched,
+  Race,
+  Savepoint,
+  Shield,
+  Signal,
+  Sleep,
+  Spawn,
+  StartChild,
+  Timeout,
+  type Branch,
+  type ChildHandle,
+  type GatherOptions,
+  type OnParentClose,
+  type ResultOf,
+  type Spawned,
+  type Workflow,
+} from "../model/effects.js";
+import { micros } from "../model/records.js";
+import { readerOf, type Schema } from "./definitions.js";
+
+/** Characters of a name. */
+const NAME_LIMIT = 512;
+/** The longest span, in seconds, and the last moment, in microseconds: every language counts up to there without loss. */
+const LONGEST = 200 * 365 * 86_400;
+const LAST_MOMENT = 2 ** 53;
+
+function span(what: string, seconds: number): number {
+  if (typeof seconds === "number" && seconds >= 0 && seconds <= LONGEST) return micros(seconds);
+  throw new EffectError(`${what} of ${describe(seconds)} s`, "give it 0 seconds or more, and at most 200 years");
+}
+
+/** What stores and other programs know something by. */
+function named(what: string, name: string): string {
+  // eslint-disable-next-line no-control-regex
+  const fits = typeof name === "string" && name !== "" && name.length <= NAME_LIMIT && !/[\u0000-\u001f]/.test(name) && name.isWellFormed();
+  if (!fits) throw new EffectError(`${what} ${describe(name)} is no name`, `use 1 to ${NAME_LIMIT} printable characters`);
+  return name;
+}
+
+// ---- time and messages -----------------------------------------------------------------------------------------------------
+
+export interface Span {
+  readonly seconds?: number;
+  readonly minutes?: number;
+  readonly hours?: number;
+  readonly days?: number;
+}
+
+/** Wait for a durable timer: seconds, a span, or until a moment; one that has passed fires at once. */
+export function sleep(time: number | Span | { readonly until: Date | Moment }): Effect<void> {
+  if (typeof time === "number") return new Sleep(span("sleep", time));
+  if ("until" in time) {
+    const moment = "micros" in time.until ? time.until.micros : time.until.getTime() * 1000;
+    if (!(moment <= LAST_MOMENT)) throw new EffectError(`sleep until ${String(time.until)}`, "give it a moment before the year 2255");
+    return new Sleep(undefined, moment);
+  }
+  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
+  return new Sleep(span("sleep", seconds + 60 * minutes + 3_600 * hours + 86_400 * days));
+}
+
+export interface SignalOptions<T> {
+  /** Checks the message; one that does not fit is refused. */
+  readonly schema?: Schema<T>;
+  /** Seconds to wait; without it, for ever. */
+  readonly timeout?: number;
+}
+
+/** The next message of a name, first in, first out; one that came early is kept. */
+export function signal<T = any>(name: string, options?: SignalOptions<T>): Effect<T>;
+export function signal<T = any, D = T>(
+  name: string,
+  options: SignalOptions<T> & { readonly timeout: number; readonly default: D },
+): Effect<T | D>;
+export function signal(name: string, options: SignalOptions<unknown> & { readonly default?: unknown } = {}): Effect<unknown> {
+  const fallback = "default" in options ? { value: options.default } : undefined;
+  if (fallback && options.timeout === undefined) {
+    throw new EffectError(`signal '${name}' has a default and no timeout`, "say after how many seconds it is used");
+  }
+  const wait = options.timeout === undefined ? undefined : span(`signal '${name}' with a timeout`, options.timeout);
+  return new Signal(named("signal", name), readerOf(options.schema), wait, fallback);
+}
+
+export interface SavepointOptions {
+  /** What the workflow is begun again with when the run is recovered from here; see `resumable`. */
+  readonly state?: unknown;
+  readonly goal?: string;
+  readonly hypotheses?: readonly string[];
+  readonly questions?: readonly string[];
+  readonly decisions?: readonly string[];
+  readonly nextStep?: string;
+  /** Anything else that is JSON. */
+  readonly [note: string]: unknown;
+}
+
+/** A named place to fork from; with `state`, also a place to recover from. */
+export function savepoint(name: string, { state, nextStep, ...notes }: SavepointOptions = {}): Effect<void> {
+  const text = state === undefined ? undefined : toText(state, `state of savepoint '${name}'`);
+  return new Savepoint(named("savepoint", name), text, toText({ ...notes, next_step: nextStep }, `notes of savepoint '${name}'`));
+}
+
+// ---- branches --------------------------------------------------------------------------------------------------------------
+
+type Branches = readonly Branch<unknown>[];
+type Results<B extends Branches, Else = never> = { -readonly [K in keyof B]: ResultOf<B[K]> | Else };
+
+/**
+ * Run branches side by side; their results in the order of the branches. The first failure cancels the others, waits until they have
+ * cleaned up, and is thrown.
+ */
+export function gather<const B extends Branches>(
+  branches: B,
+  options: GatherOptions & { readonly minSuccessful: number; readonly returnErrors: true },
+): Effect<Results<B, Error | null>>;
+export function gather<const B extends Branches>(
+  branches: B,
+  options: GatherOptions & { readonly minSuccessful: number },
+): Effect<Results<B, null>>;
+export function gather<const B extends Branches>(
+  branches: B,
+  options: GatherOptions & { readonly returnErrors: true },
+): Effect<Results<B, Error>>;
+export function gather<const B extends Branches>(branches: B, options?: { readonly limit?: number }): Effect<Results<B>>;
+export function gather(branches: Branches, options: GatherOptions = {}): Effect<unknown> {
+  const { limit, minSuccessful } = options;
+  if (limit !== undefined && !(limit >= 1)) throw new EffectError(`gather with limit ${limit}`, "let at least one branch run");
+  if (minSuccessful !== undefined && !(minSuccessful >= 1 && minSuccessful <= branches.length)) {
+    throw new EffectError(`gather of ${branches.length} branches with minSuccessful ${minSuccessful}`, "ask for 1 up to that many");
+  }
+  return new Gather([...branches], options);
+}
+
+/** The first branch that ends well, as [index, value]; the others are cancelled and clean up first. */
+export function race<const B extends Branches>(branches: B): Effect<[index: number, value: ResultOf<B[number]>]> {
+  return new Race([...branches]);
+}
+
+/** A branch that must end within so many seconds, or `TimedOut` is thrown. */
+export function timeout<R>(branch: Effect<R> | Workflow<R>, seconds: number): Effect<R> {
+  return new Timeout(branch, span("timeout", seconds));
+}
+
+/** A branch that cancellation does not enter; it is held back until the branch has ended. */
+export function shield<R>(branch: Effect<R> | Workflow<R>): Effect<R> {
+  return new Shield(branch);
+}
+
+/** Run a branch beside this one; `join` it, or `cancel` it. It ends with the run at the latest. */
+export function spawn<R>(branch: Effect<R> | Workflow<R>): Effect<Spawned<R>> {
+  return new Spawn(branch);
+}
+
+/** The result of a spawned branch or child; its failure is thrown here. */
+export function join<R>(handle: Spawned<R>): Effect<R> {
+  return new Join(handle);
+}
+
+/** Cancel a spawned branch or child; `join` it to wait until it has cleaned up. */
+export function cancel(handle: Spawned<unknown>, reason = "cancelled"): Effect<void> {
+  return new CancelFiber(handle, reason);
+}
+
+/** Start a child run and go on; `join` its handle for the result. */
+export function startChild<R>(
+  call: Call<R>,
+  options: { readonly id?: string; readonly onParentClose?: OnParentClose } = {},
+): Effect<ChildHandle<R>> {
+  if (!(call instanceof Call)) throw new EffectError("startChild was given no call of a workflow", "write startChild(order(cart))");
+  return new StartChild(call.options(options));
+}
+
+// ---- outputs ---------------------------------------------------------------------------------------------------------------
+
+/** Send a message to another run, once. */
+export function sendSignal(runId: string, name: string, value: unknown = null): Effect<void> {
+  return new Output("send_signal", named("run id", runId), named("signal", name), toText(value, `signal '${name}'`));
+}
+
+/** Append to a topic that anyone can read, once. */
+export function publish(topic: string, data: unknown): Effect<void> {
+  if (named("topic", topic).startsWith("~")) {
+    throw new EffectError(`topic '${topic}', which begins with a tilde as those of replay do`, "choose another name");
+  }
+  return new Output("publish", topic, "", toText(data, `entry of topic '${topic}'`));
+}
+
+/** Set a value that `handle.state()` shows. */
+export function setState(key: string, value: unknown): Effect<void> {
+  return new Output("set_state", named("key of setState", key), "", toText(value, `state '${key}'`));
+}
+
+/** Change words that the run is found by; an empty word removes a tag. */
+export function setTags(tags: Readonly<Record<string, string>>): Effect<void> {
+  return new Output("set_tags", "", "", toText(Object.fromEntries(Object.entries(tags).map(([key, word]) => [named("tag", key), String(word)]))));
+}
+
+/** Leave a note for people, beside the journal. */
+export function annotate(text: string, fields: Readonly<Record<string, unknown>> = {}): Effect<void> {
+  return new Output("annotate", "", text, toText(fields));
+}
+
+export type Level = "debug" | "info" | "warning" | "error";
+
+/** A line in the log, once: it is written in the commit of the event that led to it, never again by a replay. */
+export function log(message: string, fields: Readonly<Record<string, unknown>> = {}, level: Level = "info"): Effect<void> {
+  return new Output("log", level, message, toText(fields));
+}
+
+// ---- what the interpreter knows --------------------------------------------------------------------------------------------
+
+/** The workflow's clock: the moment of the last event. */
+export function now(): Effect<Moment> {
+  return new Ambient("now");
+}
+
+/** A number from 0 up to 1, the same in every replay. */
+export function random(): Effect<number> {
+  return new Ambient("random");
+}
+
+/** A UUID of version 4, the same in every replay. */
+export function uuid(): Effect<string> {
+  return new Ambient("uuid");
+}
+
+/** What the run may know of itself. */
+export function info(): Effect<RunInfo> {
+  return new Ambient("info");
+}
+
+/** Whether this run began, or re-entered at a savepoint with state, with code that declares the patch. */
+export function patched(name: string): Effect<boolean> {
+  return new Patched(name);
+}
+
+/** End this journal and begin a fresh one under the same id; never returns. Unread signals are carried over. */
+export function continueAsNew(...next: [Call<unknown>] | unknown[]): Effect<never> {
+  return new ContinueAsNew(next.length === 1 && next[0] instanceof Call ? next[0] : next);
+}
+
+export interface UpdateOptions<T> {
+  /** Checks the argument. */
+  readonly schema?: Schema<T>;
+  /** Called first and must be pure; what it throws refuses the update, which then leaves no trace. */
+  readonly validator?: (argument: T) => void;
+}
+
+/** Answer updates of a name, from here on, with a function of this workflow; a generator may yield effects. */
+export function onUpdate<T = any>(
+  name: string,
+  handler: (argument: T) => unknown,
+  options: UpdateOptions<T> = {},
+): Effect<void> {
+  return new OnUpdate(named("update", name), handler, readerOf(options.schema), options.validator);
+}

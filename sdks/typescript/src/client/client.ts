@@ -1,0 +1,394 @@
+/**
+ * A client: starts runs, tells them things, and looks at them. It needs no interpreter; types come from the workflows it is given.
+ *
+ * Rule 1: ids make repeating right. A start, a message or a fork whose answer is not heard is asked again under the id it already has.
+ * Rule 2: a stream that breaks is opened again where it broke: who follows sees every entry once.
+ */
+
+import { randomUUID } from "node:crypto";
+import { fromBytes, toBytes, toText, bytesOf, type Json } from "../codec/json.js";
+import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
+import { ClientServiceService as verbs, type StartRunRequest } from "../generated/client.js";
+import { Call, type RunOptions } from "../model/effects.js";
+import { readFailure } from "../model/failure.js";
+import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { Channel, DEADLINE, type CallOptions, type Method } from "../wire/channel.js";
+import { Lookout } from "./lookout.js";
+import type { SignalOptions } from "../authoring/effects.js";
+import { readerOf, type Schema } from "../authoring/definitions.js";
+
+export interface ClientOptions {
+  readonly namespace?: string;
+  /** Seconds that a call may take, asking again included; default 30. */
+  readonly deadline?: number;
+}
+
+/** How a run is started. */
+export type StartOptions = Omit<RunOptions, "onParentClose">;
+
+/** Which runs to find; what is left out does not narrow. */
+export interface RunFilter {
+  readonly workflow?: string;
+  readonly statuses?: readonly Status[];
+  readonly tags?: Readonly<Record<string, string>>;
+  readonly createdAfter?: Date;
+  readonly createdBefore?: Date;
+  /** What their ids begin with. */
+  readonly prefix?: string;
+  readonly parent?: string;
+}
+
+export interface SavepointInfo {
+  readonly name: string;
+  readonly seq: number;
+  readonly at: Date;
+  readonly notes: Json;
+  readonly hasState: boolean;
+}
+
+export interface TopicEntry<T = any> {
+  readonly offset: number;
+  readonly at: Date;
+  readonly data: T;
+}
+
+export interface FollowOptions {
+  /** Only what comes after this number. */
+  readonly after?: number;
+  /** Go on with what comes; default false. */
+  readonly follow?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+type Reader<R> = (value: Json) => R;
+const PLAIN: Reader<any> = (value) => value;
+
+export class Client {
+  readonly namespace: string;
+  readonly #channel: Channel;
+  readonly #deadline: number;
+
+  /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
+  constructor(url: string, { namespace = "default", deadline = DEADLINE }: ClientOptions = {}) {
+    this.namespace = namespace;
+    this.#deadline = deadline;
+    this.#channel = new Channel(url);
+    this.lookout = new Lookout(this.#channel, deadline);
+  }
+
+  /** @internal */
+  readonly lookout: Lookout;
+
+  /** @internal */
+  ask<Q, A>(method: Method<Q, A>, request: Q, options: CallOptions = {}): Promise<A> {
+    return this.#channel.call(method, request, { deadline: this.#deadline, ...options });
+  }
+
+  /**
+   * @internal Entries of a stream; opened again after the last one when it breaks, or when a server that closes ends it before `ended`
+   * says so.
+   */
+  async *follow<Q, A, E>(
+    method: Method<Q, A>,
+    request: (after: number) => Q,
+    entries: (answer: A) => readonly E[],
+    place: (entry: E) => number,
+    ended: () => boolean | Promise<boolean>,
+    { after = 0, signal }: FollowOptions,
+  ): AsyncGenerator<E, void, void> {
+    for (let last = after, heard = Date.now(); ; ) {
+      try {
+        for await (const answer of this.#channel.stream(method, request(last), signal)) {
+          for (const entry of entries(answer)) {
+            last = place(entry);
+            yield entry;
+          }
+        }
+        if (signal?.aborted || (await ended())) return;
+        heard = Date.now();
+      } catch (error) {
+        if (signal?.aborted) return;
+        const full = error instanceof StoreRefused && error.reason.includes("all places"); // asked again, it may find one
+        if (!(error instanceof StoreUnavailable || full) || Date.now() - heard > this.#deadline * 1000) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+
+  // ---- starting and telling ------------------------------------------------------------------------------------------------
+
+  /** Start a run; the same id with the same input is the same run, with other input it is `RunExists`. */
+  async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
+    const { key } = await this.#start(call.options(options));
+    return new Handle(this, key, (value) => call.spec.read(value) as R);
+  }
+
+  async #start<R>(call: Call<R>): Promise<{ key: RunKey }> {
+    const request = this.#request(call);
+    await this.ask(verbs.startRun, request);
+    return { key: request.key as RunKey };
+  }
+
+  /** Start a run unless it exists, and leave it a message. */
+  async signalWithStart<R>(call: Call<R>, name: string, value: unknown = null, options: StartOptions = {}): Promise<Handle<R>> {
+    const start = this.#request(call.options(options));
+    const key = start.key as RunKey;
+    const signal = { key, name, payload: toBytes(value, `signal '${name}'`), messageId: randomUUID() };
+    await this.ask(verbs.signalWithStart, { start, signal });
+    return new Handle(this, key, (result) => call.spec.read(result) as R);
+  }
+
+  #request({ name, payload, spec, how }: Call<unknown>): StartRunRequest {
+    return {
+      key: { namespace: this.namespace, id: how.id ?? randomUUID() },
+      workflow: name,
+      version: spec.version,
+      input: bytesOf(payload),
+      queue: how.queue ?? "",
+      priority: how.priority ?? 0,
+      delay: how.delay === undefined ? 0 : micros(how.delay),
+      deadline: how.deadline === undefined ? undefined : micros(how.deadline),
+      tags: { ...how.tags },
+      patches: [...spec.patches].sort(),
+      knowsPatches: true,
+    };
+  }
+
+  /** Start a run of a workflow whose code is elsewhere, by name. */
+  async startByName<R = any>(workflow: string, args: readonly unknown[], options: StartOptions = {}): Promise<Handle<R>> {
+    const spec = { name: workflow, version: "", patches: new Set<string>(), answers: new Map() } as never;
+    const request = this.#request(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options));
+    await this.ask(verbs.startRun, { ...request, knowsPatches: false });
+    return new Handle<R>(this, request.key as RunKey, PLAIN);
+  }
+
+  /** A handle of a run, by id; nothing is asked yet. With a workflow, its result has that type. */
+  handle<R = any>(id: string, workflow?: { readonly spec: { read(value: Json): unknown } } & ((...args: any) => Call<R>)): Handle<R> {
+    return new Handle(this, { namespace: this.namespace, id }, workflow ? (value) => workflow.spec.read(value) as R : PLAIN);
+  }
+
+  // ---- looking ---------------------------------------------------------------------------------------------------------------
+
+  /** A run's index entry. */
+  get(id: string): Promise<RunView> {
+    return this.handle(id).get();
+  }
+
+  /** Runs that match, newest pages first fetched as they are read. */
+  async *list(filter: RunFilter = {}, { pageSize = 100 } = {}): AsyncGenerator<RunView, void, void> {
+    const { createdAfter, createdBefore, statuses = [], tags = {}, ...rest } = filter;
+    const query = {
+      ...rest,
+      namespace: this.namespace,
+      statuses: [...statuses],
+      tags: { ...tags },
+      createdAfter: createdAfter && createdAfter.getTime() * 1000,
+      createdBefore: createdBefore && createdBefore.getTime() * 1000,
+    };
+    for (let cursor = ""; ; ) {
+      const page = await this.ask(verbs.listRuns, { filter: query, limit: pageSize, cursor });
+      for (const run of page.runs) yield viewOf(run as Run);
+      cursor = page.cursor;
+      if (!cursor) return;
+    }
+  }
+
+  /** Append to a topic. Nothing makes a second time the first one, so it is not asked again when the answer is not heard. */
+  async publish(topic: string, ...data: unknown[]): Promise<void> {
+    const entries = data.map((each) => ({ topic, payload: toBytes(each, `entry of topic '${topic}'`) }));
+    await this.ask(verbs.publishTopic, { namespace: this.namespace, entries }, { retry: false });
+  }
+
+  /** Entries of a topic. */
+  async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): AsyncGenerator<TopicEntry<T>, void, void> {
+    const { namespace } = this;
+    const request = (after: number) => ({ namespace, topic, after, follow: options.follow ?? false });
+    const read = readerOf<T>(options.schema);
+    const found = this.follow(verbs.readTopic, request, (answer) => answer.entries, (entry) => entry.offset, () => !options.follow, options);
+    for await (const { offset, at, payload } of found) yield { offset, at: dateOf(at), data: read(fromBytes(payload)) };
+  }
+
+  close(): void {
+    this.lookout.close();
+    this.#channel.close();
+  }
+}
+
+/** A run, seen from outside. */
+export class Handle<R = any> {
+  readonly id: string;
+
+  /** @internal */
+  constructor(
+    readonly client: Client,
+    readonly key: RunKey,
+    readonly reader: Reader<R>,
+  ) {
+    this.id = key.id;
+  }
+
+  /** Its index entry. */
+  async get(): Promise<RunView> {
+    const { run } = await this.client.ask(verbs.getRun, { key: this.key });
+    return viewOf(run as Run);
+  }
+
+  async status(): Promise<Status> {
+    return (await this.get()).status;
+  }
+
+  /** What the workflow shows with `setState`. */
+  async state(): Promise<Readonly<Record<string, any>>> {
+    return (await this.get()).state;
+  }
+
+  /** Its index entry now, and whenever it has changed, until it ends. */
+  async *watch(signal?: AbortSignal): AsyncGenerator<RunView, void, void> {
+    const request = () => ({ key: this.key });
+    const found = this.client.follow(verbs.watchRun, request, (answer) => [answer.run as Run], () => 0, () => this.#isClosed(), signal ? { signal } : {});
+    for await (const run of found) yield viewOf(run);
+  }
+
+  /** Its result: waits until it has one. Throws `RunFailed` when it has none, `WaitTimedOut` when patience ends before it does. */
+  async result({ timeout, signal }: { readonly timeout?: number; readonly signal?: AbortSignal } = {}): Promise<R> {
+    const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout * 1000);
+    const ends = [late, signal].filter((each) => each !== undefined);
+    try {
+      const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
+      if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);
+      return this.#resultOf(viewOf(run));
+    } catch (error) {
+      if (!late?.aborted || error !== late.reason) throw error;
+      throw new WaitTimedOut(this.id, timeout ?? 0, await this.status());
+    }
+  }
+
+  #resultOf(run: RunView): R {
+    if (run.status === "completed") return this.reader(run.result);
+    if (run.status === "stuck") throw new RunFailed(this.id, run.status, "Stuck", run.note);
+    const data = (run.result ?? {}) as { reason?: string };
+    const failure = readFailure(run.result);
+    const type = run.status === "cancelled" ? `replay.errors.${Cancelled.name}` : failure.type;
+    throw new RunFailed(this.id, run.status, type, failure.message || (data.reason ?? ""), failure.traceback);
+  }
+
+  /** Leave it a message. */
+  async signal(name: string, value: unknown = null, { messageId = randomUUID() as string } = {}): Promise<void> {
+    await this.client.ask(verbs.signalRun, { key: this.key, name, payload: toBytes(value, `signal '${name}'`), messageId });
+  }
+
+  /** Send an update and wait for the workflow's reply; with a `messageId`, asking again finds the same reply. */
+  async update<T = any>(
+    name: string,
+    value: unknown = null,
+    options: { readonly schema?: Schema<T>; readonly timeout?: number; readonly messageId?: string } = {},
+  ): Promise<T> {
+    const { messageId = randomUUID(), timeout = DEADLINE } = options;
+    const payload = toBytes(value, `update '${name}'`);
+    const { reply } = await this.client.ask(verbs.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
+    return readerOf(options.schema)(fromBytes(reply));
+  }
+
+  async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
+    let again = false;
+    try {
+      await this.client.ask(verbs.controlRun, { key: this.key, verb, reason }, { onRetry: () => (again = true) });
+    } catch (error) {
+      if (!again || !(error instanceof RunClosed)) throw error; // the first asking has ended it, and was not heard
+    }
+  }
+
+  /** Ask it to clean up and end. */
+  cancel(reason?: string): Promise<void> {
+    return this.#control("cancel", reason);
+  }
+
+  /** End it where it stands; none of its code runs. */
+  terminate(reason?: string): Promise<void> {
+    return this.#control("terminate", reason);
+  }
+
+  /** Begin nothing new until it is resumed. */
+  pause(reason?: string): Promise<void> {
+    return this.#control("pause", reason);
+  }
+
+  resume(reason?: string): Promise<void> {
+    return this.#control("resume", reason);
+  }
+
+  /** Its journal. */
+  journal(options: FollowOptions = {}): AsyncGenerator<Event, void, void> {
+    const request = (after: number) => ({ key: this.key, after, follow: options.follow ?? false });
+    return this.client.follow(verbs.readJournal, request, (answer) => answer.events, (event) => event.seq, () => !options.follow || this.#isClosed(), options);
+  }
+
+  async #isClosed(): Promise<boolean> {
+    return CLOSED.has(await this.status());
+  }
+
+  /** Its savepoints, oldest first. */
+  async savepoints(): Promise<SavepointInfo[]> {
+    const { savepoints } = await this.client.ask(verbs.listSavepoints, { key: this.key });
+    return savepoints.map(({ at, notes, ...rest }) => ({ ...rest, at: dateOf(at), notes: fromBytes(notes) }));
+  }
+
+  /** A run that shares its past, up to a savepoint or an event's number; `edits` are other answers by event number. */
+  async fork({ at = "" as string | number, id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} as Record<number, unknown> } = {}): Promise<Handle<R>> {
+    const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
+    const handle = new Handle(this.client, { ...this.key, id }, this.reader);
+    let again = false;
+    try {
+      const request = { source: this.key, targetId: id, at: String(at), edits: spelt };
+      await this.client.ask(verbs.forkRun, request, { onRetry: () => (again = true) });
+    } catch (error) {
+      if (!again || !(error instanceof RunExists)) throw error; // the first asking has made it, and was not heard
+    }
+    return handle;
+  }
+}
+
+/** A run as the index shows it. */
+export interface RunView {
+  readonly id: string;
+  readonly namespace: string;
+  readonly workflow: string;
+  readonly version: string;
+  readonly queue: string;
+  readonly priority: number;
+  readonly parent: string;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly state: Readonly<Record<string, any>>;
+  readonly status: Status;
+  /** Length of its journal. */
+  readonly seq: number;
+  /** Its closing event's payload, or null. */
+  readonly result: any;
+  /** Run and seq that it was forked from, or empty. */
+  readonly source: string;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+  readonly wakeAt: Date | undefined;
+  readonly worker: string;
+  readonly recoveries: number;
+  /** Why it is stuck, or empty. */
+  readonly note: string;
+}
+
+function viewOf(run: Run): RunView {
+  const { key, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note } = run;
+  return {
+    ...{ id: key.id, namespace: key.namespace, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note },
+    status: run.status as Status,
+    state: Object.fromEntries(Object.entries(run.state).map(([name, payload]) => [name, fromBytes(payload)])),
+    result: run.result.length > 0 ? fromBytes(run.result) : null,
+    createdAt: dateOf(run.createdAt),
+    updatedAt: dateOf(run.updatedAt),
+    wakeAt: run.wakeAt === undefined ? undefined : dateOf(run.wakeAt),
+  };
+}
+
+function dateOf(moment: number): Date {
+  return new Date(moment / 1000);
+}
+

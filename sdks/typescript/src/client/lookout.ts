@@ -1,0 +1,108 @@
+/**
+ * Waits for the ends of runs: one waiting call for all of them, and one look at all of them when something may have changed.
+ *
+ * A stream for each run would take a place of the server's, and a look for every commit of every run. This takes one place, and looking
+ * takes one part in `SHARE` of the time.
+ */
+
+import { StoreUnavailable } from "../errors.js";
+import { WorkerServiceService as verbs } from "../generated/worker.js";
+import { CLOSED, type Run, type RunKey } from "../model/records.js";
+import type { Channel } from "../wire/channel.js";
+
+const SHARE = 5;
+/** Milliseconds between two looks, at most. */
+const LONGEST = 50;
+/** Seconds that a waiting call waits. */
+const PATIENCE = 20;
+/** Runs that are asked about in one call. */
+const PAGE = 500;
+
+interface Waiter {
+  readonly key: RunKey;
+  readonly resolve: (run: Run | undefined) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Lookout {
+  readonly #waiters = new Set<Waiter>();
+  #waiting = new AbortController();
+  #looking = false;
+
+  constructor(
+    readonly channel: Channel,
+    readonly deadline: number,
+  ) {}
+
+  /** The run when it has ended or is stuck; undefined where there is none. Aborting the signal ends the wait with its reason. */
+  ended(key: RunKey, signal?: AbortSignal): Promise<Run | undefined> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      const giveUp = () => waiter.reject(signal?.reason);
+      const leave = () => {
+        signal?.removeEventListener("abort", giveUp);
+        this.#waiters.delete(waiter);
+        if (this.#waiters.size === 0) this.#waiting.abort();
+      };
+      const waiter: Waiter = {
+        key,
+        resolve: (run) => (leave(), resolve(run)),
+        reject: (error) => (leave(), reject(error)),
+      };
+      signal?.addEventListener("abort", giveUp);
+      this.#waiters.add(waiter);
+      if (this.#looking) this.#waiting.abort(); // it may have ended already: look before waiting on
+      else void this.#look();
+    });
+  }
+
+  close(): void {
+    for (const waiter of [...this.#waiters]) waiter.reject(new StoreUnavailable(this.channel.url, "the client was closed", "make another"));
+  }
+
+  /** Look, wait until something may have changed since before that look, rest, look again. */
+  async #look(): Promise<void> {
+    this.#looking = true;
+    try {
+      for (let seen = 0; this.#waiters.size > 0; ) {
+        this.#waiting = new AbortController();
+        const began = performance.now();
+        await this.#tell();
+        const rest = Math.min(LONGEST, (SHARE - 1) * (performance.now() - began));
+        if (this.#waiters.size > 0) seen = await this.#wait(seen);
+        await new Promise((resolve) => setTimeout(resolve, rest));
+      }
+    } catch (error) {
+      for (const waiter of [...this.#waiters]) waiter.reject(error);
+    } finally {
+      this.#looking = false;
+    }
+    if (this.#waiters.size > 0) void this.#look(); // who came in the last moment
+  }
+
+  async #wait(seen: number): Promise<number> {
+    const { signal } = this.#waiting;
+    if (signal.aborted) return seen;
+    const request = { seen, timeout: PATIENCE };
+    try {
+      const answer = await this.channel.call(verbs.wait, request, { deadline: PATIENCE + this.deadline, signal });
+      if (answer.seen === seen) await new Promise((resolve) => setTimeout(resolve, 250)); // the server may have no place for who waits
+      return answer.seen;
+    } catch (error) {
+      if (signal.aborted) return seen;
+      throw error;
+    }
+  }
+
+  async #tell(): Promise<void> {
+    const asked = [...this.#waiters];
+    for (let first = 0; first < asked.length; first += PAGE) {
+      const page = asked.slice(first, first + PAGE);
+      const { runs } = await this.channel.call(verbs.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
+      for (const [place, waiter] of page.entries()) {
+        const run = runs[place]?.run as Run | undefined;
+        if (run === undefined || CLOSED.has(run.status) || run.status === "stuck") waiter.resolve(run);
+      }
+    }
+  }
+}

@@ -1,0 +1,561 @@
+/**
+ * What a workflow can ask for: effects, as values.
+ *
+ * Rule 1: building an effect runs nothing. It spells its arguments, so that what cannot be durable is refused at the line that wrote it.
+ * Rule 2: `yield* effect` is the one door out of a workflow, and gives the result's type. What comes out of that door is an `Ask`.
+ * Rule 3: a command is answered by an event, and `answers` says which kinds fit: the table is the whole agreement.
+ * Rule 4: four families. *Commands* wait for the world (step, sleep, signal, savepoint, child); *combinators* wait for branches; *pure*
+ * effects are answered from what the interpreter knows; *outputs* tell the world something and are answered at once.
+ */
+
+import { crc32 } from "node:zlib";
+import { fromBytes, type Json } from "../codec/json.js";
+import { DefinitionError, PayloadError, TimedOut, describe, general } from "../errors.js";
+import type { ErrorClass } from "./failure.js";
+import { SECOND, micros } from "./records.js";
+import { checkRetry, type Retry } from "./retry.js";
+
+/** Whether it is a failure, and how its bytes become a value or an error. */
+export interface Answer {
+  readonly failed: boolean;
+  readonly decode: (payload: Uint8Array) => unknown;
+}
+export type Answers = ReadonlyMap<string, Answer>;
+
+/** How a decoded value becomes what the author's type says; what it throws refuses the value. */
+export type Reader<T> = (value: Json) => T;
+
+/** Sent into a generator that waits in `yield*`: it stays where it is, and the line where it stands is found out. */
+class Probe {
+  stack = "";
+}
+
+/** An effect on its way out of a workflow: `yield* effect` yields this once, and ends with the answer. */
+export class Ask {
+  #asked = false;
+
+  constructor(readonly effect: AnyEffect) {}
+
+  next(answer?: unknown): IteratorResult<Ask, any> {
+    if (!this.#asked) {
+      this.#asked = true;
+      return { done: false, value: this };
+    }
+    if (answer instanceof Probe) {
+      answer.stack = new Error().stack ?? "";
+      return { done: false, value: this };
+    }
+    return { done: true, value: answer };
+  }
+
+  throw(error: unknown): never {
+    throw error;
+  }
+}
+
+/** A generator of effects: the body of a workflow, or a helper of one. */
+export type Workflow<R> = Generator<Ask, R, any>;
+/** What a combinator runs side by side: an effect, or a generator of effects. */
+export type Branch<R> = Effect<R> | Workflow<R>;
+/** What a branch answers with. */
+export type ResultOf<B> = B extends Effect<infer R> ? R : B extends Generator<unknown, infer R, any> ? R : never;
+
+const NOTHING: Answers = new Map();
+
+/** A request for one durable result of type `R`. */
+export abstract class Effect<out R> {
+  /** Only for the type checker: effects of different results are different types. */
+  declare readonly result?: R;
+  abstract readonly kind: string;
+  abstract readonly name: string;
+
+  /** By what kinds of events it is answered. */
+  get answers(): Answers {
+    return NOTHING;
+  }
+
+  /** CRC-32 of the spelt arguments, or 0 where nothing is compared. */
+  get check(): number {
+    return 0;
+  }
+
+  [Symbol.iterator](): Iterator<Ask, R, any> {
+    return new Ask(this as unknown as AnyEffect);
+  }
+
+  toString(): string {
+    return `${this.kind} ${this.name}`;
+  }
+}
+
+// ---- commands --------------------------------------------------------------------------------------------------------------
+
+/** How a step is done: policy, which may change while a run is open; identity may not. */
+export interface StepOptions {
+  /** When to try again; default: never. */
+  readonly retry?: Retry;
+  /** Seconds that one attempt may take. */
+  readonly timeout?: number;
+  /** The task queue whose workers do it; default: here. */
+  readonly queue?: string;
+  /** Never begin it twice: `StepInterrupted` when a crash leaves its end unknown. */
+  readonly atMostOnce?: boolean;
+  /** Whether replay compares a checksum of the arguments; default true. */
+  readonly compareArguments?: boolean;
+  /** Whether cancelling abandons it or waits for its end; default "abandon". */
+  readonly onCancel?: "abandon" | "wait";
+  /** Classes of errors that come back as themselves. */
+  readonly raises?: readonly ErrorClass[];
+  /** A name of its own for the idempotency key, and for the run of a step on another queue. */
+  readonly id?: string;
+}
+
+/** What an interpreter and a worker need to know of a step. */
+export interface StepSpec {
+  readonly name: string;
+  readonly answers: Answers;
+  readonly defaults: StepOptions;
+  /** Call the author's function with the arguments that a text holds. */
+  invoke(input: string): unknown;
+  /** The result's text. */
+  encodeResult(value: unknown): string;
+}
+
+/** Do something outside, at least once, and remember the answer. */
+export class Step<R> extends Effect<R> {
+  readonly kind = "step";
+  #check: number | undefined;
+
+  constructor(
+    readonly spec: StepSpec,
+    readonly payload: string,
+    readonly how: StepOptions,
+  ) {
+    super();
+  }
+
+  get name(): string {
+    return this.spec.name;
+  }
+
+  override get answers(): Answers {
+    return this.spec.answers;
+  }
+
+  override get check(): number {
+    return (this.#check ??= this.how.compareArguments === false ? 0 : crc32(this.payload));
+  }
+
+  /** The same call, done otherwise; what is left out stays as the step declares it. */
+  options(changed: Pick<StepOptions, "retry" | "timeout" | "queue" | "onCancel" | "id">): Step<R> {
+    return new Step(this.spec, this.payload, checkStep(`step ${this.name}`, { ...this.how, ...changed }));
+  }
+
+  override toString(): string {
+    return `step ${this.name}${shown(this.payload)}`;
+  }
+}
+
+const FIRED: Answers = new Map([["timer_fired", { failed: false, decode: () => undefined }]]);
+
+/** Wait for a durable timer: a span of microseconds from the workflow's clock, or until a moment. */
+export class Sleep extends Effect<void> {
+  readonly kind = "sleep";
+
+  constructor(
+    readonly span: number | undefined,
+    readonly until = 0,
+    readonly name = "sleep",
+  ) {
+    super();
+  }
+
+  override get answers(): Answers {
+    return FIRED;
+  }
+
+  override toString(): string {
+    return this.span === undefined ? "sleep until a moment" : `sleep ${general(this.span / SECOND)} s`;
+  }
+}
+
+/** Wait for the next message of a name; the one that came first is answered first. */
+export class Signal<R> extends Effect<R> {
+  readonly kind = "signal";
+
+  constructor(
+    readonly name: string,
+    readonly reader: Reader<R>,
+    readonly span: number | undefined,
+    readonly fallback: { readonly value: R } | undefined,
+  ) {
+    super();
+  }
+
+  /** A message's value; what does not fit is thrown. */
+  read(value: Json): R {
+    return readBy(this.reader, value, `signal '${this.name}'`);
+  }
+
+  /** The answer when nothing came in time. */
+  timeOver(): R {
+    if (this.fallback === undefined) throw new TimedOut(`signal ${this.name}`, (this.span ?? 0) / SECOND);
+    return this.fallback.value;
+  }
+}
+
+const SAVED: Answers = new Map([["savepoint", { failed: false, decode: () => undefined }]]);
+
+/** A named place to fork from; with state (its text), a place to recover from. */
+export class Savepoint extends Effect<void> {
+  readonly kind = "savepoint";
+
+  constructor(
+    readonly name: string,
+    readonly state: string | undefined,
+    readonly notes: string,
+  ) {
+    super();
+  }
+
+  override get answers(): Answers {
+    return SAVED;
+  }
+
+  override get check(): number {
+    return crc32(this.notes);
+  }
+}
+
+export type OnParentClose = "cancel" | "abandon" | "wait";
+
+/** How a run is started. */
+export interface RunOptions {
+  /** Its id; for a child by default its parent's and its command's. */
+  readonly id?: string;
+  /** The task queue whose workers drive it. */
+  readonly queue?: string;
+  /** Higher first among runs that wait in one queue. */
+  readonly priority?: number;
+  /** Seconds before it may begin. */
+  readonly delay?: number;
+  /** Seconds that it may take in all. */
+  readonly deadline?: number;
+  /** Words to find it by. */
+  readonly tags?: Readonly<Record<string, string>>;
+  /** What becomes of a child when its parent ends; default "cancel". */
+  readonly onParentClose?: OnParentClose;
+}
+
+/** What an interpreter and a worker need to know of a workflow. */
+export interface WorkflowSpec {
+  readonly name: string;
+  readonly version: string;
+  readonly patches: ReadonlySet<string>;
+  readonly answers: Answers;
+  /** When a failed run is begun again; undefined: never. */
+  readonly retry: Retry | undefined;
+  /** Whether it can be begun again at a savepoint with state. */
+  readonly takesState: boolean;
+  /** A call of it with other arguments. */
+  call(args: readonly unknown[]): Call<unknown>;
+  /** A fresh generator over the input's text, begun with a state's text where there is one. */
+  begin(input: string, state?: string): Workflow<unknown>;
+  /** The result from its value. */
+  read(value: Json): unknown;
+  /** The result's text. */
+  encodeResult(value: unknown): string;
+}
+
+/** A workflow with its arguments: something to start, and, yielded in another workflow, a child run. */
+export class Call<R> extends Effect<R> {
+  readonly kind = "child";
+  #check: number | undefined;
+
+  constructor(
+    readonly spec: WorkflowSpec,
+    readonly payload: string,
+    readonly how: RunOptions,
+  ) {
+    super();
+  }
+
+  get name(): string {
+    return this.spec.name;
+  }
+
+  override get answers(): Answers {
+    return this.spec.answers;
+  }
+
+  override get check(): number {
+    return (this.#check ??= crc32(this.payload));
+  }
+
+  /** The same call, started otherwise; what is left out stays as it is. */
+  options(changed: RunOptions): Call<R> {
+    const how = { ...this.how, ...changed };
+    for (const what of ["delay", "deadline"] as const) {
+      if (how[what] !== undefined) requireSpan(`workflow ${this.name}`, what, how[what]);
+    }
+    return new Call(this.spec, this.payload, how);
+  }
+
+  override toString(): string {
+    return `child ${this.name}${shown(this.payload)}`;
+  }
+}
+
+// ---- combinators -----------------------------------------------------------------------------------------------------------
+
+export interface GatherOptions {
+  /** How many branches run at a time. */
+  readonly limit?: number;
+  /** Enough results: the rest is cancelled, and what did not succeed is null. */
+  readonly minSuccessful?: number;
+  /** Put failures in their places instead of throwing the first. */
+  readonly returnErrors?: boolean;
+}
+
+export class Gather<R> extends Effect<R> {
+  readonly kind = "gather";
+  readonly name = "gather";
+
+  constructor(
+    readonly branches: readonly Branch<unknown>[],
+    readonly how: GatherOptions,
+  ) {
+    super();
+  }
+}
+
+export class Race<R> extends Effect<R> {
+  readonly kind = "race";
+  readonly name = "race";
+
+  constructor(readonly branches: readonly Branch<unknown>[]) {
+    super();
+  }
+}
+
+export class Timeout<R> extends Effect<R> {
+  readonly kind = "timeout";
+  readonly name = "timeout";
+
+  constructor(
+    readonly branch: Branch<R>,
+    readonly span: number,
+  ) {
+    super();
+  }
+}
+
+export class Shield<R> extends Effect<R> {
+  readonly kind = "shield";
+  readonly name = "shield";
+
+  constructor(readonly branch: Branch<R>) {
+    super();
+  }
+}
+
+/** A fiber that runs on beside its maker; `join` it, or `cancel` it. */
+export class Spawned<out R> {
+  declare readonly result?: R;
+
+  constructor(
+    readonly id: string,
+    /** @internal The interpreter's own. */
+    readonly fiber: unknown,
+  ) {}
+}
+
+/** A child run that goes on beside its parent; `runId` is its id, `join` waits for its result. */
+export class ChildHandle<out R> extends Spawned<R> {
+  constructor(
+    id: string,
+    fiber: unknown,
+    readonly runId: string,
+  ) {
+    super(id, fiber);
+  }
+}
+
+export class Spawn<R> extends Effect<Spawned<R>> {
+  readonly kind = "spawn";
+  readonly name = "spawn";
+
+  constructor(readonly branch: Branch<R>) {
+    super();
+  }
+}
+
+export class StartChild<R> extends Effect<ChildHandle<R>> {
+  readonly kind = "start_child";
+  readonly name = "start_child";
+
+  constructor(readonly call: Call<R>) {
+    super();
+  }
+}
+
+export class Join<R> extends Effect<R> {
+  readonly kind = "join";
+  readonly name = "join";
+
+  constructor(readonly handle: Spawned<R>) {
+    super();
+  }
+}
+
+export class CancelFiber extends Effect<void> {
+  readonly kind = "cancel";
+  readonly name = "cancel";
+
+  constructor(
+    readonly handle: Spawned<unknown>,
+    readonly reason: string,
+  ) {
+    super();
+  }
+}
+
+// ---- pure ------------------------------------------------------------------------------------------------------------------
+
+/** Something the interpreter knows. */
+export class Ambient<R> extends Effect<R> {
+  readonly kind = "ambient";
+
+  constructor(readonly name: "now" | "random" | "uuid" | "info") {
+    super();
+  }
+}
+
+export class Patched extends Effect<boolean> {
+  readonly kind = "patched";
+
+  constructor(readonly name: string) {
+    super();
+  }
+}
+
+/** Answer updates of a name with a function of this workflow; a generator may yield effects. */
+export class OnUpdate extends Effect<void> {
+  readonly kind = "on_update";
+
+  constructor(
+    readonly name: string,
+    readonly handler: (argument: any) => unknown,
+    readonly reader: Reader<unknown>,
+    readonly validator: ((argument: any) => void) | undefined,
+  ) {
+    super();
+  }
+
+  read(value: Json): unknown {
+    return readBy(this.reader, value, `argument of update '${this.name}'`);
+  }
+}
+
+export class ContinueAsNew extends Effect<never> {
+  readonly kind = "continue_as_new";
+  readonly name = "continue_as_new";
+
+  constructor(readonly next: Call<unknown> | readonly unknown[]) {
+    super();
+  }
+}
+
+// ---- outputs ---------------------------------------------------------------------------------------------------------------
+
+/** Tell the world something, once, in the commit of the event that led to it. */
+export class Output extends Effect<void> {
+  readonly kind = "output";
+
+  constructor(
+    readonly name: "send_signal" | "publish" | "set_state" | "set_tags" | "annotate" | "log" | "reply",
+    /** Run, topic, key, level or message id, by kind. */
+    readonly target: string,
+    /** Name of a signal, text of a note or line. */
+    readonly label: string,
+    /** The value's text, or empty. */
+    readonly payload: string,
+  ) {
+    super();
+  }
+}
+
+export type AnyEffect =
+  | Step<unknown>
+  | Sleep
+  | Signal<unknown>
+  | Savepoint
+  | Call<unknown>
+  | Gather<unknown>
+  | Race<unknown>
+  | Timeout<unknown>
+  | Shield<unknown>
+  | Spawn<unknown>
+  | StartChild<unknown>
+  | Join<unknown>
+  | CancelFiber
+  | Ambient<unknown>
+  | Patched
+  | OnUpdate
+  | ContinueAsNew
+  | Output;
+
+/** Effects that the world answers. */
+export type Asked = Step<unknown> | Sleep | Signal<unknown> | Savepoint | Call<unknown>;
+
+// ---- helpers ---------------------------------------------------------------------------------------------------------------
+
+/** `file:line` where a generator waits, as the author wrote it; empty when it does not wait in a `yield*`. */
+export function standsAt(generator: Workflow<unknown>): string {
+  const probe = new Probe();
+  generator.next(probe);
+  const [, , frame = ""] = probe.stack.split("\n"); // the error, this file, and then the author's code
+  return /\(?([^\s()]+:\d+):\d+\)?$/.exec(frame)?.[1]?.replace(/^file:\/\//, "") ?? "";
+}
+
+/** A value through the author's reader; anything it throws becomes a PayloadError. */
+export function readBy<T>(reader: Reader<T>, value: Json, where: string): T {
+  try {
+    return reader(value);
+  } catch (error) {
+    if (error instanceof PayloadError) throw error;
+    throw new PayloadError(where, error instanceof Error ? error.message : "what its reader takes", describe(value));
+  }
+}
+
+/** An answer of a kind: decoded by a reader. */
+export function answer(reader: Reader<unknown>, where: string): Answer {
+  return { failed: false, decode: (payload) => readBy(reader, fromBytes(payload, where), where) };
+}
+
+/** A span that an option gives must be one. */
+export function requireSpan(owner: string, what: string, seconds: number): number {
+  if (typeof seconds !== "number" || !(seconds >= 0 && seconds < Infinity)) {
+    throw new DefinitionError(owner, `${what} must be 0 seconds or more, got ${describe(seconds)}`, "leave it out for none");
+  }
+  return micros(seconds);
+}
+
+/** Options that can work, or an error that names their owner. */
+export function checkStep(owner: string, options: StepOptions): StepOptions {
+  if (options.retry) checkRetry(owner, options.retry);
+  if (options.timeout !== undefined && !(options.timeout > 0 && options.timeout < Infinity)) {
+    const problem = `timeout must be more than 0 seconds, got ${describe(options.timeout)}`;
+    throw new DefinitionError(owner, problem, "leave it out for no limit");
+  }
+  if (options.queue === "") throw new DefinitionError(owner, "queue must be a name, got an empty text", "leave it out for here");
+  if (options.atMostOnce && (options.retry?.maxAttempts ?? 3) > 1 && options.retry) {
+    throw new DefinitionError(owner, "it is atMostOnce and has a retry policy", "choose one of them");
+  }
+  return options;
+}
+
+function shown(payload: string, limit = 120): string {
+  const text = payload.startsWith("[") && payload.endsWith("]") ? `(${payload.slice(1, -1)})` : payload;
+  return Array.from(text).length > limit ? `${Array.from(text).slice(0, limit).join("")}…)` : text;
+}

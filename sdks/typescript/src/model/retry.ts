@@ -1,0 +1,50 @@
+/** When to try again: exponential back-off with a cap and jitter, as plain arithmetic. Chance is an argument. */
+
+import { DefinitionError, describe } from "../errors.js";
+import type { ErrorClass } from "./failure.js";
+
+export interface Retry {
+  /** Attempts in all; 1 means never again. Default 3. */
+  readonly maxAttempts?: number;
+  /** Seconds before the second attempt. Default 0.2. */
+  readonly initial?: number;
+  /** By which each further delay grows. Default 2. */
+  readonly factor?: number;
+  /** The longest delay, in seconds. Default 60. */
+  readonly maxDelay?: number;
+  /** Fraction of the delay that chance may take away, 0 to 1. Default 0.1. */
+  readonly jitter?: number;
+  /** Classes of errors worth another attempt; default all. */
+  readonly retryOn?: readonly ErrorClass[];
+  /** Classes of errors that end it at once; stronger than `retryOn`. */
+  readonly giveUpOn?: readonly ErrorClass[];
+}
+
+/** The default of steps: try once. A step may do a thing twice only where its author says so. */
+export const ONCE: Retry = { maxAttempts: 1 };
+
+/** Whether another attempt follows after `attempt` of them (from 1) ended with `error`. */
+export function allows(retry: Retry, error: unknown, attempt: number): boolean {
+  const isOne = (kinds: readonly ErrorClass[]) => kinds.some((kind) => error instanceof kind);
+  const worth = retry.retryOn === undefined || isOne(retry.retryOn);
+  return attempt < (retry.maxAttempts ?? 3) && worth && !isOne(retry.giveUpOn ?? []);
+}
+
+/** Seconds to wait after attempt number `attempt` (from 1) failed; `chance` from 0 to 1 spreads the crowd. */
+export function delay(retry: Retry, attempt: number, chance: number): number {
+  const { initial = 0.2, factor = 2, maxDelay = 60, jitter = 0.1 } = retry;
+  return initial === 0 ? 0 : Math.min(maxDelay, initial * factor ** (attempt - 1)) * (1 - jitter * chance);
+}
+
+/** A policy that can work, or an error that names its owner. */
+export function checkRetry(owner: string, retry: Retry): Retry {
+  const { maxAttempts = 3, initial = 0.2, factor = 2, maxDelay = 60, jitter = 0.1 } = retry;
+  const fits = (value: number, most: number) => typeof value === "number" && value >= 0 && value <= most;
+  const problem =
+    (!Number.isInteger(maxAttempts) || maxAttempts < 1) && `maxAttempts must be a whole number from 1 up, got ${describe(maxAttempts)}`;
+  const odd = Object.entries({ initial, factor, maxDelay }).find(([, value]) => !fits(value, Number.MAX_VALUE));
+  const wrong = problem || (odd && `${odd[0]} must be a number from 0 up, got ${describe(odd[1])}`);
+  const jittery = !fits(jitter, 1) && `jitter must be from 0 to 1, got ${describe(jitter)}`;
+  if (wrong || jittery) throw new DefinitionError(owner, `retry: ${wrong || jittery}`, "write retry: { maxAttempts: 3 }");
+  return retry;
+}

@@ -1,0 +1,266 @@
+/**
+ * The test kit: workflows without a server, in virtual time.
+ *
+ * It is the worker's own engine over a store in memory. Time stands still while something can be done and jumps to the next timer when
+ * nothing can, so a month takes no time. Steps run as they are, or as their stubs.
+ */
+
+import { randomUUID } from "node:crypto";
+import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
+import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
+import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
+import { Interpreter } from "../interpreter/interpreter.js";
+import type { Call, RunOptions, StepSpec } from "../model/effects.js";
+import { readFailure } from "../model/failure.js";
+import { CLOSED, REPLY, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { Engine } from "../worker/engine.js";
+import { digestOf, message, newRun } from "../worker/live.js";
+import type { Logger } from "../worker/logger.js";
+import { settingsOf } from "../worker/worker.js";
+import { MemoryStore } from "./memory.js";
+
+/** Rounds of the event loop that promises without a timer need at most. */
+const TURNS = 50;
+const YEAR = 365 * 86_400;
+
+export interface WorldOptions {
+  readonly workflows: readonly WorkflowFunction<any, any>[];
+  /** Steps that are sent to other queues. */
+  readonly steps?: readonly StepFunction<any, any>[];
+  readonly queues?: readonly string[];
+  /** The moment at which time begins; default 2026-01-01. */
+  readonly begin?: Date;
+  readonly logger?: Logger;
+}
+
+/** A small world: a store, a worker, a clock. */
+export class World {
+  readonly #store: MemoryStore;
+  readonly #stubs = new Map<string, (...args: any[]) => unknown>();
+  readonly #calls = new Map<string, unknown[][]>();
+  readonly #sleepers: { moment: number; wake: () => void }[] = [];
+  #engine: Engine;
+  #workers = 0;
+
+  constructor(readonly options: WorldOptions) {
+    this.#store = new MemoryStore((options.begin ?? new Date("2026-01-01T00:00:00Z")).getTime() * 1000);
+    this.#engine = this.#hire();
+  }
+
+  #hire(): Engine {
+    const { workflows, steps = [], queues = ["default"], logger = { log: () => undefined } } = this.options;
+    const name = `worker-${++this.#workers}`;
+    const settings = settingsOf({ workflows, steps, queues, logger, name, poll: YEAR, linger: 0 });
+    return new Engine(this.#store, { ...settings, chance: () => 0, perform: (spec, input) => this.#perform(spec, input) });
+  }
+
+  /** Do a step otherwise from now on. */
+  stub<A extends unknown[]>(step: StepFunction<A, any>, fn: (...args: A) => unknown): this {
+    this.#stubs.set(step.spec.name, fn);
+    return this;
+  }
+
+  /** The arguments of every attempt of a step so far. */
+  calls<A extends unknown[]>(step: StepFunction<A, any>): readonly A[] {
+    return (this.#calls.get(step.spec.name) ?? []) as A[];
+  }
+
+  #perform(spec: StepSpec, input: string): unknown {
+    const args = fromText(input) as unknown[];
+    this.#calls.set(spec.name, [...(this.#calls.get(spec.name) ?? []), args]);
+    const stub = this.#stubs.get(spec.name);
+    return stub === undefined ? spec.invoke(input) : stub(...args);
+  }
+
+  /** The time in this world. */
+  get now(): Date {
+    return new Date(this.#store.clock / 1000);
+  }
+
+  /** For stubs: resolves after so many seconds of this world's time. */
+  delay(seconds: number): Promise<void> {
+    return new Promise((wake) => this.#sleepers.push({ moment: this.#store.clock + micros(seconds), wake }));
+  }
+
+  /** Start a run; it goes as far as it can without time passing. */
+  async start<R>(call: Call<R>, options: Omit<RunOptions, "onParentClose"> = {}): Promise<TestRun<R>> {
+    const { how, name: workflow, payload: input, spec } = call.options(options);
+    const key = { namespace: "default", id: how.id ?? randomUUID() };
+    const at = this.#store.clock;
+    const deadline = how.deadline === undefined ? undefined : at + micros(how.deadline);
+    const begin = { workflow, version: spec.version, input, seed: key.id, patches: [...spec.patches].sort(), deadline, tags: { ...how.tags } };
+    const where = { queue: how.queue ?? "default", priority: how.priority ?? 0, readyAt: at + micros(how.delay ?? 0) };
+    const made = this.#store.create(newRun(key, begin, at, where));
+    const digest = digestOf(workflow, input);
+    if (made.run.digest !== digest) throw new RunExists(key.id, `${made.run.workflow} ${made.run.digest}`, `${workflow} ${digest}`);
+    await this.settle();
+    return new TestRun(this, key, (value) => spec.read(value) as R);
+  }
+
+  /** Let everything happen that can without time passing. */
+  async settle(): Promise<void> {
+    for (let turns = 0; turns < TURNS; ) {
+      this.#engine.woken();
+      const ready = this.#store.nextAt <= this.#store.clock;
+      if (ready) this.#store.clock += 10_000; // between two claims lies a breath
+      if ((await this.#engine.pump()) || (ready && turns === 0)) {
+        turns = 0;
+      } else if (!this.#engine.working) {
+        return;
+      } else if (++turns === TURNS && this.#sleepers.length === 0) {
+        await this.#engine.rest(YEAR); // a step waits for the real world
+        turns = 0;
+      } else {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  /** Let time pass: everything due until then happens, in its order. */
+  async advance(time: number | { readonly days?: number; readonly hours?: number; readonly minutes?: number; readonly seconds?: number }): Promise<void> {
+    const { days = 0, hours = 0, minutes = 0, seconds = 0 } = typeof time === "number" ? { seconds: time } : time;
+    const until = this.#store.clock + micros(((days * 24 + hours) * 60 + minutes) * 60 + seconds);
+    await this.settle();
+    for (let moment = this.#next(); moment <= until; moment = this.#next()) await this.#jump(moment);
+    this.#store.clock = Math.max(this.#store.clock, until);
+    await this.settle();
+  }
+
+  #next(): number {
+    return Math.min(this.#engine.nextAlarm, this.#store.nextAt, ...this.#sleepers.map((sleeper) => sleeper.moment));
+  }
+
+  async #jump(moment: number): Promise<void> {
+    this.#store.clock = Math.max(this.#store.clock, moment);
+    for (const sleeper of this.#sleepers.filter((each) => each.moment <= this.#store.clock)) {
+      this.#sleepers.splice(this.#sleepers.indexOf(sleeper), 1);
+      sleeper.wake();
+    }
+    await this.settle();
+  }
+
+  /** The worker dies: nothing is given back. Another takes over when the leases have ended. */
+  async crash(): Promise<void> {
+    this.#engine = this.#hire();
+    await this.advance(16);
+  }
+
+  /** @internal */
+  async tell(key: RunKey, kind: string, name: string, value: unknown): Promise<string> {
+    const id = randomUUID();
+    const [fate] = await this.#store.post([message(id, key, kind, name, toBytes(value))]);
+    if (fate === "unknown") throw new UnknownRun(key.id, key.namespace);
+    await this.settle();
+    return id;
+  }
+
+  /** @internal Move time until a run has ended; an error when nothing will ever happen to it. */
+  async ended(key: RunKey): Promise<Run> {
+    for (;;) {
+      await this.settle();
+      const run = await this.view(key);
+      if (CLOSED.has(run.status) || run.status === "stuck") return run;
+      const moment = this.#next();
+      if (moment === Infinity) throw new Error(`run ${key.id} is ${run.status} and waits for what nobody sends: ${await this.#waits(key)}`);
+      await this.#jump(moment);
+    }
+  }
+
+  async #waits(key: RunKey): Promise<string> {
+    const events = await this.#store.journal(key, 0, Infinity);
+    const workflow = this.options.workflows.find((each) => each.spec.name === events[0]?.name);
+    if (workflow === undefined) return "its workflow is not in this world";
+    const pending = [...replay(workflow, events, key.id).pending.values()];
+    return pending.map((command) => command.effect.toString()).join(", ") || "nothing";
+  }
+
+  /** @internal */
+  async view(key: RunKey): Promise<Run> {
+    const [run] = await this.#store.get([key]);
+    if (run === undefined) throw new UnknownRun(key.id, key.namespace);
+    return run;
+  }
+
+  /** @internal */
+  journal(key: RunKey): Promise<Event[]> {
+    return this.#store.journal(key, 0, Infinity);
+  }
+
+  /** What was published to a topic so far. */
+  topic(name: string): Json[] {
+    return (this.#store.topics.get(name) ?? []).map((payload) => fromBytes(payload));
+  }
+
+  /** A handle of a run by its id, such as a child. */
+  handle<R = any>(id: string): TestRun<R> {
+    return new TestRun(this, { namespace: "default", id }, (value) => value as R);
+  }
+}
+
+/** A run in a world. */
+export class TestRun<R = any> {
+  /** @internal */
+  constructor(
+    readonly world: World,
+    readonly key: RunKey,
+    readonly reader: (value: Json) => R,
+  ) {}
+
+  get id(): string {
+    return this.key.id;
+  }
+
+  async status(): Promise<Status> {
+    return (await this.world.view(this.key)).status as Status;
+  }
+
+  async state(): Promise<Readonly<Record<string, any>>> {
+    const { state } = await this.world.view(this.key);
+    return Object.fromEntries(Object.entries(state).map(([name, payload]) => [name, fromBytes(payload)]));
+  }
+
+  /** Its result; time passes as far as is needed. */
+  async result(): Promise<R> {
+    const run = await this.world.ended(this.key);
+    if (run.status === "completed") return this.reader(fromBytes(run.result));
+    const failure = readFailure(run.result.length > 0 ? fromBytes(run.result) : null);
+    const data = run.status === "cancelled" ? (fromBytes(run.result) as { reason: string }) : undefined;
+    throw new RunFailed(this.id, run.status, data ? "replay.errors.Cancelled" : failure.type, data?.reason ?? (failure.message || run.note));
+  }
+
+  async signal(name: string, value: unknown = null): Promise<void> {
+    await this.world.tell(this.key, "signal", name, value);
+  }
+
+  async update<T = any>(name: string, value: unknown = null): Promise<T> {
+    const id = await this.world.tell(this.key, "update", name, value);
+    const [reply] = this.world.topic(REPLY + id) as { ok?: T; error?: Json; refused?: string }[];
+    if (reply?.refused !== undefined) throw new UpdateRefused(this.id, name, reply.refused);
+    const failed = reply?.error === undefined ? undefined : readFailure(reply.error);
+    if (failed !== undefined) throw new RunFailed(this.id, `update ${name} failed`, failed.type, failed.message);
+    return reply?.ok as T;
+  }
+
+  async cancel(reason = "cancel"): Promise<void> {
+    await this.world.tell(this.key, "cancel", "cancel", { reason });
+  }
+
+  async terminate(reason = "terminate"): Promise<void> {
+    await this.world.tell(this.key, "terminate", "terminate", { reason });
+  }
+
+  journal(): Promise<Event[]> {
+    return this.world.journal(this.key);
+  }
+}
+
+/**
+ * Drive a recorded journal through today's code, without acting: the interpreter where it stands at its end. Throws `NonDeterminismError`
+ * at the first event that does not fit: the preflight of an upgrade.
+ */
+export function replay(workflow: WorkflowFunction<any, any>, events: Iterable<Event>, run = "replayed"): Interpreter {
+  const machine = new Interpreter(workflow.spec, run);
+  for (const event of events) machine.feed(event);
+  return machine;
+}
+

@@ -1,0 +1,179 @@
+/**
+ * The store contract, verb by verb, over one channel.
+ *
+ * Rule 1: a verb is a call. Commits go over one stream, which costs about half of a call each; a commit is never asked again here, for the
+ * worker must know that its answer was not heard.
+ * Rule 2: the clock is the server's: its offset from this machine's monotonic clock is learned from every answer that carries it.
+ */
+
+import { StoreRefused } from "../errors.js";
+import { Committed, Posted as WirePosted } from "../generated/types.js";
+import { WorkerServiceService as verbs, type CommitRequest, type CommitResponse, type HelloResponse } from "../generated/worker.js";
+import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
+import { Channel, DEADLINE, type Line, type Method } from "./channel.js";
+
+export const PROTOCOL = 1;
+export const CLIENT = "typescript/0.1.0";
+/** Microseconds from which on the server's clock went back; less is a correction, and time stands still meanwhile. */
+const JUMP = 1_000_000;
+/** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
+const [HASTE, PAUSE] = [0.05, 0.25];
+
+/** What a worker asks for. */
+export interface Claim {
+  readonly worker: string;
+  readonly namespace: string;
+  readonly queues: string[];
+  readonly workflows: string[];
+  readonly limit: number;
+  /** Length of the leases, microseconds. */
+  readonly ttl: number;
+}
+
+/** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
+export interface Store {
+  readonly url: string;
+  /** The store's clock, microseconds UTC. */
+  now(): number;
+  /** Take runs that are ready, each with its lease, the journal to recover from and its messages. */
+  claim(claim: Claim): Promise<Claims>;
+  renew(leases: readonly Lease[], ttl: number): Promise<boolean[]>;
+  release(leases: readonly Lease[]): Promise<void>;
+  /** Make turns durable; items are independent, each is all or nothing. */
+  commit(batch: readonly Commit[]): Promise<Fate[]>;
+  post(messages: readonly Message[]): Promise<Posted[]>;
+  /** Events after a seq, in order. */
+  journal(key: RunKey, after: number, limit: number): Promise<Event[]>;
+  get(keys: readonly RunKey[]): Promise<(Run | undefined)[]>;
+  /** Resolves when something may have changed since `seen`, or the time is over. */
+  wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number>;
+  close(): void;
+}
+
+const FATES: ReadonlyMap<Committed, Fate> = new Map([
+  [Committed.COMMITTED_APPLIED, "applied"],
+  [Committed.COMMITTED_FENCED, "fenced"],
+  [Committed.COMMITTED_CONFLICT, "conflict"],
+]);
+const POSTED: ReadonlyMap<WirePosted, Posted> = new Map([
+  [WirePosted.POSTED_DELIVERED, "delivered"],
+  [WirePosted.POSTED_DUPLICATE, "duplicate"],
+  [WirePosted.POSTED_UNKNOWN, "unknown"],
+  [WirePosted.POSTED_CLOSED, "closed"],
+]);
+
+export class GrpcStore implements Store {
+  readonly url: string;
+  readonly #line: Line<CommitRequest, CommitResponse>;
+  #offset = -Infinity;
+  #latest = 0;
+
+  private constructor(readonly channel: Channel) {
+    this.url = channel.url;
+    this.#line = channel.line(verbs.commitStream);
+  }
+
+  /** Open the store behind a server: say hello, and learn its clock. */
+  static async open(url: string, namespace: string): Promise<GrpcStore> {
+    const store = new GrpcStore(new Channel(url));
+    try {
+      await store.#hello(namespace);
+    } catch (error) {
+      store.close();
+      throw error;
+    }
+    return store;
+  }
+
+  async #hello(namespace: string): Promise<HelloResponse> {
+    return await this.#timed(verbs.hello, { protocol: PROTOCOL, client: CLIENT, namespace });
+  }
+
+  /** A call whose answer carries the server's clock. */
+  async #timed<Q, A extends { now: number }>(method: Method<Q, A>, request: Q, deadline = DEADLINE, signal?: AbortSignal): Promise<A> {
+    const retry = (method as unknown) !== verbs.claim; // a claim whose answer is lost has taken runs; the worker asks when it will
+    const asked = monotonic();
+    const answer = await this.channel.call(method, request, { deadline, retry, ...(signal && { signal }) });
+    this.#learn(asked, answer.now);
+    return answer;
+  }
+
+  /** The server looked at its clock between the moment of asking and this one, so each answer bounds the offset from both sides. */
+  #learn(asked: number, now: number): void {
+    this.#offset = Math.min(Math.max(this.#offset, now - monotonic()), now - asked);
+  }
+
+  now(): number {
+    const found = Math.floor(this.#offset + monotonic());
+    if (found >= this.#latest || this.#latest - found >= JUMP) this.#latest = found;
+    return this.#latest;
+  }
+
+  async claim(claim: Claim): Promise<Claims> {
+    const { runs, mail, nextAt } = await this.#timed(verbs.claim, claim);
+    for (const claimed of runs as (Claimed & { partial: boolean })[]) {
+      const { run, journal, partial } = claimed;
+      if (!partial) continue;
+      const last = journal.at(-1)?.seq ?? 0;
+      const after = journal.length > 1 ? last : Math.max(last, run.base - 1);
+      claimed.journal = journal.concat(await this.journal(run.key, after, 1_000_000));
+    }
+    return { runs: runs as Claimed[], mail: mail as Message[], nextAt };
+  }
+
+  async renew(leases: readonly Lease[], ttl: number): Promise<boolean[]> {
+    return (await this.channel.call(verbs.renew, { leases: [...leases], ttl }, { deadline: Math.min(DEADLINE, ttl / 3e6) })).kept;
+  }
+
+  async release(leases: readonly Lease[]): Promise<void> {
+    await this.channel.call(verbs.release, { leases: [...leases] }, { deadline: 5 });
+  }
+
+  async commit(batch: readonly Commit[]): Promise<Fate[]> {
+    const request: CommitRequest = { commits: [...batch] };
+    const asked = monotonic();
+    let answer: CommitResponse;
+    try {
+      answer = await this.#line.ask(request);
+    } catch (error) {
+      if (!(error instanceof StoreRefused)) throw error; // no place for a stream, or too large for it: a call says which
+      answer = await this.channel.call(verbs.commit, request, { retry: false });
+    }
+    this.#learn(asked, answer.now);
+    return answer.fates.map((fate) => FATES.get(fate) ?? "fenced");
+  }
+
+  async post(messages: readonly Message[]): Promise<Posted[]> {
+    const { fates } = await this.channel.call(verbs.post, { messages: [...messages] });
+    return fates.map((fate) => POSTED.get(fate) ?? "unknown");
+  }
+
+  async journal(key: RunKey, after: number, limit: number): Promise<Event[]> {
+    const found: Event[] = [];
+    for await (const page of this.channel.stream(verbs.journal, { key, after, limit })) found.push(...page.events); // pages are short
+    return found;
+  }
+
+  async get(keys: readonly RunKey[]): Promise<(Run | undefined)[]> {
+    const { runs } = await this.channel.call(verbs.get, { keys: [...keys] });
+    return runs.map((found) => found.run as Run | undefined);
+  }
+
+  async wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number> {
+    const until = monotonic() + seconds * 1e6;
+    const answer = await this.#timed(verbs.wait, { seen, timeout: seconds }, seconds + DEADLINE, signal);
+    const early = (until - monotonic()) / 1e6;
+    if (answer.seen === seen && early > HASTE) await new Promise((go) => setTimeout(go, 1000 * Math.min(early, PAUSE)));
+    return answer.seen;
+  }
+
+  close(): void {
+    this.#line.close();
+    this.channel.close();
+  }
+}
+
+/** This machine's monotonic clock, microseconds. */
+function monotonic(): number {
+  return performance.now() * 1000;
+}

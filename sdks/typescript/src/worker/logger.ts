@@ -1,0 +1,16 @@
+/** Where a worker says what it does: a line and its facts. Lines of workflows (`log`) come here too, once each. */
+
+export interface Logger {
+  log(level: "debug" | "info" | "warning" | "error", message: string, facts: Readonly<Record<string, unknown>>): void;
+}
+
+/** One JSON object a line on standard error, from "info" up. */
+export const jsonLogger: Logger = {
+  log(level, message, facts) {
+    if (level === "debug") return;
+    const shown = JSON.stringify({ at: new Date().toISOString(), level, message, ...facts }, (_key, value: unknown) =>
+      typeof value === "bigint" ? value.toString() : value instanceof Error ? (value.stack ?? String(value)) : value,
+    );
+    process.stderr.write(`${shown}\n`);
+  },
+};

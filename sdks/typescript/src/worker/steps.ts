@@ -1,0 +1,118 @@
+/**
+ * One attempt of one step: call the author's function, and bring a fact back, whatever happens.
+ *
+ * This is the border where anything may be thrown: it becomes a failure, bounded and plain.
+ */
+
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Cancelled } from "../errors.js";
+import type { Command } from "../interpreter/fibers.js";
+import type { Step, StepSpec } from "../model/effects.js";
+import type { Alarm } from "./alarms.js";
+import type { Live } from "./live.js";
+
+/** What a step's body may know of itself. */
+export class StepInfo {
+  #controller: AbortController | undefined;
+  #reason: Error | undefined;
+
+  constructor(
+    readonly runId: string,
+    readonly workflow: string,
+    readonly step: string,
+    readonly command: string,
+    /** From 1. */
+    readonly attempt: number,
+    /** What a step sends outside, so that twice is once: the same in every attempt and after every crash. */
+    readonly idempotencyKey: string,
+  ) {}
+
+  /** Aborted when nobody wants the answer any more: it was cancelled, took too long, or its worker lost the run. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#reason !== undefined) this.#controller.abort(this.#reason);
+    return this.#controller.signal;
+  }
+
+  /** Whether the answer is not wanted any more, or its end is merely awaited. */
+  get cancelled(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** @internal */
+  abort(reason: Error): void {
+    this.#reason ??= reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+const CURRENT = new AsyncLocalStorage<StepInfo>();
+
+/** What the step that is running may know of itself. */
+export function stepInfo(): StepInfo {
+  const info = CURRENT.getStore();
+  if (info === undefined) throw new Error("stepInfo() is for the body of a step while a worker runs it");
+  return info;
+}
+
+/** How a step is done: the author's function, or the test kit's stub of it. */
+export type Perform = (spec: StepSpec, input: string) => unknown;
+
+/** What became of an attempt: the result's text, or an error. */
+export type Done = { readonly text: string } | { readonly error: unknown };
+
+/** One attempt that is under way. */
+export class Attempt {
+  readonly effect: Step<unknown>;
+  /** Tells when it has taken too long. */
+  alarm: Alarm<Live | Attempt> | undefined;
+
+  /** `report` hears of the body's end, in any case, once. */
+  constructor(
+    readonly live: Live,
+    readonly command: Command,
+    readonly info: StepInfo,
+    readonly report: (attempt: Attempt, done: Done, microseconds: number) => void,
+  ) {
+    this.effect = command.effect as Step<unknown>;
+  }
+
+  /** Have it done: what answers at once is reported at once, what is promised later. */
+  begin(perform: Perform): void {
+    const began = performance.now();
+    const tell = (done: Done) => this.report(this, done, Math.round((performance.now() - began) * 1000));
+    const fail = (error: unknown) => tell({ error });
+    const spell = (value: unknown) => {
+      let text: string;
+      try {
+        text = this.effect.spec.encodeResult(value);
+      } catch (error) {
+        fail(error);
+        return;
+      }
+      tell({ text });
+    };
+    let value: unknown;
+    try {
+      value = CURRENT.run(this.info, perform, this.effect.spec, this.effect.payload);
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function") {
+      (value as PromiseLike<unknown>).then(spell, fail);
+    } else {
+      spell(value);
+    }
+  }
+
+  /** Whether its run waits for its end. */
+  get wanted(): boolean {
+    return this.live.tasks.get(this.command.id) === this;
+  }
+
+  /** Nobody wants the answer, or its end is merely awaited: the step sees it in its signal. */
+  abort(reason: Error = new Cancelled("no longer wanted")): void {
+    CURRENT.run(this.info, () => this.info.abort(reason)); // listeners may ask for stepInfo(), too
+  }
+}
