@@ -229,6 +229,7 @@ class PostgresStore:
         """See ``Store.claim``."""
         limit = max(0, claim.limit)
         room = 1 << (2 * limit + ROOM).bit_length()
+        rows: list[Row] = []
         if declared(claim.queues):
             now, found, next_at = self._with(
                 lambda hot: claim_limited(hot, self._moment, claim, self._address.schema, room, self._places)
