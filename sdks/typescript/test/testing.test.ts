@@ -393,6 +393,7 @@ test("a resumable workflow goes on from its newest savepoint after a crash", asy
 
 test("continue as new: one id, fresh journals, signals carried over", async () => {
   const counting = workflow("counting", function* (n: number): Workflow<[number, string]> {
+    if (n === 0) yield* setState("stage", "begun");
     yield* sleep(1);
     if (n < 3) yield* continueAsNew(n + 1);
     const me = yield* info();
@@ -404,6 +405,7 @@ test("continue as new: one id, fresh journals, signals carried over", async () =
 
   assert.deepEqual(await run.result(), [3, "kept"]);
   assert.equal(await world.handle("c~1").status(), "continued");
+  assert.deepEqual(await run.state(), { stage: "begun" });
 });
 
 test("a run that fails is begun again as its policy says", async () => {

@@ -102,6 +102,9 @@ export class Live {
   #children: NewRun[] = [];
   #topics: TopicEntry[] = [];
   #base = 0;
+  /** What it shows, and the words that it is found by. */
+  readonly #state: Record<string, Uint8Array>;
+  #tags: Record<string, string>;
 
   constructor(
     readonly run: Run,
@@ -118,6 +121,8 @@ export class Live {
     this.committed = run.seq;
     this.applied = run.applied;
     this.paused = run.status === "paused";
+    this.#state = Object.fromEntries(Object.entries(run.state).filter(([name]) => !name.startsWith("~")));
+    this.#tags = run.tags;
     this.deliver(mail);
   }
 
@@ -504,6 +509,8 @@ export class Live {
   /** All of this turn, as one commit; afterwards the turn is empty. */
   commit(release: boolean): Commit {
     const { state, tags } = this.#sayOutputs();
+    Object.assign(this.#state, state);
+    this.#tags = Object.fromEntries(Object.entries({ ...this.#tags, ...tags }).filter(([, word]) => word !== ""));
     const last = this.#fresh.at(-1);
     const closing = last !== undefined && CLOSING.has(last.kind) ? last : undefined;
     let status = this.paused ? "paused" : release ? "waiting" : "running";
@@ -586,17 +593,22 @@ export class Live {
     });
   }
 
-  /** The run that takes over the id: the next journal of `continueAsNew`, or the next attempt of a failed run. */
+  /**
+   * The run that takes over the id: the next journal of `continueAsNew`, or the next attempt of a failed run. The first goes on, so it keeps
+   * the state and tags that were set; the second begins again, with those that it was begun with.
+   */
   #successor(closing: Event): NewRun | undefined {
     const { interp } = this;
     const { started, spec } = { started: interp.started, spec: interp.spec };
     const chain = started.chain + 1;
-    const { namespace, parent, parentCommand, tags, deadline } = started;
+    const goesOn = closing.kind === "continued";
+    const { namespace, parent, parentCommand, deadline } = started;
+    const tags = goesOn ? this.#tags : started.tags;
     const common = { namespace, parent, parentCommand, tags, deadline, chain, seed: `${this.key.id}~${chain}` };
     let begin: Begin;
     let readyAt = 0;
     const next = interp.outcome?.call;
-    if (closing.kind === "continued" && next !== undefined) {
+    if (goesOn && next !== undefined) {
       const { version, patches } = next.spec;
       begin = { ...common, workflow: next.name, version, input: next.payload, patches: [...patches].sort(), mail: interp.unread() };
     } else {
@@ -610,7 +622,7 @@ export class Live {
     }
     const { queue, priority, fairnessKey, digest: same } = this.run;
     const made = newRun(this.key, begin, closing.at, { queue, priority, fairnessKey, readyAt });
-    return { ...made, digest: same }; // to start it again is still to start the same
+    return { ...made, digest: same, state: goesOn ? this.#state : {} }; // to start it again is still to start the same
   }
 }
 
