@@ -265,7 +265,7 @@ class Handle(Generic[R]):
         if not source:
             return own
         first = min((int(note.said.get("seq", 0)) for note in own), default=int(seq) + 1)
-        past = Handle(self.client, RunKey(self.key.namespace, source))
+        past: Handle[Any] = Handle(self.client, RunKey(self.key.namespace, source))
         try:
             shared = [note for note in past._all_notes() if int(note.said.get("seq", 0)) <= min(int(seq), first - 1)]
         except UnknownRun:  # it was deleted since

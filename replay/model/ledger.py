@@ -48,8 +48,19 @@ class Focus:
 
     def after(self, notes: Mapping[str, Any]) -> Focus:
         """The focus behind a savepoint that says this; what it does not mention stays."""
-        said = {field.name: notes[field.name] for field in attrs.fields(Focus) if notes.get(field.name) is not None}
-        return attrs.evolve(self, **{name: tuple(word) if isinstance(word, list | tuple) else word for name, word in said.items()})
+
+        def words(name: str) -> tuple[str, ...]:
+            said = notes.get(name)
+            listed = said if isinstance(said, list | tuple) else [said]
+            return getattr(self, name) if said is None else tuple(map(str, listed))
+
+        return Focus(
+            goal=self.goal if notes.get("goal") is None else str(notes["goal"]),
+            hypotheses=words("hypotheses"),
+            questions=words("questions"),
+            decisions=words("decisions"),
+            next_step=self.next_step if notes.get("next_step") is None else str(notes["next_step"]),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -226,7 +237,7 @@ def fold(run: str, journal: Sequence[Event], notes: Iterable[Noted] = (), review
     costs: dict[str, Cost] = {}
     focus = Focus()
     for event in journal:
-        said = said_in(event.payload) if event.kind in _TOLD else None
+        said: Any = said_in(event.payload) if event.kind in _TOLD else None
         if event.kind == events.UPDATE_RECEIVED and event.name == REVIEW:
             found.append(read_review(said.get("value"), event.at))
         elif event.kind in _TOLD:
@@ -281,7 +292,7 @@ def _entry(event: Event, said: Any) -> Entry:
 
 
 def _note(note: Noted) -> Entry:
-    said = note.said if isinstance(note.said, Mapping) else {"text": str(note.said)}
+    said: Mapping[str, Any] = note.said if isinstance(note.said, Mapping) else {"text": str(note.said)}
     fields = dict(said.get("fields", {}))
     identity, kind = str(fields.pop("entry", f"n{note.offset}")), str(fields.pop("kind", "note"))
     text = str(said.get("text", ""))

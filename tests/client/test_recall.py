@@ -27,7 +27,7 @@ from replay import (
     workflow,
 )
 from replay.authoring.recall import Recall
-from replay.testing import World
+from replay.testing import World, check_savepoints, crash_everywhere
 from tests.helpers.engines import PATIENCE, OpenEngine
 
 LONG = "thinking aloud, " * 4_000
@@ -102,6 +102,12 @@ def test_an_agent_that_recovers_remembers_the_same(world: World) -> None:
 
     assert handles[0].result() == handles[1].result()
     assert 2 == len([call for call in world.calls(summarise) if call.run == "crashing"])
+
+
+def test_an_agent_may_die_anywhere() -> None:
+    """It ends the same and writes the same journal, and at each savepoint, going on equals starting again."""
+    assert crash_everywhere(agent(4), signals={"end": None}).worlds > 20
+    assert 4 == len(check_savepoints(agent(4), signals={"end": None}).savepoints)
 
 
 def test_raw_reasoning_goes_to_the_blob_side_when_it_is_large(open_engine: OpenEngine) -> None:
