@@ -698,6 +698,10 @@ class Worker:
                 live.turn(now)
                 settled = live.interp.settled or live.over  # one that never rests may have been terminated
                 commit = self._commit_of(live, now) if settled else None
+                self._put_blobs(live)
+            except StoreError as error:
+                self._forget_turn(live, error)
+                continue
             except Exception as error:  # noqa: BLE001 - border: today's code does not fit; the run is set aside, the others go on
                 self._stuck(live, error)
                 continue
@@ -715,6 +719,12 @@ class Worker:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _put_blobs(self, live: Live) -> None:
+        """Long notes come before the commit that names them; a blob that nobody names does no harm."""
+        blobs, live.blobs = live.blobs, []
+        for data in blobs:
+            self.store.put_blob(data)
 
     def _note_lost(self, batch: list[Commit]) -> list[Commit]:
         """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
@@ -1116,7 +1126,7 @@ class Worker:
             live.turn(self.store.now())
             while not live.interp.settled:
                 live.turn(self.store.now())
-            made.append(live.commit(release=live.over))
+            made.append(live.commit(release=live.over, inline=True))
             return made[0]
 
         try:
