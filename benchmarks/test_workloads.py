@@ -208,16 +208,15 @@ def test_w9_requests(benchmark: Any, report: Any, full: bool, place: Place) -> N
 
 
 def test_w10_other_languages(report: Any, full: bool, places: Places, tmp_path: Path) -> None:
-    """W2 and W3 over the wire, as the bench of each SDK that is here measures them."""
-    steps, runs = (1_000, 500) if full else (20, 10)
-    limit = limits.unary_calls(1_000 if full else 50)
-    for sdk in sdks.present():
+    """W2 and W3 over the wire, as the bench of each SDK that is built here measures them; too long for a small run."""
+    for sdk in sdks.present() if full else []:
         folder = tmp_path / sdk
         folder.mkdir()
+        limit = limits.unary_calls()
         with places.place("grpc", folder) as place:
-            found = sdks.measure(sdk, place.url, steps, runs)
-        report(f"W10 one run, {steps:,} steps in sequence", sdk, found.sequence, "steps/s", "≥ 1,200", found.sequence >= 1_200, limit)
-        report(f"W10 {runs} runs of 5 steps", sdk, found.many, "runs/s", "≥ 800", found.many >= 800, limit / CLAIMED_EVENTS)
+            found = sdks.measure(sdk, place.url)
+        report("W10 one run, 1,000 steps in sequence", sdk, found.sequence, "steps/s", "≥ 1,200", found.sequence >= 1_200, limit)
+        report("W10 500 runs of 5 steps", sdk, found.many, "runs/s", "≥ 800", found.many >= 800, limit / CLAIMED_EVENTS)
 
 
 def test_w12_savepoint_recovery(benchmark: Any, report: Any, full: bool, store: Store, place: Place) -> None:

@@ -618,7 +618,7 @@ class Live:
             self.lost = 0
             state[LOST] = b"[]"
         elif self.doing:
-            state[LOST] = to_json([self.lost, self.doing])
+            state[LOST] = to_json([self.lost, self.run.recoveries, self.doing])
 
     def _say_outputs(self, *, inline: bool) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}

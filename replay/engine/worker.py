@@ -293,7 +293,7 @@ class Worker:
             self.presence.beat(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
-        if self.line.waiting:
+        if self.line.waiting and self.stopping is None:
             self._let_in(now)
         while self.touched:
             busy = True
@@ -319,7 +319,7 @@ class Worker:
             moments.append(alarm)
         if self.presence is not None:
             moments.append(self.presence.due)
-        if self.line.waiting:
+        if self.line.waiting and self.stopping is None:
             moments.append(self.line.until)
         return min(moments)
 

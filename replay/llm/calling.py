@@ -19,6 +19,7 @@ from replay.llm.contract import DEFAULT, PROVIDED, Ask, Provider, Said
 from replay.llm.prices import Prices
 from replay.llm.reserving import Reserves, estimate
 from replay.llm.speaking import Speaker, logger
+from replay.model.codec import from_json, to_json
 from replay.model.llm import NO_USAGE, LLMCall, LLMRequest, LLMResult, Response
 
 CACHE: Final = "~llm:"
@@ -87,6 +88,8 @@ class Models:
         payload = result.encode()
         if self.cache:
             await _keep(scene, digest, payload)
+        if scene.spent != result.spent:  # a model before it answered, and in vain
+            payload = to_json({**from_json(payload), "spent": scene.spent.encode()})
         return payload
 
     async def _first_that_answers(self, request: LLMRequest, scene: Scene) -> LLMResult[Any]:

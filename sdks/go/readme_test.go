@@ -47,7 +47,7 @@ func TestTheRoomsImportDownwards(t *testing.T) {
 		for _, path := range paths {
 			source, err := os.ReadFile(path)
 			must(t, err)
-			for _, found := range regexp.MustCompile(`"example\.org/replay(?:/([a-z/]+))?"`).FindAllStringSubmatch(string(source), -1) {
+			for _, found := range regexp.MustCompile(`(?m)^\t(?:wire )?"example\.org/replay(?:/([a-z/]+))?"$`).FindAllStringSubmatch(string(source), -1) {
 				imported := found[1]
 				if imported == "" {
 					imported = "."

@@ -206,7 +206,7 @@ class S3Store:
             head = held.head.copy()
             head.change(ready_at=until)  # the old marker stays: it costs a look, not a write
             if until < (held.head.run.ready_at or 0):
-                self._mark(head.run, held.head.run)
+                mark(self.bucket, head.run, held.head.run)
             try:
                 self._runs.held[lease.key] = self._runs.write(lease.key, head, held.tag)
             except Taken:

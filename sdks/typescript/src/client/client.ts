@@ -149,6 +149,7 @@ export class Client {
       tags: { ...how.tags },
       patches: [...spec.patches].sort(),
       knowsPatches: true,
+      fairnessKey: "",
     };
   }
 

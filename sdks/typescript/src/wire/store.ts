@@ -99,7 +99,7 @@ export class GrpcStore implements Store {
   }
 
   async claim(claim: Claim): Promise<Claims> {
-    const { runs, mail, nextAt } = await this.#timed(verbs.claim, claim);
+    const { runs, mail, nextAt } = await this.#timed(verbs.claim, { ...claim, limits: [] });
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;
