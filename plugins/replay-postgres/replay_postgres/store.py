@@ -56,7 +56,7 @@ from replay_postgres.arrays import Longs, Names
 from replay_postgres.clock import ServerClock, monotonic
 from replay_postgres.herald import Bell, Herald
 from replay_postgres.limiting import Places, claim_limited
-from replay_postgres.migrations import bring_up
+from replay_postgres.migrations import bring_up, require_rights
 from replay_postgres.packing import pack_rows
 from replay_postgres.pool import Ask, Hot, Pool, Raw, Row
 from replay_postgres.reading import finding, journal, journals, recovery, whole
@@ -133,6 +133,7 @@ class PostgresStore:
         self._places: Places = {}
         try:
             self._with_raw(lambda raw: bring_up(raw, self._address))
+            self._with_raw(lambda raw: require_rights(raw, self._address))
             self._server.measure()
         except BaseException:
             self.close()
@@ -228,11 +229,12 @@ class PostgresStore:
         """See ``Store.claim``."""
         limit = max(0, claim.limit)
         room = 1 << (2 * limit + ROOM).bit_length()
+        rows: list[Row] = []
         if declared(claim.queues):
             now, found, next_at = self._with(
                 lambda hot: claim_limited(hot, self._moment, claim, self._address.schema, room, self._places)
             )
-            taken, held = {row[0]: whole(row) for row in found}, True
+            taken, waiting = {row[0]: whole(row) for row in found}, True
         else:
             asked = (claim.namespace, Names(names(claim.queues)), Names(claim.workflows), limit, claim.worker, claim.ttl)
             before = monotonic()
@@ -241,10 +243,10 @@ class PostgresStore:
             if self._given is None:
                 self._server.heard(before, now)
             taken = {row[4]: whole(row[4:]) for row in rows if row[4] is not None}
-        if not taken and not held:
+            waiting = held or any(row[5] for row in rows)
+        if not taken and not waiting:
             return Claims([], [], next_at)
         leases = [Lease(run.key, run.fence, run.worker, now + claim.ttl) for run in taken.values()]
-        waiting = held or any(row[5] for row in rows)
         try:
             read, letters = self._with(lambda hot: self._read(hot, claim, now, taken, waiting=waiting))
             claimed = [self._claimed(run, lease, read[pk], letters) for (pk, run), lease in zip(taken.items(), leases, strict=True)]
