@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -17,6 +17,9 @@ from replay.cli.options import STDIN, pass_scene
 from replay.cli.scene import Scene
 from replay.cli.screen import progress
 from replay.cli.text import count, plain
+
+if TYPE_CHECKING:
+    from replay.client import Client, Handle
 
 
 @click.command()
@@ -60,21 +63,17 @@ def _writing(output: Path | None) -> Iterator[TextIO]:
 
 
 @click.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--archive", metavar="URL", help="Bring runs back that `store prune` archived there; then name their ids.")
 @options.shared
 @pass_scene
-def import_(scene: Scene, files: Sequence[str]) -> None:
+def import_(scene: Scene, files: Sequence[str], archive: str | None) -> None:
     """Take runs in from files that `export` wrote; one that was open goes on here.
 
     To import the same again changes nothing. `-` reads standard input.
     """
-    from replay.client.transfer import import_run
-
     with scene.client(making=True) as client, progress("importing", len(files), quiet=scene.as_json) as advance:
-        for name in files:
-            with contextlib.ExitStack() as stack:
-                lines = sys.stdin if name == STDIN else stack.enter_context(_open(name))
-                handle = import_run(client, lines)
+        for handle in _from_files(client, files) if archive is None else _from_archive(client, archive, files):
             advance(1)
             run = handle.about()
             if scene.as_json:
@@ -83,5 +82,26 @@ def import_(scene: Scene, files: Sequence[str]) -> None:
                 scene.say(f"{plain(handle.id)}  {run.status}  {count(run.seq, 'event')}")
 
 
+def _from_files(client: Client, files: Sequence[str]) -> Iterator[Handle[Any]]:
+    from replay.client.transfer import import_run
+
+    for name in files:
+        with contextlib.ExitStack() as stack:
+            lines = sys.stdin if name == STDIN else stack.enter_context(_open(name))
+            yield import_run(client, lines)
+
+
+def _from_archive(client: Client, archive: str, ids: Sequence[str]) -> Iterator[Handle[Any]]:
+    from replay.client.retention import bring_back
+    from replay.hooks import open_blobs
+
+    with contextlib.closing(open_blobs(archive)) as place:
+        for run in ids:
+            yield bring_back(client, place, run)
+
+
 def _open(name: str) -> TextIO:
-    return Path(name).open(encoding="utf-8", errors="surrogateescape")
+    try:
+        return Path(name).open(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise click.BadParameter(f"{name!r} cannot be read: {error.strerror}", param_hint="FILE") from None

@@ -41,12 +41,14 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "costs": Verb("costing", "costs", "What runs have spent on language models."),
         "asks": Verb("asking", "asks", "Open questions, of one run or of all."),
         "logs": Verb("looking", "logs", "What a run logged and noted."),
+        "ledger": Verb("thinking", "ledger", "What a run has thought, decided, spent and been told."),
         "query": Verb("telling", "query", "Ask a run's live variables."),
     },
     "Tell": {
         "signal": Verb("telling", "signal", "Send a run a message."),
         "update": Verb("telling", "update", "Send a run a request, and wait for its reply."),
         "answer": Verb("asking", "answer", "Answer a question that a run has asked; `replay asks` lists them."),
+        "review": Verb("thinking", "review", "Approve or reject an entry of a run's ledger."),
         "pause": Verb("telling", "pause", "Let runs begin nothing new."),
         "resume": Verb("telling", "resume", "Let paused runs go on, or stuck ones try again."),
         "cancel": Verb("telling", "cancel", "Ask runs to stop; they may clean up first."),
@@ -61,6 +63,7 @@ VERBS: Final[dict[str, dict[str, Verb]]] = {
         "import": Verb("moving", "import_", "Take runs in from a file."),
     },
     "Care": {
+        "store": Verb("storing", "store", "Migrate a store, or prune runs that ended long ago."),
         "check": Verb("checking", "check", "Find what makes workflows differ from their replay."),
         "workers": Verb("staff", "workers", "Who works on the store: load, queues, last heartbeat."),
         "doctor": Verb("doctoring", "doctor", "Check installation, store, modules and leases."),

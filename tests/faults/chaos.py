@@ -301,7 +301,7 @@ class Audit:
     def _result(self, errand: load.Errand) -> None:
         handle: Handle[Any] = self.client.get(errand.id)
         status = handle.status
-        found = handle.result(1) if status == "completed" else None
+        found = handle.result(PATIENCE) if status == "completed" else None
         if found != errand.expected:
             note = handle.about().note.splitlines()[:1]
             self.report.lost.append(f"{errand.id} is {status} {found!r} instead of {errand.expected!r} {note}")

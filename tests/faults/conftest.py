@@ -12,6 +12,9 @@ import attrs
 import pytest
 
 from tests.faults import load
+from tests.helpers.stores import cluster, credentials, gateways, postgres_url, real_bucket, real_urls, shared_url
+
+__all__ = ["cluster", "credentials", "gateways", "postgres_url", "real_bucket", "real_urls", "shared_url"]
 
 
 @pytest.fixture

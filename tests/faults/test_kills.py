@@ -29,6 +29,16 @@ def test_workers_may_be_killed_at_any_moment(url: str, log: Path) -> None:
     assert 25 == report.kills
 
 
+@pytest.mark.slow
+def test_workers_on_many_machines_may_be_killed_at_any_moment(shared_url: str, log: Path) -> None:
+    """The same over a database, and over nothing but a bucket."""
+    report = chaos(shared_url, log, kills=6, seed=20, workers=2, life=0.5, ttl=15, open_at_once=11)
+
+    assert {"lost": [], "done_again": [], "gaps": [], "begun_twice": [], "misbooked": [], "misspoken": []} == report.violations
+    assert report.executions > 0
+    assert 6 == report.kills
+
+
 def test_the_load_ends_well_when_nobody_is_killed(url: str, log: Path) -> None:
     """Its results are the right ones, and the audit has nothing to say."""
     chance = random.Random(5)

@@ -20,6 +20,7 @@ from replay.hooks import InvalidRequest
 
 SCHEMES: Final = ("postgresql", "postgres")
 SWITCH: Final[Mapping[str, bool]] = {"on": True, "off": False}
+MIGRATE: Final = ("new", "on", "off")
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 PORTS: Final = re.compile(r"[0-9]*(,[0-9]*)*")
 SECRET: Final = ("password", "sslpassword")
@@ -52,7 +53,8 @@ class Address:
         prepare: Whether statements are prepared on the server; not through a proxy that shares its connections.
         listen: Whether one connection listens for wake-ups; without it, changes of others are found by polling.
         direct: Host and port for listening, when the URL leads to a proxy.
-        migrate: Whether tables that are missing or older are brought up to date when the store is opened.
+        migrate: What becomes of tables when the store is opened: ``new``: missing ones are made, older ones refused; ``on``: older
+            ones are brought up to date, too; ``off``: nothing is made.
     """
 
     shown: str
@@ -62,7 +64,7 @@ class Address:
     prepare: bool = True
     listen: bool = True
     direct: tuple[str, str] | None = None
-    migrate: bool = True
+    migrate: str = "new"
 
     @classmethod
     def parse(cls, url: str) -> Address:
@@ -137,6 +139,13 @@ def switch_of(shown: str, value: str) -> bool:
     return SWITCH[value]
 
 
+def migrate_of(shown: str, value: str) -> str:
+    """What becomes of tables."""
+    if value not in MIGRATE:
+        raise InvalidRequest(f"store URL {shown!r}", f"migrate={value} is none of {', '.join(MIGRATE)}", "write migrate=new")
+    return value
+
+
 def place_of(shown: str, value: str) -> tuple[str, str]:
     """A host and a port."""
     host, _, port = value.rpartition(":")
@@ -151,6 +160,6 @@ OPTIONS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "prepare": switch_of,
     "listen": switch_of,
     "direct": place_of,
-    "migrate": switch_of,
+    "migrate": migrate_of,
 }
 """The options of this store, and how each is read."""

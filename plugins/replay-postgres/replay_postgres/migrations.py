@@ -3,7 +3,9 @@
 Rule 1: a migration that was released never changes; version n is what the first n of them make.
 Rule 2: all that are missing are applied in one transaction under an advisory lock, so that of two that start at once one does it and
 the other finds it done, and a schema is of one version or the other, whoever is killed.
-Rule 3: a schema that is up to date is not locked, so a role without the right to create anything may use it. A migration waits for
+Rule 3: opening a store makes tables where there are none. Older ones are refused: when they change, other workers may be at work with
+older code, so the moment is the operator's to choose (``replay store migrate``, or ``?migrate=on``).
+Rule 4: a schema that is up to date is not locked, so a role without the right to create anything may use it. A migration waits for
 locks for seconds only, and is then given up as a whole: workers that run are never held up for long.
 
 Searching reads these tables by the names that SQL stores share; the conformance suite holds both together.
@@ -15,11 +17,15 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
+import attrs
 import psycopg
 
-from replay.hooks import SchemaMismatch
+from replay.hooks import Migrated, SchemaMismatch, StoreUnavailable
 from replay_postgres.address import Address
-from replay_postgres.pool import BEGIN, Raw
+from replay_postgres.arrays import Names
+from replay_postgres.pool import BEGIN, Pool, Raw
+from replay_postgres.trouble import READONLY, told
+from replay_postgres.trouble import RIGHTS as GRANTS
 
 TEXT: Final = 'text COLLATE "C" NOT NULL'  # compared byte by byte: as fast as can be, and by code points as everywhere in replay
 """No index but the key's holds ids: or a plan that was made while the table was small might look for a run in another one."""
@@ -77,6 +83,8 @@ SECOND: Final = (
     f"""CREATE TABLE @begun (namespace {TEXT}, queue {TEXT}, moments text NOT NULL, PRIMARY KEY (namespace, queue))
         WITH (fillfactor = 50)""",
 )
+TABLES: Final = ("runs", "tags", "state", "events", "blocks", "messages", "topics", "ends", "blobs", "begun")
+"""Tables that every worker reads and writes."""
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST, SECOND)
 """Statements that lead from each version to the next; ``@`` stands for the schema and the names' prefix."""
 THERE: Final = """
@@ -95,7 +103,7 @@ def bring_up(raw: Raw, address: Address, migrations: Sequence[Sequence[str]] = M
     found = version(raw, address, known)
     if found == known:
         return
-    if not address.migrate:
+    if address.migrate == "off" or (found and address.migrate == "new"):
         raise SchemaMismatch(address.shown, found, known)
     raw.execute(BEGIN)
     try:
@@ -108,6 +116,49 @@ def bring_up(raw: Raw, address: Address, migrations: Sequence[Sequence[str]] = M
             with contextlib.suppress(psycopg.Error):
                 raw.execute("ROLLBACK")
         raise
+
+
+RIGHTS: Final = """
+    SELECT current_setting('transaction_read_only') = 'on' OR pg_is_in_recovery(),
+        ARRAY(SELECT t.name || ' ' || r.name
+            FROM unnest($1::text[]) t(name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) r(name)
+            WHERE NOT has_table_privilege($2::text || '.' || t.name, r.name))"""
+"""Whether nothing may be written at all, and what may not be done with which table."""
+
+
+def require_rights(raw: Raw, address: Address) -> None:
+    """Refuse, at the start, a role or a server that could not do the work.
+
+    Raises:
+        StoreUnavailable: It could not.
+    """
+    names = [raw.hot.spell(f"@{name}").partition(".")[2] for name in TABLES]
+    read_only, lacking = raw.hot.ask(RIGHTS, (Names(names), address.schema))[0]
+    if read_only:
+        raise StoreUnavailable(address.shown, "it takes no writes: a standby, or a role or database that is set to read only", READONLY)
+    if lacking:
+        said = ", ".join(lacking[:4]) + (" and more" if len(lacking) > 4 else "")
+        raise StoreUnavailable(address.shown, f"permission denied: the role lacks {said}", GRANTS)
+
+
+def migrate(url: str, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Migrated:
+    """Bring a schema's tables up to date, as its operator.
+
+    Raises:
+        StoreUnavailable: It cannot be reached, or someone holds a lock that is needed.
+        SchemaMismatch: It was written by newer code.
+    """
+    address = attrs.evolve(Address.parse(url), migrate="on")
+    pool = Pool(address)
+    try:
+        with pool.lent() as raw:
+            found = version(raw, address, len(migrations))
+            bring_up(raw, address, migrations)
+    except psycopg.Error as error:
+        raise told(error, address) from error
+    finally:
+        pool.close()
+    return Migrated(address.shown, found, len(migrations))
 
 
 def apply(raw: Raw, address: Address, migrations: Sequence[Sequence[str]], version: int) -> None:

@@ -56,7 +56,7 @@ from replay_postgres.arrays import Longs, Names
 from replay_postgres.clock import ServerClock, monotonic
 from replay_postgres.herald import Bell, Herald
 from replay_postgres.limiting import Places, claim_limited
-from replay_postgres.migrations import bring_up
+from replay_postgres.migrations import bring_up, require_rights
 from replay_postgres.packing import pack_rows
 from replay_postgres.pool import Ask, Hot, Pool, Raw, Row
 from replay_postgres.reading import finding, journal, journals, recovery, whole
@@ -133,6 +133,7 @@ class PostgresStore:
         self._places: Places = {}
         try:
             self._with_raw(lambda raw: bring_up(raw, self._address))
+            self._with_raw(lambda raw: require_rights(raw, self._address))
             self._server.measure()
         except BaseException:
             self.close()
@@ -228,6 +229,7 @@ class PostgresStore:
         """See ``Store.claim``."""
         limit = max(0, claim.limit)
         room = 1 << (2 * limit + ROOM).bit_length()
+        rows: list[Row] = []
         if declared(claim.queues):
             now, found, next_at = self._with(
                 lambda hot: claim_limited(hot, self._moment, claim, self._address.schema, room, self._places)

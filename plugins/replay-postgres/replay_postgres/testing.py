@@ -15,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -122,6 +123,51 @@ class TemporaryCluster:
         """Run a statement as the cluster's owner."""
         with self.connection() as connection:
             connection.execute(sql.encode())
+
+
+@contextlib.contextmanager
+def pooler(cluster: TemporaryCluster) -> Iterator[int]:
+    """A pgbouncer of one's own that shares the cluster's connections by transactions; its port.
+
+    Raises:
+        FileNotFoundError: There is none on this machine.
+    """
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise FileNotFoundError("no pgbouncer: install the package pgbouncer")
+    folder, port = Path(tempfile.mkdtemp(prefix="replay-pgbouncer-")), free_port()
+    folder.chmod(0o755)
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={cluster.port} user={USER}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        f"pool_mode = transaction\ndefault_pool_size = 5\nmax_client_conn = 200\n"
+    )
+    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
+    process = subprocess.Popen([*as_user, found, "-q", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    try:
+        answers(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(port: int) -> None:
+    """Wait until somebody listens at a port of this machine.
+
+    Raises:
+        TimeoutError: Nobody does.
+    """
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise TimeoutError(f"nobody listens at port {port}")
 
 
 class CutWire:

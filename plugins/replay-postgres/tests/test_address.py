@@ -44,8 +44,8 @@ def test_options_stand_in_the_query() -> None:
     def options(address: Address) -> list[Any]:
         return [address.schema, address.pool, address.prepare, address.listen, address.direct, address.migrate]
 
-    assert ["replay", 10, True, True, None, True] == options(usual)
-    assert ["s", 3, False, False, ("db", "5432"), False] == options(other)
+    assert ["replay", 10, True, True, None, "new"] == options(usual)
+    assert ["s", 3, False, False, ("db", "5432"), "off"] == options(other)
     assert ("db", "5432") == tuple(other.listening()[name] for name in ("host", "port"))
 
 

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from replay_postgres import PostgresStore, open_postgres
 from replay_postgres.address import Address
-from replay_postgres.migrations import MIGRATIONS, bring_up
+from replay_postgres.migrations import MIGRATIONS, bring_up, migrate
 from replay_postgres.testing import GUARDED, TemporaryCluster, free_port
 
 import replay
-from replay.hooks import Committed, InvalidRequest, SchemaMismatch, StoreUnavailable, open_store
+from replay.hooks import Committed, InvalidRequest, Migrated, SchemaMismatch, StoreUnavailable, open_store
 from replay.testing.store_suite.case import begin, key, look, order, signal, together, turn
 
 pytestmark = pytest.mark.postgres
@@ -70,15 +70,16 @@ def test_newer_tables_are_not_touched(cluster: TemporaryCluster, new_schema: str
 
 
 def test_older_tables_are_brought_up_to_date(opened: Opened, cluster: TemporaryCluster, new_schema: str) -> None:
-    """Only what is missing is applied, to what runs there are; with ``migrate=off`` the operator is asked to do it."""
-    address = Address.parse(cluster.url(f"schema={new_schema}"))
+    """Only what is missing is applied, to what runs there are, and only when the operator says so."""
+    address = Address.parse(cluster.url(f"schema={new_schema}&migrate=on"))
     store = opened(cluster.url(f"schema={new_schema}"))
     begin(store)
     newer = [*MIGRATIONS, ["ALTER TABLE @runs ADD COLUMN colour text NOT NULL DEFAULT 'red'"]]
 
     with store._pool.lent() as raw:
-        with pytest.raises(SchemaMismatch, match="migrate"):
-            bring_up(raw, Address.parse(cluster.url(f"schema={new_schema}&migrate=off")), newer)
+        for usual in ("", "&migrate=off"):
+            with pytest.raises(SchemaMismatch, match="run `replay store migrate`"):
+                bring_up(raw, Address.parse(cluster.url(f"schema={new_schema}{usual}")), newer)
         bring_up(raw, address, newer)
         bring_up(raw, address, newer)
 
@@ -90,7 +91,7 @@ def test_older_tables_are_brought_up_to_date(opened: Opened, cluster: TemporaryC
 
 def test_a_migration_that_fails_leaves_nothing(opened: Opened, cluster: TemporaryCluster, new_schema: str) -> None:
     """A schema is of one version or the other."""
-    address = Address.parse(cluster.url(f"schema={new_schema}"))
+    address = Address.parse(cluster.url(f"schema={new_schema}&migrate=on"))
     store = opened(cluster.url(f"schema={new_schema}"))
     broken = [*MIGRATIONS, ["ALTER TABLE @runs ADD COLUMN colour text", "ALTER TABLE @nothing ADD COLUMN colour text"]]
 
@@ -109,6 +110,34 @@ def test_without_migrating_no_table_is_made(cluster: TemporaryCluster, new_schem
 
     with cluster.connection() as connection:
         assert (None,) == connection.execute("SELECT to_regnamespace(%s)", (new_schema,)).fetchone()
+
+
+def test_an_operator_migrates_while_workers_work(opened: Opened, cluster: TemporaryCluster, new_schema: str) -> None:
+    """Of two operators at once one does it, and both are told; whoever works does not notice."""
+    url = cluster.url(f"schema={new_schema}")
+    store = opened(url)
+    lease = begin(store)
+    newer = [*MIGRATIONS, ["ALTER TABLE @runs ADD COLUMN colour text NOT NULL DEFAULT 'red'"]]
+
+    told = together(lambda: migrate(url, newer), lambda: migrate(url, newer))
+
+    assert {len(newer)} == {done.now for done in told}
+    assert [Committed.APPLIED] == store.commit([turn(lease, 1)])
+    with pytest.raises(SchemaMismatch, match="upgrade"):
+        open_postgres(url)
+
+
+def test_a_migration_gives_up_rather_than_hold_up_workers(opened: Opened, cluster: TemporaryCluster, new_schema: str) -> None:
+    """A table that somebody reads for long cannot be changed; who works meanwhile waits seconds at most, and nothing is changed."""
+    url = cluster.url(f"schema={new_schema}")
+    store = opened(url)
+    newer = [*MIGRATIONS, ["ALTER TABLE @runs ADD COLUMN colour text"]]
+    with cluster.connection() as reader, reader.transaction():
+        reader.execute(f"SELECT count(*) FROM {new_schema}.replay_runs".encode())
+
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            migrate(url, newer)
+    assert Migrated(store.url, len(MIGRATIONS), len(MIGRATIONS)) == migrate(url)
 
 
 # ---- roles --------------------------------------------------------------------------------------------------------------
@@ -149,14 +178,11 @@ def test_a_role_needs_no_more_than_to_read_and_write_rows(opened: Opened, cluste
 
 
 def test_a_role_that_may_only_read_is_told(cluster: TemporaryCluster, schema: str, clerk: str) -> None:
-    """At the latest when it writes; nothing was written."""
+    """When it opens the store, not when the first run is under way."""
     cluster.execute(f"GRANT USAGE ON SCHEMA {schema} TO clerk; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO clerk")
-    store = open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
-    with pytest.raises(StoreUnavailable, match=r"permission denied.* grant the role"):
-        store.create([order()])
-    assert [None] == store.get([key()])
-    store.close()
+    with pytest.raises(StoreUnavailable, match=r"permission denied: the role lacks replay_runs INSERT.* grant the role"):
+        open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
 
 def test_a_database_that_is_read_only_is_told(cluster: TemporaryCluster, schema: str, clerk: str) -> None:
@@ -165,11 +191,9 @@ def test_a_database_that_is_read_only_is_told(cluster: TemporaryCluster, schema:
         f"GRANT USAGE ON SCHEMA {schema} TO clerk; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO clerk;"
         f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO clerk; ALTER ROLE clerk SET default_transaction_read_only = on"
     )
-    store = open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
-    with pytest.raises(StoreUnavailable, match=r"read-only transaction.* name the primary server"):
-        store.create([order()])
-    store.close()
+    with pytest.raises(StoreUnavailable, match=r"takes no writes.* name the primary server"):
+        open_postgres(cluster.url(f"schema={schema}", user=clerk))
 
 
 # ---- servers and databases ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The address of a bucket: ``s3://bucket/prefix?endpoint=…&region=…&requests=…&probe=off``.
+"""The address of a bucket: ``s3://bucket/prefix?endpoint=…&region=…&requests=…&versions=keep&probe=off``.
 
 Credentials come in the usual ways of boto3 and never in the URL: one that holds some is refused, and not repeated in the error.
 """
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from replay.hooks import InvalidRequest
 from replay_s3.bucket import Bucket
 
-OPTIONS: Final = frozenset({"endpoint", "region", "requests", "probe"})
+OPTIONS: Final = frozenset({"endpoint", "region", "requests", "versions", "probe"})
 ADVICE: Final = "write s3://bucket/prefix?endpoint=…&region=…; credentials come from the environment or a profile"
 
 

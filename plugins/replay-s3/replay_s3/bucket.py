@@ -100,7 +100,7 @@ class Bucket:
             read_timeout=30,
             s3={"addressing_style": "path"} if endpoint else {},
         )
-        self._client: Any = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=settings)
+        self._client: Any = boto3.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
         self._client.meta.events.register("after-call.s3", self._hear_time)
         self._pool = ThreadPoolExecutor(requests, thread_name_prefix="replay-s3")
 
@@ -286,7 +286,7 @@ class Bucket:
         return time.time() if self.offset is None else self.offset + time.monotonic()
 
     def require_conditions(self) -> None:
-        """Refuse a server that ignores the conditions of writes, a bucket that cannot be used, or one that forgets.
+        """Refuse a server that ignores the conditions of writes, or a bucket that cannot be used.
 
         Raises:
             StoreUnavailable: It does.
@@ -306,7 +306,6 @@ class Bucket:
                 "use a server that honours If-None-Match and If-Match of PutObject; without them two workers would overwrite each other"
             )
             raise StoreUnavailable(self.url, "the server ignores the conditions of writes", advice)
-        self.require_memory()
 
     def _is_refused(self, write: Callable[[], str]) -> bool:
         try:
@@ -315,22 +314,37 @@ class Bucket:
             return True
         return False
 
-    def require_memory(self) -> None:
-        """A rule that deletes objects by age would delete journals.
+    def require_memory(self, *, versions: str = "") -> None:
+        """Refuse a bucket that deletes journals by age, or keeps every version of every head for ever.
+
+        Args:
+            versions: ``keep``: they are to be kept.
 
         Raises:
-            StoreUnavailable: There is one.
+            StoreUnavailable: It does.
         """
-        try:
-            rules = self._call("get", "get_bucket_lifecycle_configuration").get("Rules", ())
-        except (ClientError, BotoCoreError):
-            return  # none, or not to be seen with these credentials
+        rules = [rule for rule in self._asked("get_bucket_lifecycle_configuration").get("Rules", ()) if self._concerns(rule)]
         for rule in rules:
-            below = rule.get("Filter", {}).get("Prefix", rule.get("Prefix", "")) or ""
-            ours = below.startswith(self.prefix) or self.prefix.startswith(below)
-            if rule.get("Status") == "Enabled" and "Expiration" in rule and ours and rule["Expiration"].keys() & {"Days", "Date"}:
-                advice = f"remove the rule {rule.get('ID', '')!r}, or use another prefix; replay's own retention deletes closed runs"
+            if rule.get("Expiration", {}).keys() & {"Days", "Date"}:
+                advice = f"remove the rule {rule.get('ID', '')!r}, or use another prefix; `replay store prune` removes runs that ended"
                 raise StoreUnavailable(self.url, "a lifecycle rule of the bucket deletes objects by age", advice)
+        versioned = self._asked("get_bucket_versioning").get("Status") == "Enabled"
+        if versioned and versions != "keep" and not any("NoncurrentVersionExpiration" in rule for rule in rules):
+            advice = "suspend versioning, add a lifecycle rule that expires non-current versions, or say ?versions=keep"
+            raise StoreUnavailable(self.url, "the bucket is versioned, and keeps an old head for every commit for ever", advice)
+
+    def _asked(self, verb: str) -> Any:
+        """What the bucket says of itself; nothing where it says nothing, or not to these credentials."""
+        try:
+            return self._call("get", verb)
+        except (ClientError, BotoCoreError):
+            return {}
+
+    def _concerns(self, rule: Any) -> bool:
+        """Whether a lifecycle rule is about what lies here."""
+        chosen = rule.get("Filter", {})
+        below = chosen.get("Prefix", chosen.get("And", {}).get("Prefix", rule.get("Prefix", ""))) or ""
+        return rule.get("Status") == "Enabled" and (below.startswith(self.prefix) or self.prefix.startswith(below))
 
     def close(self) -> None:
         """Let go of threads and connections."""

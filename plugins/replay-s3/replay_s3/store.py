@@ -73,7 +73,8 @@ def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
     """Open a bucket as a store.
 
     Args:
-        url: ``s3://bucket/prefix``; options: ``endpoint``, ``region``, ``requests`` (how many at once), ``probe=off``. Credentials come
+        url: ``s3://bucket/prefix``; options: ``endpoint``, ``region``, ``requests`` (how many at once), ``versions=keep``,
+            ``probe=off``. Credentials come
             in the usual ways of boto3, never in the URL.
         clock: The time, for tests; None for the server's.
 
@@ -83,7 +84,12 @@ def open_s3(url: str, *, clock: Clock | None = None) -> S3Store:
     """
     bucket, options = open_bucket(url)
     if options.get("probe") != "off":
-        bucket.require_conditions()
+        try:
+            bucket.require_conditions()
+            bucket.require_memory(versions=options.get("versions", ""))
+        except BaseException:
+            bucket.close()
+            raise
     return S3Store(bucket, clock=clock)
 
 
@@ -159,8 +165,9 @@ class S3Store:
         run = held.head.run
         if is_due(run, now):
             return held
-        if run.status in CLOSED and held.head.outbox:
+        if held.head.outbox and not run.worker:  # whoever wrote it died before it could send what it had to
             self._deliver(held.head.outbox)
+            self._seal(run.key, held)
         mend(self.bucket, marker, run)
         return None
 

@@ -16,11 +16,11 @@ def open_things(url: str) -> BucketBlobs:
         InvalidRequest: The URL does not fit.
         StoreUnavailable: The bucket cannot be used, or a lifecycle rule would delete what lies there.
     """
-    bucket, _ = open_bucket(url)
+    bucket, options = open_bucket(url)
     blobs = BucketBlobs(bucket)
     try:
         require_usable(blobs)
-        bucket.require_memory()
+        bucket.require_memory(versions=options.get("versions", "keep"))
     except BaseException:
         blobs.close()
         raise

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from replay_s3.store import S3Store, open_s3
 from replay_s3.testing import between
-from replay_s3.testing.ceph import client
 
 from replay import Engine, InvalidRequest, StoreUnavailable, Workflow, gather, signal, sleep, step, workflow
 from replay.hooks import Commit, Committed, Event, NewRun, RunKey
+from replay.testing import VirtualClock
+from replay.testing.store_suite.case import begin, park, texts, together, wish
+from replay.testing.store_suite.case import order as new_order
+from replay.testing.store_suite.case import signal as message
 
 
 @pytest.fixture
@@ -59,27 +63,65 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(store: S3Store, line: 
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("status", ["waiting", "completed"])
+def test_what_a_dying_worker_had_to_send_is_sent(endpoint: str, bucket: str, line: tuple[str, Any], status: str) -> None:
+    """It parked or ended its run, and died before the message, the child and the word that belong to that turn were on their way."""
+    clock = VirtualClock()
+    dying, other = (open_s3(f"s3://{bucket}/outbox?endpoint={place}", clock=clock) for place in (line[0], endpoint))
+    park(other, "partner")
+    turn = Commit(
+        lease=begin(dying, "sender"),
+        expected=1,
+        status=status,
+        release=True,
+        posts=[message("ball", "partner")],
+        children=[new_order("child")],
+        topics=[("news", b"1")],
+    )
+    written: list[str] = []
+
+    def die_after_the_head(method: str, path: str) -> str:
+        if written:
+            return "busy"
+        if method == "PUT" and "/runs/shop/sender" in path:
+            written.append(path)
+        return "pass"
+
+    line[1].judge = die_after_the_head
+    with pytest.raises(StoreUnavailable):
+        dying.commit([turn])
+    clock.advance(3_600)
+    other.claim(wish("ben"))
+    clock.advance(1)
+    claimed = {found.run.key.id: texts(found.mail) for found in other.claim(wish("ben")).runs}
+
+    assert {"partner": ["ball"], "child": []} == claimed
+    assert [b"1"] == [entry.payload for entry in other.read("shop", "news")]
+    dying.close()
+    other.close()
+
+
+@pytest.mark.faults
+def test_an_entry_is_there_once_however_many_deliver_it(endpoint: str, bucket: str) -> None:
+    """The worker that committed it, slow but alive, and others that take it for dead; also when its place was taken meanwhile."""
+    stores = [open_s3(f"s3://{bucket}/topics?endpoint={endpoint}") for _ in range(4)]
+    (posting,) = stores[0]._topics.addressed("shop", [("news", b"1")], "mark")
+    stores[1].publish("shop", [("news", b"0")])
+
+    together(*[partial(store._topics.deliver, posting) for store in stores for _ in range(2)])
+
+    assert [(1, b"0"), (2, b"1")] == [(entry.offset, entry.payload) for entry in stores[0].read("shop", "news")]
+    for store in stores:
+        store.close()
+
+
+@pytest.mark.faults
 def test_a_server_that_ignores_conditions_is_refused(line: tuple[str, Any], bucket: str) -> None:
     """Two workers would overwrite each other on it."""
     line[1].deaf = True
 
     with pytest.raises(StoreUnavailable, match="ignores the conditions of writes"):
         open_s3(f"s3://{bucket}/deaf?endpoint={line[0]}")
-
-
-def test_a_bucket_that_does_not_exist_is_named(endpoint: str) -> None:
-    """With what to do about it."""
-    with pytest.raises(StoreUnavailable, match="create the bucket"):
-        open_s3(f"s3://no-such-bucket-here/x?endpoint={endpoint}")
-
-
-def test_a_rule_that_deletes_journals_is_refused(endpoint: str, bucket: str) -> None:
-    """A lifecycle rule by age over the store's prefix."""
-    rule = {"ID": "spring cleaning", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
-    client(endpoint).put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
-
-    with pytest.raises(StoreUnavailable, match="spring cleaning"):
-        open_s3(f"s3://{bucket}/x?endpoint={endpoint}")
 
 
 @pytest.mark.parametrize("url", ["s3:///prefix", "s3://bucket/x?colour=red", "s3://key:secret@bucket/x"])
