@@ -73,7 +73,7 @@ bench: $(VENV)/.dev  ## Every workload beside its limit, in one table (quote rat
 bench-smoke: $(VENV)/.dev  ## The benchmarks, small, each run once as a test
 	$(BIN)/python -m pytest benchmarks
 
-bench-check: $(VENV)/.dev  ## Whether a hot path needs more instructions than what is committed says (needs valgrind)
+bench-check: $(VENV)/.dev  ## Whether a hot path has become slower than its committed ratio to plain Python
 	$(BIN)/python -m benchmarks.check $(CHECK_ARGS)
 
 profile: $(VENV)/.dev  ## Where the time of W1, W2 and W3 goes, by room

@@ -59,6 +59,7 @@ ROWS: list[Row] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where the table goes besides the terminal."""
     parser.addoption("--write-table", action="store_true", help="put the table into benchmarks/README.md")
+    parser.addoption("--largest", type=int, default=100_000, help="how far tables and journals grow; 1000000 takes minutes more")
     parser.addoption("--json-table", metavar="FILE", help="write the table as JSON")
 
 
@@ -77,6 +78,12 @@ def report(full: bool) -> Callable[..., None]:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the benchmarks are measured in earnest; as plain tests they only run."""
     return bool(request.config.getoption("benchmark_enable"))
+
+
+@pytest.fixture
+def largest(request: pytest.FixtureRequest, full: bool) -> int:
+    """How far tables and journals grow."""
+    return int(request.config.getoption("largest")) if full else 1_000
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ from replay.authoring.effects import (
     uuid,
 )
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
+from replay.authoring.recall import Distillation, Recall, RecallState, recall
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
     AnswerRefused,
@@ -84,6 +85,8 @@ from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
+from replay.model.health import Health, Thresholds
+from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
@@ -94,10 +97,13 @@ if TYPE_CHECKING:
     from replay.model.queues import Queue, Rate
 
 __version__ = "0.1.0"
-_LATE = dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client")
-_LATE |= {"WhatIf": "replay.client.whatif", "whatif": "replay.client.whatif"}
-_LATE |= {"LLMResult": "replay.model.llm", "llm_call": "replay.authoring.llm"}
-_LATE |= dict.fromkeys(("Queue", "Rate"), "replay.model.queues")
+_LATE: dict[str, str] = {
+    **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
+    **dict.fromkeys(("WhatIf", "whatif"), "replay.client.whatif"),
+    **dict.fromkeys(("Queue", "Rate"), "replay.model.queues"),
+    "LLMResult": "replay.model.llm",
+    "llm_call": "replay.authoring.llm",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -122,15 +128,18 @@ __all__ = [
     "Client",
     "CompensationFailed",
     "DefinitionError",
+    "Distillation",
     "Effect",
     "EffectError",
     "Engine",
     "Event",
     "Handle",
+    "Health",
     "InvalidRequest",
     "JournalDamaged",
     "LLMResult",
     "LeaseLost",
+    "Ledger",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
@@ -138,12 +147,15 @@ __all__ = [
     "ProviderFailed",
     "Queue",
     "Rate",
+    "Recall",
+    "RecallState",
     "ReplayError",
     "ReplayReport",
     "Reply",
     "ReplyInvalid",
     "RequestError",
     "Retry",
+    "Review",
     "RunClosed",
     "RunExists",
     "RunFailed",
@@ -161,6 +173,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "Thresholds",
     "TimedOut",
     "UnknownName",
     "UnknownRun",
@@ -190,6 +203,7 @@ __all__ = [
     "publish",
     "race",
     "random",
+    "recall",
     "run",
     "saga",
     "savepoint",

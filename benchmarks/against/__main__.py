@@ -12,6 +12,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -189,8 +190,6 @@ def measure(system: System, match: Match, server: Server | None) -> Found:
 
 def end(process: subprocess.Popen[str]) -> None:
     """End what a measurement started and did not end; a server that it began is in its session."""
-    import signal
-
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -315,6 +314,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="workloads that begin so, separated by commas")
     parser.add_argument("--keep", action="store_true", help="leave results.json and README.md as they are")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("against: told to stop"))  # so that the server is stopped too
     matches = [match for match in MATCHES if match.workload.startswith(tuple(given.only.split(",")))]
     rows: dict[tuple[str, str, str], Row] = {}
     done = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, overload
 
 import attrs
@@ -22,6 +22,7 @@ T = TypeVar("T")
 RETRY: Final = Retry(max_attempts=6, initial=1.0, max_delay=60.0, retry_on=(ProviderBusy, TimedOut, OSError))
 """How often a provider that does not answer is asked again, unless the call says otherwise."""
 OPTIONS: Final = StepOptions(retry=RETRY)
+_SYSTEM: Final = frozenset({"system", "developer"})
 _CHOICES: Final = ("auto", "none", "required")
 
 
@@ -164,6 +165,42 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def asked_otherwise(
+    call: LLMCall[Any],
+    *,
+    model: Models | None = None,
+    provider: str | None = None,
+    system: str | None = None,
+    messages: Sequence[Message] | Callable[[list[dict[str, Any]]], Sequence[Message]] | None = None,
+    **settings: Any,
+) -> LLMCall[Any]:
+    """The same call, put to another model or provider, or in other words.
+
+    Args:
+        call: The call.
+        model: Which model, or several in order.
+        provider: Whose; the models' names stay.
+        system: Another system prompt.
+        messages: Another conversation, or a function that makes one of the call's.
+        **settings: Temperature and the rest; what is not named stays.
+
+    Raises:
+        EffectError: Messages or model that are none.
+        PayloadError: Messages or settings that are no JSON.
+    """
+    request = call.request
+    models = request.models if model is None else _models(model)
+    if provider is not None:
+        models = tuple([f"{provider}/{name.rpartition('/')[2]}" for name in models])
+    said: Sequence[Message] = request.messages
+    if system is not None:
+        said = _conversation([message for message in said if message["role"] not in _SYSTEM], system)
+    if messages is not None:
+        said = _conversation(messages(list(request.messages)) if callable(messages) else messages, system)
+    changed = attrs.evolve(request, models=models, frozen=freeze(said), settings={**request.settings, **_settings(settings)})
+    return LLMCall(_spec(call.name, changed.response), changed, call.options_)
+
+
 # ---- messages ---------------------------------------------------------------------------------------------------------------
 
 
@@ -192,4 +229,4 @@ def tool_message(call: ToolCall, value: Any) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call.id, "content": said}
 
 
-__all__ = ["image", "llm_call", "response_of", "tool_message", "user"]
+__all__ = ["asked_otherwise", "image", "llm_call", "response_of", "tool_message", "user"]

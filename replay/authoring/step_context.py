@@ -28,18 +28,7 @@ class StepInfo:
 
     __slots__ = ("_beat", "attempt", "cancelled", "command", "idempotency_key", "progress", "run_id", "step", "workflow")
 
-    def __init__(
-        self,
-        run_id: str,
-        workflow: str,
-        step: str,
-        command: str,
-        attempt: int,
-        idempotency_key: str,
-        *,
-        progress: Any = None,
-        beat: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, run_id: str, workflow: str, step: str, command: str, attempt: int, idempotency_key: str) -> None:
         self.run_id = run_id
         self.workflow = workflow
         self.step = step
@@ -47,8 +36,8 @@ class StepInfo:
         self.attempt = attempt
         self.idempotency_key = idempotency_key
         self.cancelled = False
-        self.progress = progress
-        self._beat = beat
+        self.progress: Any = None
+        self._beat: Callable[[], None] | None = None
 
     def heartbeat(self, progress: Any = KEEP) -> None:
         """Tell that the step is alive, and how far it has come; cheap enough for every turn of a loop.

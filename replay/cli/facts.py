@@ -37,7 +37,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "ready_at": iso(run.ready_at),
         "wake_at": iso(run.wake_at),
         "queue": run.queue,
-        "key": run.fairness_key,
+        "fairness_key": run.fairness_key,
         "priority": run.priority,
         "parent": run.parent,
         "source": run.source,

@@ -18,7 +18,7 @@ import attrs
 
 from replay.client import travel
 from replay.client.names import require_name
-from replay.engine.live import NOTES, REPLY
+from replay.engine.live import NOTES, REPLY, REVIEWS
 from replay.errors import (
     AnswerRefused,
     AskClosed,
@@ -36,8 +36,10 @@ from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, WorkflowSpec
 from replay.model.events import CLOSING, Event
 from replay.model.failure import Failure
+from replay.model.health import Health, Thresholds, health, samples_of, since_savepoint
+from replay.model.ledger import REVIEW, STATUSES, Entry, Ledger, Noted, fold, read_review
 from replay.model.schema_check import misfit
-from replay.store.contract import Message, Posted, Run, RunKey
+from replay.store.contract import CLOSED, Message, Posted, Run, RunKey
 
 if TYPE_CHECKING:
     from replay.client.client import Client
@@ -197,8 +199,94 @@ class Handle(Generic[R]):
         return sum((part.costs for part in parts), Costs())
 
     def notes(self) -> list[dict[str, Any]]:
-        """What the run noted for people (``annotate``), oldest first."""
-        return [from_json(entry.payload) for entry in self.client.store.read(self.key.namespace, NOTES + self.key.id)]
+        """What the run noted for people (``annotate``), oldest first; of a long note its beginning, and the name of its blob."""
+        return [note.said for note in self._noted(NOTES)]
+
+    def ledger(self) -> Ledger:
+        """What it has thought, decided, spent and been told: a fold over its journal and its notes."""
+        reviews = [read_review(note.said, note.at) for note in self._noted(REVIEWS)]
+        return fold(self.key.id, self.journal(), self._all_notes(), reviews)
+
+    def raw(self, entry: str) -> str:
+        """The whole text of an entry of its ledger.
+
+        Raises:
+            UnknownName: There is no such entry.
+            JournalDamaged: The blob that holds it is gone or damaged.
+        """
+        found = self._entry(entry)
+        return self.client.store.get_blob(found.blob).decode("utf-8", "surrogatepass") if found.blob else found.text
+
+    def health(self, *, budget: float | None = None, thresholds: Thresholds | None = None) -> Health:
+        """How its thinking goes: trends over its answered steps, and what to do about bad ones.
+
+        Args:
+            budget: Dollars that it may spend, or None.
+            thresholds: From where on something is told.
+        """
+        journal, notes = self.journal(), self.ledger().timeline
+        last = max((number for number, entry in enumerate(notes) if entry.kind == "digest"), default=-1)
+        undistilled = sum(entry.size for entry in notes[last + 1 :] if entry.kind in {"note", "raw"})
+        return health(
+            samples_of(journal), budget=budget, undistilled=undistilled, events_since=since_savepoint(journal), thresholds=thresholds
+        )
+
+    def review(self, entry: str, status: str, feedback: str = "", *, by: str = "", timeout: float | None = 30.0) -> None:
+        """Say of an entry of its ledger that it is approved, rejected, or needs revision.
+
+        An open run is told, when its workflow keeps a ``recall``; of one that has ended it is noted beside the journal.
+
+        Args:
+            entry: The entry's id.
+            status: ``approved``, ``rejected`` or ``needs revision``.
+            feedback: Why, and what to do.
+            by: Who says so.
+            timeout: Seconds to wait for a worker to take it, or None for ever.
+
+        Raises:
+            UnknownName: There is no such entry.
+            InvalidRequest: The status is none.
+            UpdateRefused: The workflow takes no reviews.
+            WaitTimedOut: No worker took it in time; it counts when one comes.
+        """
+        if status not in STATUSES:
+            raise InvalidRequest("status", f"{status!r} is none", f"use {', '.join(STATUSES)}")
+        about = self._entry(entry)
+        said = {"entry": entry, "status": status, "feedback": feedback, "by": by, "about": about.text[:500]}
+        if self.status in CLOSED:
+            self.client.store.publish(self.key.namespace, [(REVIEWS + self.key.id, to_json(said))])
+            return
+        self.update(REVIEW, said).result(timeout)
+
+    def _all_notes(self) -> list[Noted]:
+        """Its notes, and those of the past that it shares with the run that it was forked from."""
+        own = self._noted(NOTES)
+        source, _, seq = self.about().source.rpartition("#")
+        if not source:
+            return own
+        first = min((int(note.said.get("seq", 0)) for note in own), default=int(seq) + 1)
+        past: Handle[Any] = Handle(self.client, RunKey(self.key.namespace, source))
+        try:
+            shared = [note for note in past._all_notes() if int(note.said.get("seq", 0)) <= min(int(seq), first - 1)]
+        except UnknownRun:  # it was deleted since
+            shared = []
+        return shared + own
+
+    def _entry(self, identity: str) -> Entry:
+        ledger = self.ledger()
+        found = ledger.entry(identity)
+        if found is None:
+            raise UnknownName("entry", identity, tuple(entry.id for entry in ledger.timeline[-20:]))
+        return found
+
+    def _noted(self, topic: str) -> list[Noted]:
+        """All entries of a topic of the run's own."""
+        found: list[Noted] = []
+        while page := self.client.store.read(
+            self.key.namespace, topic + self.key.id, after=found[-1].offset if found else 0, limit=PAGE
+        ):
+            found += [Noted(entry.offset, entry.at, from_json(entry.payload)) for entry in page]
+        return found
 
     def savepoints(self) -> list[travel.SavepointView]:
         """Its savepoints, oldest first."""

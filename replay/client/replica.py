@@ -12,10 +12,11 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard, cast
 
 import attrs
 
+from replay.authoring.llm import asked_otherwise
 from replay.client.embedded import Engine
 from replay.client.travel import begun, edited, spelt_for, taken_again
 from replay.engine.live import ANSWER_BUDGET, new_run
@@ -24,6 +25,7 @@ from replay.interpreter.determinism import agrees
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id
+from replay.llm.calling import Models
 from replay.model import events
 from replay.model.asks import ANSWER
 from replay.model.codec import from_json, to_json
@@ -32,11 +34,10 @@ from replay.model.effects import Call, Effect, Savepoint, Signal, Sleep, Step, W
 from replay.model.events import CLOSING, Event
 from replay.model.failure import Failure
 from replay.model.journal import Started
+from replay.model.llm import LLMCall
 from replay.store.contract import RunKey
 from replay.store.memory import MemoryStore
 
-LLM: Final = "llm_call"
-"""What the names of calls of language models begin with."""
 ROOM: Final = 10_000
 """Events by which a run may grow beyond its record; code that goes on for ever is stopped there."""
 PATIENCE: Final = 3_600.0
@@ -90,12 +91,14 @@ class Plan:
         stub: Answers instead of steps and children, by name.
         live: Names of what is done again.
         llm: How calls of language models are changed before they are done again, or None to leave them as they are.
+        models: Who does them; None for the providers of this process.
     """
 
-    edit: Mapping[int | str, Any]
+    edit: Mapping[Any, Any]
     stub: Mapping[str, Any]
     live: frozenset[str]
     llm: Mapping[str, Any] | Callable[[Any], Effect[Any]] | None = None
+    models: Models | None = None
     _met: set[str] = attrs.field(factory=set)
     _used: set[int | str] = attrs.field(factory=set)
     _engine: Engine | None = None
@@ -174,18 +177,18 @@ class Plan:
     def perform(self, effect: Step[Any]) -> Event:
         """Really do a step, by an engine of its own; its closing answer."""
         if self.llm is not None and _asks_a_model(effect):
-            changed = self.llm(effect) if callable(self.llm) else effect.changed(**self.llm)  # type: ignore[attr-defined]  # such calls can
+            changed = self.llm(effect) if callable(self.llm) else asked_otherwise(effect, **self.llm)
             if not isinstance(changed, Step):
                 raise InvalidRequest("llm", f"it made {describe(changed)} of a call", "return a call of a language model, or of a step")
             effect = changed
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(MemoryStore(), grace=0.1)
+                self._engine = Engine(MemoryStore(), grace=0.1, models=self.models)
             engine = self._engine
         key = RunKey(engine.namespace, engine.fresh_id())
         spec = _Single(effect, key.id)
         begin = Started(workflow=spec.name, patches=())
-        engine.create([new_run(key, begin, at=engine.store.now())], [spec])
+        engine.create([new_run(key, begin, at=engine.store.now())], [cast("WorkflowSpec", spec)])
         engine.ending(key).result(PATIENCE)
         return next(event for event in reversed(engine.store.journal(key)) if event.kind in _FINAL)
 
@@ -219,8 +222,8 @@ class _Single:
         return from_json(payload)
 
 
-def _asks_a_model(effect: Effect[Any]) -> bool:
-    return effect.name == LLM or effect.name.startswith(f"{LLM}:")
+def _asks_a_model(effect: Effect[Any]) -> TypeGuard[LLMCall[Any]]:
+    return isinstance(effect, LLMCall)
 
 
 def _recorded_answer(event: Event) -> Any:

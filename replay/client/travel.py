@@ -248,8 +248,8 @@ def fork(
     past: list[Event] = []
     state: dict[str, bytes] = {}
     tags = dict(begin.tags)
-    base = 0
-    changed = 1 if call is not None else min(edit, default=len(journal))
+    base, to_say = 0, False
+    changed = 1 if call is not None else min(edit, default=len(journal) + 1)
     for event in journal[:until]:
         shared = event._replace(name=begin.workflow, payload=begin.encode()) if event.seq == 1 else event
         if event.seq in edit:
@@ -268,8 +268,10 @@ def fork(
                 state[output.target] = output.payload
             elif output.name == "set_tags":
                 tags.update(from_json(output.payload))
+        to_say = to_say or (event.seq >= changed and bool(interpreter.outputs))
         interpreter.outputs = []
-        if event.kind == events.SAVEPOINT and Resume.decode(shared.payload) is not None:
+        # What is said between an edit and a savepoint will be said again, so recovery must not begin behind it.
+        if event.kind == events.SAVEPOINT and not to_say and Resume.decode(shared.payload) is not None:
             base = event.seq
     interpreter.close()
     return NewRun(

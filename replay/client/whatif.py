@@ -24,6 +24,7 @@ from replay.client.replica import Outcome, Plan, Recording, Replica, another_inp
 from replay.client.transfer import SUFFIX, read_run
 from replay.client.travel import spec_for
 from replay.errors import InvalidRequest
+from replay.llm.calling import Models
 from replay.model.comparison import compare, said_in
 from replay.model.effects import Call, Effect, WorkflowSpec
 from replay.model.events import CLOSING, STARTED, Event
@@ -165,12 +166,13 @@ class WhatIf:
 def whatif(
     runs: Runs | Iterable[Runs],
     *,
-    edit: Mapping[int | str, Any] | None = None,
+    edit: Mapping[Any, Any] | None = None,
     stub: Mapping[str, Any] | None = None,
     live: Collection[str] = (),
     llm: Mapping[str, Any] | Callable[[Any], Effect[Any]] | None = None,
     input: Mapping[str, Any] | Call[Any] | Callable[..., Call[Any]] | None = None,
     workflow: WorkflowSpec | None = None,
+    models: Models | None = None,
     jobs: int = JOBS,
     progress: Callable[[Row], None] | None = None,
 ) -> WhatIf:
@@ -186,6 +188,7 @@ def whatif(
             recorded call says.
         input: Another input: arguments by name, a call, or a function that is called with the recorded arguments and makes a call.
         workflow: Other code, such as another version.
+        models: Who answers calls of language models that are asked again; None for the providers of this process.
         jobs: How many runs ask the world side by side.
         progress: Called with each row when it is known.
 
@@ -197,7 +200,7 @@ def whatif(
     recordings = list(_recordings(runs))
     if not recordings:
         raise InvalidRequest("runs", "there is none", "give handles, exported files, or a folder of them")
-    plan = Plan(edit=edit or {}, stub=stub or {}, live=frozenset({live} if isinstance(live, str) else live), llm=llm)
+    plan = Plan(edit=edit or {}, stub=stub or {}, live=frozenset({live} if isinstance(live, str) else live), llm=llm, models=models)
     client = Client(MemoryStore())
     rows: dict[int, Row] = {}
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(max(1, jobs if plan.acts else 1), "replay-whatif") as pool:

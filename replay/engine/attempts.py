@@ -11,13 +11,14 @@ Rule 3: saving is a commit like any other, so it is refused when the run has mov
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from replay.authoring.step_context import StepInfo
-from replay.engine.steps import Attempt
 from replay.errors import PayloadError, PayloadTooLarge, TimedOut
 from replay.model.codec import from_json, spell, to_json
 from replay.model.names import SECOND
+
+if TYPE_CHECKING:
+    from replay.engine.steps import Attempt
 
 PROGRESS: Final = "~progress"
 """The key under which a run shows the progress of its steps; a user's key may not begin with a tilde."""
@@ -28,7 +29,7 @@ PROGRESS_LIMIT: Final = 64 * 1024
 
 
 class Pulse:
-    """The heartbeats of one attempt; called by its step, asked by the engine.
+    """The heartbeats of one attempt, from its first one on; called by its step, asked by the engine.
 
     Attributes:
         attempt: Whose they are.
@@ -97,15 +98,6 @@ class Beat:
     def __init__(self, pulse: Pulse, payload: bytes) -> None:
         self.pulse = pulse
         self.payload = payload
-
-
-def with_pulse(attempt: Attempt, saved: bytes, report: Callable[[Any], None]) -> Attempt:
-    """Let an attempt be heard, and let it know how far the one before it came."""
-    attempt.pulse = Pulse(attempt, saved, attempt.now, report)
-    info: StepInfo = attempt.info
-    info.progress = from_json(saved) if saved else None
-    info._beat = attempt.pulse.beat  # noqa: SLF001 - the engine's end of it
-    return attempt
 
 
 def limit(attempt: Attempt, now: int) -> tuple[int, TimedOut] | None:

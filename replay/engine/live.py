@@ -41,9 +41,13 @@ HEED: Final = 100
 NEVER: Final = float("inf")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
+INLINE: Final = 16 * 1024
+"""Characters of a note that stand in its entry; a longer one goes to the blob side."""
+PREVIEW: Final = 500
+"""Characters of such a note that its entry shows."""
 LOST: Final = "~lost"
 """State key under which a run in doubt shows how many workers it cost, and what was under way."""
-REPLY, NOTES, LOG = "~reply:", "~notes:", "~log:"
+REPLY, NOTES, LOG, REVIEWS = "~reply:", "~notes:", "~log:", "~reviews:"
 """Topics that replay itself uses; a user's topic may not begin with a tilde."""
 ENDS: Final = {
     events.COMPLETED: "completed",
@@ -93,6 +97,7 @@ class Live:
         lost: How many workers it will have cost in a row if this one dies now; 0 when it is not in doubt.
         doing: What it is about to do while it is in doubt; empty until it was told.
         max_payload: The largest result that its journal may hold, in bytes.
+        blobs: Long notes of the last commit that was made, to be put into the store before it.
         state: What it shows, by key.
         tags: Words that it is found by.
     """
@@ -142,13 +147,14 @@ class Live:
         self.terminated: bytes | None = None
         self.worker = lease.worker
         self.fresh: list[Event] = []
-        self.outputs: list[tuple[str, Output]] = []
+        self.outputs: list[tuple[str, Output, int]] = []
         self.consumed: list[str] = []
         self.posts: list[Message] = []
         self.children: list[NewRun] = []
         self.met: list[WorkflowSpec] = []
         self.topics: list[tuple[str, bytes]] = []
         self.base = 0
+        self.blobs: list[bytes] = []
         self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
         self.tags = dict(run.tags)
         self.deliver(mail)
@@ -177,12 +183,15 @@ class Live:
             interp.advance(ANSWER_BUDGET)
         self._forget_said()
         while interp.settled and budget > 0 and self.fed < len(journal):
-            until = self.said if self.fed < self.said else len(journal)
+            was_said = self.fed < self.said
+            until = min(self.said, self.fed + budget) if was_said else self.fed + 1  # one by one, to know after which event it was said
             before = interp.seq
-            interp.feed_all(journal[self.fed : min(until, self.fed + budget)], ANSWER_BUDGET)
+            interp.feed_all(journal[self.fed : until], ANSWER_BUDGET)
             self.fed += interp.seq - before
             budget -= interp.seq - before
             self._forget_said()
+            if not was_said:
+                self._hear(interp)
         if interp.settled and self.fed == len(journal):
             self.journal = ()
             self.arrived = True
@@ -209,8 +218,7 @@ class Live:
         if interp.started.deadline is not None and not self.cancelling:
             self._remind(interp.started.deadline, "")
         self._want([*interp.pending.values(), *abandoned])
-        self.outputs += interp.outputs
-        interp.outputs = []
+        self._hear(interp)
         if interp.outcome is not None:  # the closing event itself was lost with its worker
             self._close()
 
@@ -379,12 +387,16 @@ class Live:
             self.base = event.seq
         self._gather_in()
 
+    def _hear(self, interp: Interpreter) -> None:
+        """Take what the interpreter said, and after which event."""
+        self.outputs += [(identity, output, interp.seq) for identity, output in interp.outputs]
+        interp.outputs = []
+
     def _gather_in(self) -> None:
         """Collect what the interpreter said, withdrew and asked for."""
         interp = self.interp
         if interp.outputs:
-            self.outputs += interp.outputs
-            interp.outputs = []
+            self._hear(interp)
         if interp.withdrawn:
             self._withdraw()
         if interp.issued:
@@ -547,9 +559,14 @@ class Live:
             self.beating or self.fresh or self.outputs or self.consumed or self.posts or self.children or self.topics
         )
 
-    def commit(self, *, release: bool) -> Commit:
-        """All of this turn, as one commit; afterwards the turn is empty."""
-        state, tags = self._say_outputs()
+    def commit(self, *, release: bool, inline: bool = False) -> Commit:
+        """All of this turn, as one commit; afterwards the turn is empty.
+
+        Args:
+            release: Whether the lease is given back.
+            inline: Whether long notes stay in the commit; else they are in ``blobs``, to be put into the store before it.
+        """
+        state, tags = self._say_outputs(inline=inline)
         self.state |= state
         self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
         if self.progress:
@@ -601,12 +618,12 @@ class Live:
             self.lost = 0
             state[LOST] = b"[]"
         elif self.doing:
-            state[LOST] = to_json([self.lost, self.doing])
+            state[LOST] = to_json([self.lost, self.run.recoveries, self.doing])
 
-    def _say_outputs(self) -> tuple[dict[str, bytes], dict[str, str]]:
+    def _say_outputs(self, *, inline: bool) -> tuple[dict[str, bytes], dict[str, str]]:
         state: dict[str, bytes] = {}
         tags: dict[str, str] = {}
-        for identity, output in self.outputs:
+        for identity, output, seq in self.outputs:
             kind = output.name
             if kind == "send_signal":
                 key = RunKey(self.key.namespace, output.target)
@@ -621,9 +638,19 @@ class Live:
                 self.topics.append((REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}"))
             else:
                 topic = (LOG if kind == "log" else NOTES) + self.key.id
-                said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload)}
+                said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload), "seq": seq}
+                if self.interp.started.chain:
+                    said["chain"] = self.interp.started.chain
+                if len(output.label) > INLINE and not inline:
+                    said |= self._put_aside(output.label)
                 self.topics.append((topic, to_json(said)))
         return state, tags
+
+    def _put_aside(self, text: str) -> dict[str, Any]:
+        """A long text goes to the blob side; its entry has the beginning, and the blob's name."""
+        data = text.encode("utf-8", "surrogatepass")
+        self.blobs.append(data)
+        return {"text": text[:PREVIEW], "blob": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
     def _tell_parent(self, closing: Event, status: str) -> None:
         started = self.interp.started

@@ -85,7 +85,7 @@ class Line:
 
 def warning(live: Live) -> Commit:
     """What is written down before a run in doubt is driven."""
-    told = {LOST: to_json([live.lost, f"under way on {live.worker}: {ITS_CODE}"])}
+    told = {LOST: to_json([live.lost, live.run.recoveries, f"under way on {live.worker}: {ITS_CODE}"])}
     status = "paused" if live.paused else "running"
     return Commit(lease=live.lease, expected=live.committed, applied=live.applied, status=status, state=told)
 
@@ -113,9 +113,15 @@ def reason(claimed: Claimed) -> str:
 
 
 def _lost(claimed: Claimed) -> tuple[int, str]:
-    """How many workers died while they drove a run alone, and what was under way on the last of them."""
+    """How many workers died while they drove a run alone, and what was under way on the last of them.
+
+    One that gave the run back, as in draining, did not die: then ``recoveries`` has not grown since it wrote that down.
+    """
     found = from_json(claimed.run.state[LOST]) if LOST in claimed.run.state else []
-    return (min(found[0], claimed.run.recoveries), found[1]) if found else (0, "")
+    if not found:
+        return 0, ""
+    count, before, doing = found
+    return min(count if claimed.run.recoveries > before else count - 1, claimed.run.recoveries), doing
 
 
 def _is_put_back(claimed: Claimed) -> bool:

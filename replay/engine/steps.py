@@ -8,18 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from replay.authoring.definitions import StepFunction
 from replay.authoring.performing import Performer, Scene
 from replay.authoring.step_context import CURRENT, StepInfo
+from replay.engine.attempts import Pulse
 from replay.engine.pool import Executor
 from replay.errors import Cancelled, TimedOut
 from replay.interpreter.fibers import Command
 from replay.model.effects import Step
-
-if TYPE_CHECKING:
-    from replay.engine.attempts import Pulse
 
 
 class Done:
@@ -45,13 +43,13 @@ class Attempt:
         began: When its body began, by that clock; None while it waits for a thread.
         alarm: Number of the alarm that tells when it has taken too long, or 0.
         stop: Cancels a coroutine; None for a thread.
-        pulse: Its heartbeats, or None while nobody listens.
+        pulse: Its heartbeats, or None before the first.
         performer: Does it, in the scene, where the effect is no function of the author's; or None.
     """
 
     __slots__ = ("alarm", "began", "command", "effect", "info", "live", "now", "performer", "pulse", "report", "scene", "stop")
 
-    def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Done], None]) -> None:
+    def __init__(self, live: Any, command: Command, info: StepInfo, now: Callable[[], int], report: Callable[[Any], None]) -> None:
         self.live = live
         self.command = command
         self.effect: Step[Any] = command.effect  # type: ignore[assignment]  # attempts are made of steps
@@ -64,6 +62,13 @@ class Attempt:
         self.pulse: Pulse | None = None
         self.performer: Performer | None = None
         self.scene: Scene | None = None
+        info._beat = self._beat  # noqa: SLF001 - the engine's end of it
+
+    def _beat(self) -> None:
+        """The first heartbeat; most steps have none."""
+        self.pulse = pulse = Pulse(self, self.live.progress.get(self.command.id, b""), self.now, self.report)
+        self.info._beat = pulse.beat  # noqa: SLF001 - the same
+        pulse.beat()
 
     def begin(self, executor: Executor) -> None:
         """Have it done: a coroutine function, or by a performer, on the loop; a plain one in a thread."""

@@ -27,7 +27,7 @@ from replay.authoring.definitions import RIVALS, STEPS, WORKFLOWS
 from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.alarms import Alarms
-from replay.engine.attempts import EVERY, Beat, Pulse, limit, with_pulse
+from replay.engine.attempts import EVERY, Beat, Pulse, limit
 from replay.engine.identity import place
 from replay.engine.live import LOG, LOST, NOTES, Answer, Live, note_payload
 from replay.engine.observers import Observers
@@ -293,7 +293,7 @@ class Worker:
             self.presence.beat(now)
         if now >= self.claim_at and self.stopping is None:
             busy |= self._claim(now)
-        if self.line.waiting:
+        if self.line.waiting and self.stopping is None:
             self._let_in(now)
         while self.touched:
             busy = True
@@ -319,7 +319,7 @@ class Worker:
             moments.append(alarm)
         if self.presence is not None:
             moments.append(self.presence.due)
-        if self.line.waiting:
+        if self.line.waiting and self.stopping is None:
             moments.append(self.line.until)
         return min(moments)
 
@@ -698,6 +698,10 @@ class Worker:
                 live.turn(now)
                 settled = live.interp.settled or live.over  # one that never rests may have been terminated
                 commit = self._commit_of(live, now) if settled else None
+                self._put_blobs(live)
+            except StoreError as error:
+                self._forget_turn(live, error)
+                continue
             except Exception as error:  # noqa: BLE001 - border: today's code does not fit; the run is set aside, the others go on
                 self._stuck(live, error)
                 continue
@@ -715,6 +719,12 @@ class Worker:
                 self._settle(live, commit, fate, now)
             except StoreError as error:
                 self._forget_turn(live, error)
+
+    def _put_blobs(self, live: Live) -> None:
+        """Long notes come before the commit that names them; a blob that nobody names does no harm."""
+        blobs, live.blobs = live.blobs, []
+        for data in blobs:
+            self.store.put_blob(data)
 
     def _note_lost(self, batch: list[Commit]) -> list[Commit]:
         """A signal to a run that is not there is dropped by the store: say so among the sender's notes."""
@@ -989,7 +999,8 @@ class Worker:
                 continue
             effect: Step[Any] = command.effect  # type: ignore[assignment]  # only steps are acted on
             attempt = self._attempt(live, command, effect)
-            if (late := limit(attempt, now)) is not None:
+            options = effect.options_
+            if (options.timeout or options.heartbeat) and (late := limit(attempt, now)) is not None:
                 attempt.alarm = self.alarms.set(late[0], attempt)
             live.tasks[command.id] = attempt
             attempts[id(attempt)] = attempt
@@ -1009,7 +1020,7 @@ class Worker:
         attempt.performer = self.performers.get(type(effect))
         if attempt.performer is not None:
             attempt.scene = EngineScene(self.store, live, command, attempt.info)
-        return with_pulse(attempt, live.progress.get(command.id, b""), self.inbox.put)
+        return attempt
 
     def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
         """The test kit puts its own here."""
@@ -1019,6 +1030,8 @@ class Worker:
         key = position(live.interp, effect.options_.id or command.id, "#")
         info = StepInfo(live.key.id, live.run.workflow, effect.name, command.id, command.attempts + 1, key)
         info.cancelled = command.cancelled
+        if command.id in live.progress:
+            info.progress = from_json(live.progress[command.id])
         return info
 
     def _done(self, done: Done) -> None:
@@ -1026,6 +1039,7 @@ class Worker:
         attempt = done.attempt
         self.attempts.pop(id(attempt), None)
         self.alarms.drop(attempt.alarm)
+        attempt.info._beat = None  # noqa: SLF001 - or the two would wait for the garbage collector
         if attempt.pulse is not None:
             self.alarms.drop(attempt.pulse.alarm)
         if self.lends and attempt.stop is None:
@@ -1112,7 +1126,7 @@ class Worker:
             live.turn(self.store.now())
             while not live.interp.settled:
                 live.turn(self.store.now())
-            made.append(live.commit(release=live.over))
+            made.append(live.commit(release=live.over, inline=True))
             return made[0]
 
         try:

@@ -17,11 +17,11 @@ import attrs
 from replay.lint.scopes import FUNCTIONS, Binding, Bound, FunctionNode, Names, Scope
 
 EFFECTS: Final = frozenset(
-    "annotate cancel continue_as_new gather info join llm_call log now on_update patched publish race random savepoint "
+    "annotate budget cancel continue_as_new gather info join llm_call log now on_update patched publish race random savepoint "
     "send_signal set_state set_tags shield signal sleep spawn start_child timeout uuid".split()
 )
 """Functions of ``replay`` that build an effect."""
-PATTERNS: Final = frozenset({"ask", "callback", "poll", "saga"})
+PATTERNS: Final = frozenset({"ask", "callback", "poll", "recall", "saga"})
 """Functions of ``replay`` that make a generator of effects."""
 
 _ROOMS: Final = frozenset({"authoring", "model", "effects", "llm"})  # modules of replay that have effects of their own

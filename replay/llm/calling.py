@@ -19,6 +19,7 @@ from replay.llm.contract import DEFAULT, PROVIDED, Ask, Provider, Said
 from replay.llm.prices import Prices
 from replay.llm.reserving import Reserves, estimate
 from replay.llm.speaking import Speaker, logger
+from replay.model.codec import from_json, to_json
 from replay.model.llm import NO_USAGE, LLMCall, LLMRequest, LLMResult, Response
 
 CACHE: Final = "~llm:"
@@ -87,6 +88,8 @@ class Models:
         payload = result.encode()
         if self.cache:
             await _keep(scene, digest, payload)
+        if scene.spent != result.spent:  # a model before it answered, and in vain
+            payload = to_json({**from_json(payload), "spent": scene.spent.encode()})
         return payload
 
     async def _first_that_answers(self, request: LLMRequest, scene: Scene) -> LLMResult[Any]:
@@ -116,7 +119,7 @@ class Models:
         if problem is None or request.response is None:
             return result
         told = {"role": "user", "content": REPAIR.format(problem)}
-        ask = attrs.evolve(ask, messages=[*ask.messages, result.message, told])
+        ask = attrs.evolve(ask, messages=[*ask.messages, result.message, told], key=f"{ask.key}/repair")
         repaired = await self._turn(provider, asked, ask, request, scene, 2 * before + 2)
         if (problem := _misfit(request.response, repaired)) is not None:
             raise ReplyInvalid(model, request.response.name, str(problem), repaired.text[:SHOWN])

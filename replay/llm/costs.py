@@ -13,9 +13,8 @@ import attrs
 
 from replay.model import events
 from replay.model.budgets import NOTHING, Spent
-from replay.model.codec import from_json
 from replay.model.events import Event
-from replay.model.llm import LLM, LLMResult
+from replay.model.llm import LLM, LLMResult, spent_of
 
 FAILED: Final = "(failed attempts)"
 """Stands for the model of attempts whose journal names none."""
@@ -61,5 +60,5 @@ def is_reply(event: Event) -> bool:
 def _spent(event: Event) -> tuple[str, Spent]:
     if event.kind == events.STEP_COMPLETED:
         result = LLMResult[Any].decode(event.payload)
-        return f"{result.provider}/{result.model}", result.spent
-    return FAILED, Spent.decode(from_json(event.payload).get("spent"))
+        return f"{result.provider}/{result.model}", spent_of(event.payload)
+    return FAILED, spent_of(event.payload)

@@ -29,6 +29,8 @@ TRANSIENT: Final = frozenset({408, 409, 425, 429})
 """HTTP statuses, besides those of 500 and more, after which asking again may help."""
 SPENT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 """Codes of a 429 that patience does not mend."""
+PIECES: Final = 1_000_000
+"""Pieces of a streamed reply at most: a server that never ends must not fill the memory."""
 REASON_LIMIT: Final = 1_000
 """Characters of a server's words that are kept."""
 
@@ -218,16 +220,23 @@ class _Call:
     name: str = ""
     arguments: str = ""
 
+    def add(self, part: Any) -> None:
+        """One more part."""
+        self.id = part.id or self.id
+        if part.function is not None:
+            self.name += part.function.name or ""
+            self.arguments += part.function.arguments or ""
+
 
 async def _streamed(stream: Any, say: Say) -> Said:
     """A reply that comes in pieces.
 
     Raises:
-        EOFError: It ended before it was finished.
+        EOFError: It ended before it was finished, or never ends.
     """
     text: list[str] = []
     calls: dict[int, _Call] = {}
-    usage, model, finish = None, "", ""
+    usage, model, finish, pieces = None, "", "", 0
     async with stream:
         async for chunk in stream:
             model, usage = chunk.model or model, _usage(chunk.usage) or usage
@@ -237,12 +246,11 @@ async def _streamed(stream: Any, say: Say) -> Said:
                     text.append(piece)
                     say(piece)
                 for part in choice.delta.tool_calls or ():
-                    call = calls.setdefault(part.index, _Call())
-                    call.id = part.id or call.id
-                    if part.function is not None:
-                        call.name += part.function.name or ""
-                        call.arguments += part.function.arguments or ""
+                    calls.setdefault(part.index, _Call()).add(part)
                 finish = choice.finish_reason or finish
+            pieces += 1
+            if pieces > PIECES:
+                raise EOFError(f"the stream did not end within {PIECES:,} pieces")
     if not finish:
         raise EOFError("the stream ended before the reply was finished")
     asked = tuple(ToolCall(call.id, call.name, call.arguments or "{}") for _, call in sorted(calls.items()))

@@ -15,7 +15,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +97,7 @@ class Prices:
 
 @functools.cache
 def _shipped() -> Prices:
-    return Prices(json.loads(resources.files("replay.llm").joinpath("prices.json").read_text(encoding="utf-8")))
+    return Prices.load(Path(__file__).with_name("prices.json"))
 
 
 def _is_price(value: Any) -> bool:

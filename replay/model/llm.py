@@ -30,7 +30,7 @@ from replay.errors import (
     describe,
 )
 from replay.model import events
-from replay.model.budgets import Spent
+from replay.model.budgets import NOTHING, Spent
 from replay.model.codec import PayloadCodec, from_json, to_json, type_name
 from replay.model.effects import Answer, Metered
 from replay.model.failure import Failure
@@ -285,7 +285,7 @@ def _key_of(value: Any) -> Any:
         return dict, *value, *[part if type(part) is str else _key_of(part) for part in value.values()]
     if kind is list or kind is tuple:
         return list, *[part if type(part) is str else _key_of(part) for part in value]
-    return value if kind is str else (kind, value)
+    return value if kind is str else (kind, repr(value) if kind is float else value)  # -0.0 equals 0.0 and is spelt otherwise
 
 
 KNOWN: Final = _Known()
@@ -361,6 +361,17 @@ def freeze(messages: Iterable[Message]) -> tuple[Frozen, ...]:
     """
     known = KNOWN.freeze
     return tuple([known(message) for message in messages])
+
+
+def spent_of(payload: bytes) -> Spent:
+    """What an answer, or a failed attempt, tells that it cost.
+
+    A reply's own usage is all of it, unless something was spent before it in vain: then ``spent`` says how much it was in all.
+    """
+    data = from_json(payload) if payload else {}
+    if "spent" in data:
+        return Spent.decode(data["spent"])
+    return LLMResult[Any].decode(payload).spent if "cost" in data else NOTHING
 
 
 # ---- the effect ------------------------------------------------------------------------------------------------------------
@@ -442,8 +453,7 @@ class LLMCall(Metered[R_co]):
 
     def spent(self, payload: bytes) -> Spent:
         """What an answer, or a failed attempt, tells that it cost."""
-        data = from_json(payload) if payload else {}
-        return Spent.decode(data["spent"]) if "spent" in data else LLMResult[Any].decode(payload).spent if "cost" in data else Spent()
+        return spent_of(payload)
 
     def __str__(self) -> str:
         return f"{self.name} {' or '.join(self.request.models)}, {len(self.request.frozen)} messages"

@@ -559,8 +559,10 @@ def takes_on(commit: Commit) -> bool:
     such as messages and time, and what only shows state, such as a step's heartbeat, may be written by one worker after the other
     that is killed a moment later.
     """
-    done = any(event.kind not in COMING for event in commit.events)
-    return done or commit.status in CLOSED or (commit.release and commit.status != "stuck")
+    for event in commit.events:  # no generator: this is asked of every commit
+        if event.kind not in COMING:
+            return True
+    return commit.status in CLOSED or (commit.release and commit.status != "stuck")
 
 
 def wakes(kind: str, status: str, *, resting: bool = False) -> bool:

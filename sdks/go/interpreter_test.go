@@ -194,6 +194,20 @@ func TestTheReportOfAMisfitShowsBothSides(t *testing.T) {
 	}
 }
 
+func TestEveryCommandKnowsTheLineThatAsked(t *testing.T) {
+	workflow := replay.NewWorkflow("lines", func(run *replay.Run, _ replay.None) (any, error) {
+		timer := func(run *replay.Run) (any, error) { return nil, replay.Sleep(run, time.Second) }
+		late := func(run *replay.Run) (any, error) { return replay.Timeout(run, time.Minute, doubles(2)) }
+		child := func(run *replay.Run) (any, error) { return replay.Child(run, kid, 1) }
+		return gatherList(run, doubles(1), timer, hearing("word"), late, child)
+	})
+	for _, command := range begin(t, workflow, replay.None{}).Waiting() {
+		if line := command.Line(); !strings.Contains(line, "interpreter_test.go:") && !strings.Contains(line, "workflows_test.go:") {
+			t.Errorf("%s: got %q", command, line)
+		}
+	}
+}
+
 func TestDeclarationsThatCannotWorkPanic(t *testing.T) {
 	for name, declare := range map[string]func(){
 		"no name":           func() { replay.NewStep("", never[int, int]) },

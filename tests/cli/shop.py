@@ -15,6 +15,7 @@ from replay import (
     llm_call,
     log,
     on_update,
+    recall,
     savepoint,
     set_state,
     set_tags,
@@ -153,6 +154,16 @@ def asking() -> Workflow[list[Any]]:
     size = yield from ask("Which size?", choices=[38, 40], timeout=3600)
     verdict = yield from ask("What do you say?", form=Verdict)
     return [name, size, verdict.good, verdict.stars, verdict.remark]
+
+
+@workflow(name="cli-pondering")
+def pondering() -> Workflow[str]:
+    """Think, and wait."""
+    memory = yield from recall()
+    yield from memory.note("it may rain")
+    yield from memory.savepoint("thought", goal="find out")
+    yield from signal("go")
+    return memory.context()
 
 
 @workflow(name="cli-counter")

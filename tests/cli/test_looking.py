@@ -12,7 +12,7 @@ from tests.cli.conftest import Program
 
 RUN_KEYS = {
     "id", "namespace", "workflow", "version", "status", "events", "result", "error", "created_at", "updated_at", "ready_at",
-    "wake_at", "queue", "priority", "parent", "source", "tags", "state", "worker", "recoveries", "note",
+    "wake_at", "queue", "fairness_key", "priority", "parent", "source", "tags", "state", "worker", "recoveries", "note",
 }  # fmt: skip
 """What scripts lean on."""
 
@@ -54,13 +54,14 @@ def test_list_in_json_is_one_run_a_line_with_keys_that_stay(ended: Program) -> N
         (["--until", "1h"], set()),
         (["--since", "2020-01-01", "--until", "2021-01-01T00:00Z"], set()),
         (["--parent", "order-1"], set()),
+        (["--key", "ann"], {"s2"}),
         (["--namespace", "other"], set()),
     ],
 )
 def test_list_narrows(waiting: Program, words: list[str], expected: set[str]) -> None:
-    """By workflow, status, tag, time, id and parent."""
+    """By workflow, status, tag, time, id, parent and key."""
     waiting.done("run", "cli-sum", "1", "--id", "s1")
-    waiting.done("run", "cli-sum", "1", "--id", "s2")
+    waiting.done("run", "cli-sum", "1", "--id", "s2", "--key", "ann")
 
     assert expected == {run["id"] for run in waiting("list", *words, "--json").lines}
 

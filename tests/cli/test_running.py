@@ -212,6 +212,16 @@ def test_worker_serves_the_queues_it_was_given(program: Program) -> None:
     assert {"a": "pending", "b": "completed", "c": "completed"} == {run["id"]: run["status"] for run in program("list", "--json").lines}
 
 
+def test_worker_keeps_to_the_limits_it_was_given(program: Program) -> None:
+    """A rate lets two runs begin; the third waits for another minute."""
+    for number in range(3):
+        program.done("start", "cli-sum", "1", "--id", f"r{number}", "--queue", "slow")
+
+    program.done("worker", "--once", "--queue", "slow:concurrency=1:rate=2/60s")
+
+    assert ["completed", "completed", "pending"] == sorted(run["status"] for run in program("list", "--json").lines)
+
+
 def test_worker_tells_of_a_run_that_does_not_fit(waiting: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stuck, and why; the others go on."""
     monkeypatch.setattr("tests.cli.shop.EDITED", True)

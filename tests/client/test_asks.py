@@ -31,7 +31,7 @@ from replay import (
 from replay.model import events
 from replay.model.asks import OPEN_ASKS
 from replay.model.codec import from_json
-from replay.testing import World
+from replay.testing import World, crash_everywhere
 from replay.testing.clock import SECOND
 from tests.helpers.engines import PATIENCE, OpenEngine, kinds, until
 
@@ -374,6 +374,17 @@ def test_a_run_that_ends_leaves_no_question(world: World) -> None:
 
     assert [[], []] == [handle.asks() for handle in handles]
     assert () == tuple(world.asks().asks)
+
+
+@pytest.mark.parametrize("seconds", [5, 50])
+def test_who_asks_may_die_anywhere(seconds: int) -> None:
+    """Whether it is answered after ten seconds or given up before."""
+
+    def answer_later(world: World) -> None:
+        said = {"ask": "1", "value": "fine"}
+        world.after(10, lambda: world.find(status="waiting").runs and world.get("run").update("~answer", said, id="only-once"))
+
+    assert crash_everywhere(patient(seconds), prepare=answer_later).worlds > 5
 
 
 # ---- names and misuse ---------------------------------------------------------------------------------------------------------------

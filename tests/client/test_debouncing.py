@@ -76,7 +76,12 @@ def test_each_start_begins_the_silence_anew_up_to_the_longest_wait(open_engine: 
         assert [] == engine.find(workflow="debouncing.reindex").runs
         let_pass(engine, clock, 3)
 
-    until(lambda: let_pass(engine, clock, 0.01) or engine.find(workflow="debouncing.reindex").runs, engine.store)
+
+    def begun() -> bool:
+        let_pass(engine, clock, 0.01)
+        return bool(engine.find(workflow="debouncing.reindex").runs)
+
+    until(begun, engine.store)
     assert handle is not None
     assert "books 3" == handle.result(PATIENCE)
 
@@ -137,9 +142,9 @@ def test_what_is_no_debounce_is_refused(open_engine: OpenEngine) -> None:
         {"key": "a", "delay": "1"},
     ):
         with pytest.raises(InvalidRequest):
-            engine.debounce(reindex("books", 1), **given)
+            _ = engine.debounce(reindex("books", 1), **given)
     with pytest.raises(InvalidRequest):
-        engine.debounce(index("books", 1), key="a", delay=1)  # type: ignore[arg-type]
+        _ = engine.debounce(index("books", 1), key="a", delay=1)  # type: ignore[arg-type]
     with pytest.raises(DefinitionError):
         reindex("books", 1).options(key="\n")
 
@@ -149,7 +154,7 @@ def test_what_is_no_debounce_is_refused(open_engine: OpenEngine) -> None:
 
 def wanted(number: int, **fields: Any) -> Wanted:
     """What is to begin."""
-    options = {"queue": None, "key": None, "priority": 0, "delay": 0, "deadline": None, "tags": {}}
+    options: dict[str, Any] = {"queue": None, "key": None, "priority": 0, "delay": 0, "deadline": None, "tags": {}}
     return {
         "workflow": "debouncing.reindex",
         "version": "",

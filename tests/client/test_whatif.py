@@ -20,6 +20,7 @@ from replay import (
     annotate,
     ask,
     gather,
+    llm_call,
     now,
     random,
     savepoint,
@@ -32,9 +33,11 @@ from replay import (
     timeout,
     workflow,
 )
+from replay.authoring.llm import asked_otherwise
 from replay.client.transfer import export_run
 from replay.client.whatif import WhatIf, whatif
 from replay.errors import ChildFailed, StepFailed, TimedOut
+from replay.llm import Models, Scripted, user
 from replay.testing import World
 
 DONE: Counter[str] = Counter()
@@ -159,7 +162,10 @@ def test_runs_that_are_open_failed_or_were_terminated_stand_where_they_stood(wor
     def waiting() -> Workflow[str]:
         return (yield from signal("word", str))
 
-    handles = [world.start(failing(), id="failed"), *(world.start(waiting(), id=name) for name in ("open", "ended", "stopped"))]
+    handles: list[Handle[Any]] = [
+        world.start(failing(), id="failed"),
+        *(world.start(waiting(), id=name) for name in ("open", "ended", "stopped")),
+    ]
     world.run_until_idle()
     handles[2].terminate("enough")
     handles[3].cancel()
@@ -241,6 +247,55 @@ def test_a_live_child_that_fails_fails_its_parent_as_it_would(world: World) -> N
     (row,) = whatif(handle, live={"whatif.mail"}, stub={"whatif.move": StepFailed("whatif.move", "OSError", "full", 1)}).rows
 
     assert row.now.value.startswith("failed: ")
+
+
+# ---- language models ----------------------------------------------------------------------------------------------------------
+
+
+@workflow(name="whatif.writer")
+def writer(topic: str) -> Workflow[str]:
+    reply = yield from llm_call(f"Write about {topic}.", model="gpt-4o", system="be short", temperature=0.5)
+    return reply.text.upper()
+
+
+@pytest.mark.parametrize(
+    ("llm", "model", "asked"),
+    [
+        ({"model": "gpt-4o-mini", "temperature": 0}, "gpt-4o-mini", [("be short", 0)] * 2),
+        ({"system": "be long"}, "gpt-4o", [("be long", 0.5)] * 2),
+        ({"provider": "other"}, "gpt-4o", [("be short", 0.5)] * 2),
+        (lambda call: asked_otherwise(call, messages=lambda said: [*said, user("Please.")]), "gpt-4o", [("be short", 0.5)] * 2),
+    ],
+)
+def test_language_models_are_asked_again_otherwise(llm: Any, model: str, asked: list[Any]) -> None:
+    """Another model, provider, prompt or setting; all else comes from the record."""
+    with World(models=Models({"openai": Scripted(["old", "old"])})) as world:
+        handles = [world.start(writer(topic), id=topic) for topic in ("tea", "rain")]
+        world.run()
+        scripted = Scripted(["new", "new"])
+        report = whatif(handles, llm=llm, models=Models({"openai": scripted, "other": scripted}), jobs=1)
+
+    assert [("OLD", "NEW")] * 2 == [(row.then.value, row.now.value) for row in report.rows]
+    assert {model} == {ask.model for ask in scripted.asked}
+    assert asked == [(ask.messages[0]["content"], ask.settings["temperature"]) for ask in scripted.asked]
+    assert report.now.input > 0
+
+
+def test_a_changed_prompt_is_only_asked_when_that_is_allowed() -> None:
+    """Its recorded reply answers another conversation, so without ``llm`` or ``live`` the run stops there."""
+
+    @workflow(name="whatif.writer", version="2")
+    def rewriter(topic: str) -> Workflow[str]:
+        reply = yield from llm_call(f"Say something of {topic}.", model="gpt-4o")
+        return reply.text
+
+    with World(models=Models({"openai": Scripted(["old"])})) as world:
+        handle = world.start(writer("tea"), id="tea")
+        world.run()
+        stopped = whatif(handle, workflow=rewriter)
+        asked = whatif(handle, workflow=rewriter, live="llm_call", models=Models({"openai": Scripted(["new"])}))
+
+    assert ("stopped", "new") == (stopped.rows[0].now.status, asked.rows[0].now.value)
 
 
 # ---- another input, another version -------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_a_rate_spreads_the_beginnings(open_engine: OpenEngine) -> None:
 
     engine = open_engine(workflows=[flow], queues=[Queue("default", rate=Rate(3, per=60))], clock=clock)
     handles = engine.start_many([Start(flow(number), f"r{number}") for number in range(8)])
-    began = []
+    began: list[int] = []
     for _ in range(3):
         until(lambda: sum(handle.status == "completed" for handle in handles) == min(8, 3 * len(began) + 3), engine.store)
         began.append(sum(handle.status == "completed" for handle in handles))
@@ -272,7 +272,8 @@ def test_a_step_on_another_queue_that_may_not_be_tried_again_fails(open_engine: 
 
 @step(name="limits.patient", queue="limits.far", retry=Retry(max_attempts=9, initial=0))
 def patient(until_attempt: int) -> int:
-    return flaky.fn(until_attempt)
+    attempt: int = flaky.fn(until_attempt)
+    return attempt
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------------------------

@@ -652,7 +652,7 @@ def test_outputs_take_effect_once(open_engine: OpenEngine) -> None:
 
     assert [{"n": 1}, {"n": 2}] == [from_json(entry.payload) for entry in second.read("news")]
     assert ({"stage": "second"}, {"stage": "second"}) == (handle.state(), handle.about().tags)
-    assert [{"text": "begun", "level": "info", "fields": {"by": "test"}}] == handle.notes()
+    assert [{"text": "begun", "level": "info", "fields": {"by": "test"}, "seq": 1}] == handle.notes()
 
 
 def test_continuing_as_new_carries_unread_signals(engine: Engine) -> None:

@@ -137,7 +137,7 @@ def test_an_abandoned_handle_keeps_nothing(open_engine: OpenEngine) -> None:
 def test_an_idle_engine_asks_once_a_poll(store_url: str, open_engine: OpenEngine) -> None:
     """With a hundred parked runs and nobody who waits, its store hears of it once in ``poll`` seconds and no more."""
     store = between(store_url)
-    engine = open_engine(store, poll=0.25)
+    engine = open_engine(store, poll=0.25, announce=0)
     engine.start_many([Start(waits_long(n), f"r{n}") for n in range(100)])
     until(lambda: not engine.worker.live, engine.store)
     store.calls.clear()

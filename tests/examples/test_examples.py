@@ -29,6 +29,21 @@ TELLING: dict[str, list[str]] = {
     ],
     "batch": [r"'failed': 2, 'pages': 20", r"20 runs of their own", r"#3 step_failed 1 check", r"by tag:   \['book-1'\]"],
     "etl": [r"going on after page 19, with 1000 rows", r"page=60, rows=3000", r"^60 pages read, 2 of them twice"],
+    "research_agent": [
+        r"life 1:\n  … killed in the middle of a thought\nlife 2:\n  … killed while a tool was reading\nlife 3:",
+        r"^  … killed before the last word\nlife 4:$",
+        r"^  Durable execution: 3 findings\n  3 replies are in the journal, \d+ tokens, 0\.\d+ USD$",
+        r"asked 5 times for 3 replies",
+    ],
+    "code_review": [
+        r'^asked:  May agent reviewer call post_comment with \{"file": "cart\.py", "line": 2',
+        r"grace:  no, keep it short\nposted: \['cart\.py:2 1\.19 wants a name\.'\]$",
+        r"^review: The tax rate wants a name: request changes \(5 turns",
+    ],
+    "rag": [
+        r"^What grows with each lease\?\n  A fencing token grows with each lease\. \(leases\.md\)\n  12 steps and replies",
+        r"A signal that comes early is kept\. \(signals\.md\)",
+    ],
     "cart": [
         r"reply:    4 things",
         r"ten things fit into a cart",
@@ -36,6 +51,12 @@ TELLING: dict[str, list[str]] = {
         r"\['1 x book', '1 x lamp', '2 x pen'\] although the run is completed",
     ],
     "webhook": [r"small: paid 1200 cents, reference R-1200", r"large: not paid: no such account"],
+    "whatif": [
+        r"^in production:\n  \(forwarding .*\n  \(forwarding .*\n\nthe same again:\nrun ",
+        r"^3 runs +0 changed +\$0\.0030",
+        r"^3 runs +1 changed +\$0\.0030 +\$0\.0060",
+        r"^pills changes: forwarded → binned$",
+    ],
     "versions": [
         r"recorded:  step_completed charge as command 0 .*versions\.py:\d+\)\n  now asks:  step check_fraud\(1200\)",
         r"^old is stuck$",

@@ -97,7 +97,16 @@ def test_a_message_is_asked_as_it_was_when_the_call_was_built() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", 1), (1, True), (1, 1.5), ([1], {"a": 1}), (["a", "b"], [["a", "b"]]), ({"a": None}, {"a": "None"}), ({"a": {}}, {"a": []})],
+    [
+        (0.0, -0.0),
+        ("1", 1),
+        (1, True),
+        (1, 1.5),
+        ([1], {"a": 1}),
+        (["a", "b"], [["a", "b"]]),
+        ({"a": None}, {"a": "None"}),
+        ({"a": {}}, {"a": []}),
+    ],
 )
 def test_messages_that_differ_have_different_checks(one: Any, other: Any) -> None:
     """What is remembered of a message by its content is never another's."""
@@ -505,3 +514,27 @@ def test_branches_are_asked_side_by_side() -> None:
 
     with World(models=Models({"openai": Scripted(lambda asked: f"to {asked.messages[0]['content']}")})) as world:
         assert ["to 0", "to 1", "to 2"] == world.start(wide()).result()
+
+
+def test_a_fork_may_give_another_reply() -> None:
+    """What if the model had said something else: the run goes on from there."""
+    with world_of(["Paris", "b", "c"]) as world:
+        world.start(edited(compare=True), id="a").result()
+        fork = world.get("a", edited).fork(id="b", edit={2: "Rome"})
+        assert "Rome c" == fork.result()
+
+
+def test_what_was_spent_in_vain_before_a_reply_counts() -> None:
+    """A model answers in the wrong form, is down when it should repair that, and the next one serves: both are paid for."""
+
+    @workflow
+    def vain() -> Workflow[tuple[int, int]]:
+        reply = yield from llm_call("Which?", model=["m", "other/n"], response_type=City)
+        return reply.parsed.people, reply.calls
+
+    first = Scripted(["Lyon", ProviderBusy("openai", "m", "down")])
+    second = Scripted(['{"name": "Lyon", "people": 5}'])
+    with World(models=Models({"openai": first, "other": second})) as world:
+        handle = world.start(vain())
+        assert (5, 1) == handle.result()
+        assert 2 == handle.costs().total.calls

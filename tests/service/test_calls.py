@@ -13,7 +13,9 @@ from replay import Engine
 from replay.model.codec import from_json
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import types_pb2 as pb
+from replay.service.generated import worker_pb2 as wb
 from replay.store.memory import WORLDS
+from tests.helpers.engines import until
 from tests.service.wire import PATIENCE, Wire, counting, detail, doubling, greeting, key, served, start, wire
 
 
@@ -308,3 +310,42 @@ def test_replays_own_topics_cannot_be_written_by_a_client(line: Wire) -> None:
         line.client.PublishTopic(cb.PublishTopicRequest(entries=[pb.TopicEntry(topic="~reply:m", payload=b"{}")]))
 
     assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
+# ---- keys, limits, debounce ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_started_and_found_by_its_key(line: Wire) -> None:
+    """Whose share of the queue it takes."""
+    line.client.StartRun(cb.StartRunRequest(key=key("a"), workflow="doubling", input=b"[3]", fairness_key="ann"))
+    line.client.StartRun(cb.StartRunRequest(key=key("b"), workflow="doubling", input=b"[3]"))
+
+    found = line.client.ListRuns(cb.ListRunsRequest(filter=pb.Filter(fairness_key="ann"))).runs
+
+    assert [("a", "ann")] == [(run.key.id, run.fairness_key) for run in found]
+
+
+def test_a_claim_carries_limits(line: Wire) -> None:
+    """Beside the names of its queues; a limit that is none is an invalid argument."""
+    for name in "abc":
+        line.client.StartRun(start(name, "doubling", b"[3]"))
+    limits = [wb.QueueLimits(name="default", concurrency=2, rate_count=5, rate_per=60)]
+    claim = wb.ClaimRequest(worker="w", queues=["default"], workflows=["doubling"], limit=9, ttl=9_000_000, limits=limits)
+
+    assert [2, 0] == [len(line.worker.Claim(claim).runs) for _ in range(2)]
+    with pytest.raises(grpc.RpcError) as caught:
+        line.worker.Claim(wb.ClaimRequest(worker="w", queues=["a"], limits=[wb.QueueLimits(name="a", concurrency=0)]))
+    assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
+def test_debounced_starts_become_one_run(line: Wire, engine: Engine) -> None:
+    """With the newest input; the server needs no code of it."""
+    wanted = [
+        cb.DebounceRunRequest(start=cb.StartRunRequest(workflow="doubling", input=b"[%d]" % number), key="k", delay=0.1)
+        for number in range(4)
+    ]
+
+    (run,) = {line.client.DebounceRun(request).run_id for request in wanted}
+
+    until(lambda: engine.find(workflow="doubling", status="completed").runs, engine.store)
+    assert 6 == engine.get(run).result(PATIENCE)

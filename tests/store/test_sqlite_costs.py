@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
+from replay.model.queues import Queue
 from replay.store.contract import Claim, Filter, NewRun, RunKey
 from replay.store.sqlite import SQLiteStore
+from replay.store.sqlite_limits import ENDED, KEYS, OF_KEY, OLDEST, STANDING
 from replay.store.sqlite_writing import DUE, FORESEE, LANES, LOOK
 from replay.testing import VirtualClock
 from tests.store.sqlite_case import HOUR, begin, journal, opened
@@ -103,6 +106,53 @@ def test_a_claim_walks_over_no_run_of_others(store: SQLiteStore) -> None:
     store.create([NewRun(key=RunKey("default", f"go-{n}"), workflow="go", events=journal(1)) for n in range(500)])
 
     assert before == work(store, lambda: store.claim(CLAIM))
+
+
+def test_a_claim_with_limits_looks_at_indexes_only(store: SQLiteStore) -> None:
+    """Every question of it is answered by one, in its order."""
+    lane: tuple[object, ...] = ("default", "default", "order", 0)
+    asked: list[tuple[str, tuple[object, ...], str]] = [
+        (STANDING, ("default", "default", 0), "held"),
+        (OLDEST, (*lane, 0, 10), "ready"),
+        (ENDED, (*lane, 0, 10), "held"),
+        (KEYS, (*lane, "pending", "", 10, 0), "line"),
+        (OF_KEY, (*lane, "pending", "a", 0, 10), "line"),
+    ]
+    for statement, values, index in asked:
+        lines = plan(store, statement, values)
+        assert {f"replay_runs_{index}"} == {line.split("INDEX ")[1].split()[0] for line in lines if "replay_runs" in line}
+        assert [] == [line for line in lines if line.startswith("SCAN replay_runs")]
+
+
+LIMITED = attrs.evolve(CLAIM, queues=[Queue("default", concurrency=1_000_000, per_key=1_000_000)])
+
+
+def test_a_claim_with_limits_costs_the_same_however_many_runs_are_parked(store: SQLiteStore) -> None:
+    """Also when each of them has a key of its own."""
+    costs: list[tuple[int, int]] = []
+    for number in (100, 100, 4_000):
+        store.create([attrs.evolve(run, fairness_key=run.key.id) for run in parked(number, 10_000 * len(costs))])
+        nothing = work(store, lambda: store.claim(LIMITED))
+        store.create([NewRun(key=RunKey("default", f"ready-{len(costs)}"), workflow="order", events=journal(1))])
+        costs.append((nothing, work(store, lambda: store.claim(LIMITED))))
+
+    assert costs[2][0] - costs[1][0] < 50  # one more run is held, and counted
+    assert costs[2][1] - costs[1][1] < 50
+
+
+def test_a_claim_behind_a_backlog_costs_what_it_looks_at(store: SQLiteStore) -> None:
+    """Not what waits: ten times as many runs of one key make no difference to another's."""
+    costs: list[int] = []
+    few = attrs.evolve(LIMITED, limit=2)
+    for number in (1_000, 1_000, 9_000):
+        first = 10_000 * len(costs)
+        store.create([attrs.evolve(run, fairness_key="big", ready_at=1 + first) for run in parked(number, first)])
+        store.create([NewRun(key=RunKey("default", f"small-{len(costs)}"), workflow="order", events=journal(1), fairness_key="small")])
+        taken: list[str] = []
+        costs.append(work(store, lambda taken=taken: taken.extend(item.run.fairness_key for item in store.claim(few).runs)))  # type: ignore[misc]
+        assert ["big", "small"] == sorted(taken)
+
+    assert costs[2] < 1.1 * costs[1]
 
 
 def test_mail_for_held_runs_costs_what_there_is(store: SQLiteStore) -> None:

@@ -234,7 +234,7 @@ class PostgresStore:
             now, found, next_at = self._with(
                 lambda hot: claim_limited(hot, self._moment, claim, self._address.schema, room, self._places)
             )
-            taken, held = {row[0]: whole(row) for row in found}, True
+            taken, waiting = {row[0]: whole(row) for row in found}, True
         else:
             asked = (claim.namespace, Names(names(claim.queues)), Names(claim.workflows), limit, claim.worker, claim.ttl)
             before = monotonic()
@@ -243,10 +243,10 @@ class PostgresStore:
             if self._given is None:
                 self._server.heard(before, now)
             taken = {row[4]: whole(row[4:]) for row in rows if row[4] is not None}
-        if not taken and not held:
+            waiting = held or any(row[5] for row in rows)
+        if not taken and not waiting:
             return Claims([], [], next_at)
         leases = [Lease(run.key, run.fence, run.worker, now + claim.ttl) for run in taken.values()]
-        waiting = held or any(row[5] for row in rows)
         try:
             read, letters = self._with(lambda hot: self._read(hot, claim, now, taken, waiting=waiting))
             claimed = [self._claimed(run, lease, read[pk], letters) for (pk, run), lease in zip(taken.items(), leases, strict=True)]

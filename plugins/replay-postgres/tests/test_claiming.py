@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from replay_postgres import PostgresStore
+from replay_postgres import PostgresStore, limiting
 from replay_postgres import statements as sql
 from replay_postgres.testing import TemporaryCluster
 
@@ -85,6 +85,32 @@ def test_a_claim_among_parked_runs_takes_those_that_are_ready(crowded: PostgresS
 
     assert [3, 3, 2, 2, 1, 1] == [claimed.run.priority for claimed in claims.runs]
     assert 7_258_118_400_000_002 == claims.next_at
+
+
+LANE = "ARRAY['default'], ARRAY['order'], ARRAY[0::int8]"
+QUESTIONS = {
+    "who holds what": (limiting.STANDING, "NULL, 'shop', '{default}'", "replay_runs_held"),
+    "who has waited longest": (limiting.OLDEST, "NULL, 'shop', '{default}', '{order}', 60", "replay_runs_ready"),
+    "the first of each key": (limiting.BY_KEY, f"NULL, 'shop', 10, {LANE}, ARRAY['waiting'], ARRAY['']", "replay_runs_line"),
+    "whose lease has ended": (limiting.ENDED, f"NULL, 'shop', {LANE}, ARRAY[''], ARRAY['']", "replay_runs_held"),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_claim_with_limits_walks_over_no_parked_run(crowded: PostgresStore, question: str) -> None:
+    """Each of its questions is answered by one index, in a few pages."""
+    statement, arguments, index = QUESTIONS[question]
+    with crowded._pool.lent() as raw:
+        raw.execute(b"SET plan_cache_mode = force_custom_plan")
+        raw.execute(f"PREPARE asking AS {crowded._pool.spell(statement)}".encode())
+        rows = raw.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asking({arguments})".encode()).fetchall()
+        raw.close()
+    plan = rows[0][0][0]["Plan"]
+
+    reads = [node for node in nodes(plan) if node.get("Relation Name") == "replay_runs"]
+    assert {"Seq Scan", "Bitmap Heap Scan"} & {node["Node Type"] for node in reads} == set()
+    assert index in {node["Index Name"] for node in reads}
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 150
 
 
 # ---- fairness -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"example.org/replay"
@@ -60,6 +61,9 @@ func Run(ctx context.Context, url string, options Options, offers ...replay.Offe
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // everything was given back, or the error is told already
+	if !slices.Contains(conn.Hello.Scopes, "work") {
+		return &model.RefusedError{Store: conn.URL, Reason: "the token does not allow to work", Advice: "use one that has the scope work"}
+	}
 	w, err := engine.NewWorker(conn, settings, workflows, steps)
 	if err != nil {
 		return err

@@ -54,11 +54,17 @@ var (
 	generation = replay.NewWorkflow("go.generation", generations)
 	resuming   = replay.NewResumable("go.resuming", resume)
 	writing    = replay.NewWorkflow("go.writing", write)
+	bulky      = replay.NewWorkflow("go.bulky", fill)
+	mixed      = replay.NewWorkflow("go.mixed", mix)
+	careful    = replay.NewStep("careful", finish, replay.StepOptions{WaitOnCancel: true})
+	stubborn   = replay.NewWorkflow("go.stubborn", func(run *replay.Run, file string) (any, error) { return replay.Call(run, careful, file) })
+	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
 		return replay.Call(run, patient, replay.None{})
 	})
 	offers = []replay.Offer{
-		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, elsewhere, increment,
+		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, elsewhere,
+		increment,
 	}
 )
 
@@ -197,6 +203,63 @@ func resume(run *replay.Run, file string, state *int) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// fill makes a journal that no single message carries, and waits.
+func fill(run *replay.Run, n int) (int, error) {
+	size := 0
+	for range n {
+		got, err := replay.Call(run, large, 64<<10)
+		if err != nil {
+			return 0, err
+		}
+		size += len(got)
+	}
+	_, err := replay.Signal[any](run, "go on")
+	return size, err
+}
+
+// mix is written in Python too, below.
+func mix(run *replay.Run, n int) ([]any, error) {
+	first, err := replay.Call(run, increment, n)
+	if err != nil {
+		return nil, err
+	}
+	word, err := replay.Signal[string](run, "word")
+	if err != nil {
+		return nil, err
+	}
+	second, err := replay.Call(run, increment, first)
+	return []any{first, word, second, replay.UUID(run)}, err
+}
+
+const python = `
+import sys
+import replay
+
+@replay.step(name="increment")
+def increment(n: int) -> int:
+    return n + 1
+
+@replay.workflow(name="go.mixed")
+def mixed(n: int) -> replay.Workflow[list]:
+    first = yield from increment(n)
+    word = yield from replay.signal("word", str)
+    second = yield from increment(first)
+    return [first, word, second, str((yield from replay.uuid()))]
+
+with replay.Engine(sys.argv[1], workflows=[mixed]) as engine:
+    print("begins", flush=True)
+    sys.stdin.read()
+`
+
+// finish is told that it was cancelled, and comes to its end all the same.
+func finish(ctx context.Context, file string) (int, error) {
+	if _, err := appendLine(ctx, line{File: file, Text: "begun"}); err != nil {
+		return 0, err
+	}
+	<-replay.InfoOf(ctx).Hurry
+	return appendLine(ctx, line{File: file, Text: fmt.Sprint("ended ", ctx.Err())})
 }
 
 // write appends numbered lines: each step must happen, and what was answered must not happen again.
@@ -599,6 +662,22 @@ func TestAServerThatIsKilledAndRestartedIsFoundAgain(t *testing.T) {
 	same(t, 40, len(linesOf(t, file)))
 }
 
+func TestAWorkerLeavesAlsoWhenItsServerIsGone(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	drain := work(t, s, worker.Options{Grace: time.Second})
+	start(t, c, writing, struct {
+		replay.Args
+		File  string
+		Lines int
+	}{File: file, Lines: 1_000}, "lost")
+	until(t, "a line is written", func() bool { return len(linesOf(t, file)) > 0 })
+	s.Kill()
+	time.Sleep(50 * time.Millisecond)
+	drain()
+}
+
 func TestAWrongTokenIsRefused(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens.json")
 	check(t, os.WriteFile(tokens, []byte(`[{"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "namespace": "shop", "scopes": ["read", "start"]}]`), 0o600))
@@ -618,8 +697,10 @@ func TestAWrongTokenIsRefused(t *testing.T) {
 	if _, err := client.Start(within(t), other, counting, 1); !errors.As(err, &refused) {
 		t.Errorf("expected Refused, got %v", err)
 	}
-	if err := worker.Run(within(t), s.URL+"?token=wrong", worker.Options{Logger: quiet}, offers...); !errors.As(err, &refused) {
-		t.Errorf("expected Refused, got %v", err)
+	for _, token := range []string{"wrong", "test"} { // the second may not work
+		if err := worker.Run(within(t), s.URL+"?token="+token, worker.Options{Logger: quiet}, offers...); !errors.As(err, &refused) {
+			t.Errorf("expected Refused, got %v", err)
+		}
 	}
 }
 
@@ -701,4 +782,100 @@ func TestPausingAndListing(t *testing.T) {
 	if !errors.As(err, &failed) || failed.Status != "terminated" || failed.Message != "no use" {
 		t.Errorf("expected a terminated run, got %v", err)
 	}
+}
+
+func TestAJournalThatNoMessageCarriesIsReadInParts(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	drain := work(t, s, worker.Options{})
+	handle := start(t, c, bulky, 80, "bulky") // 5 MB; a claim carries 3
+	until(t, "the journal is long", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Length == 81 })
+	drain()
+	work(t, s, worker.Options{})
+	check(t, handle.Signal(within(t), "go on", nil))
+	same(t, 80*64<<10, result(t, handle))
+}
+
+func TestAWorkerThatLostItsLeaseDropsItsTurn(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, writing, struct {
+		replay.Args
+		File  string
+		Lines int
+	}{File: file, Lines: 30}, "stolen")
+	process := spawnWorker(t, s.URL) // with a lease of one second
+	until(t, "five lines are written", func() bool { return len(linesOf(t, file)) >= 5 })
+	check(t, process.Process.Signal(syscall.SIGSTOP))
+	drain := work(t, s, worker.Options{})
+	until(t, "another worker has it", func() bool { return len(linesOf(t, file)) >= 15 })
+	check(t, process.Process.Signal(syscall.SIGCONT))
+	same(t, 30, result(t, handle))
+	drain()
+	check(t, process.Process.Signal(syscall.SIGTERM))
+	check(t, process.Wait())
+	seen := map[string]bool{}
+	for _, text := range linesOf(t, file) {
+		if seen[text] {
+			t.Errorf("line %s was written twice", text)
+		}
+		seen[text] = true
+	}
+}
+
+func TestACancelledStepMayBeWaitedFor(t *testing.T) {
+	s := servertest.Start(t)
+	work(t, s, worker.Options{})
+	c := dial(t, s)
+	file := filepath.Join(t.TempDir(), "lines")
+	handle := start(t, c, stubborn, file, "stubborn")
+	until(t, "the step begins", func() bool { return len(linesOf(t, file)) == 1 })
+	check(t, handle.Cancel(within(t), "enough"))
+	_, err := handle.Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "cancelled" {
+		t.Errorf("expected a cancelled run, got %v", err)
+	}
+	same(t, "begun ended <nil>", strings.Join(linesOf(t, file), " "))
+}
+
+func TestWhatGoBeginsPythonFinishesAndTheOtherWayRound(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	inPython := func() func() {
+		process := exec.Command(filepath.Join(filepath.Dir(s.Command()), "python"), "-c", python, s.URL)
+		process.Stderr = os.Stderr
+		input, err := process.StdinPipe()
+		check(t, err)
+		output, err := process.StdoutPipe()
+		check(t, err)
+		check(t, process.Start())
+		_, err = output.Read(make([]byte, 16))
+		check(t, err)
+		return func() { check(t, input.Close()); check(t, process.Wait()) }
+	}
+	inGo := func() func() { return work(t, s, worker.Options{}) }
+	journals := []string{}
+	for _, order := range [][]func() func(){{inGo, inPython}, {inPython, inGo}, {inGo, inGo}} {
+		id := fmt.Sprint("mixed-", len(journals))
+		handle := start(t, c, mixed, 1, id)
+		leave := order[0]()
+		until(t, "the first step is done", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Length == 2 })
+		leave()
+		leave = order[1]()
+		check(t, handle.Signal(within(t), "word", "é"))
+		got := result(t, handle)
+		same(t, "2 é 3", strings.TrimSpace(fmt.Sprintln(got[:3]...)))
+		leave()
+		journal := ""
+		for event, err := range handle.Journal(within(t), 1, false) {
+			check(t, err)
+			uuid := fmt.Sprint(got[3])
+			journal += strings.ReplaceAll(fmt.Sprintf("%s %d %s\n", event.String(), event.Check, event.Payload), uuid, "UUID")
+		}
+		journals = append(journals, journal)
+	}
+	same(t, journals[2], journals[0])
+	same(t, journals[2], journals[1])
 }

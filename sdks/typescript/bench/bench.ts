@@ -6,11 +6,15 @@
  *     npm run bench -- grpc://…      (against a server that runs)
  */
 
+import { readFileSync } from "node:fs";
 import { Client, Worker, step, toText, workflow } from "replay-engine";
 import { bytesOf, fromBytes } from "../src/codec/json.js";
 import { Interpreter } from "../src/interpreter/interpreter.js";
 import { startedText } from "../src/model/journal.js";
-import type { Event } from "../src/model/records.js";
+import { WorkerServiceService as verbs } from "../src/generated/worker.js";
+import type { Event, Lease } from "../src/model/records.js";
+import { GrpcStore } from "../src/wire/store.js";
+import { newRun } from "../src/worker/live.js";
 import { serve } from "../test/server.js";
 
 const inc = step("inc", (n: number) => n + 1);
@@ -71,17 +75,53 @@ async function timed(work: () => Promise<void>): Promise<number> {
   return (performance.now() - began) / 1000;
 }
 
+/** Seconds of CPU that this process and the server have used so far: what noise on the machine does not change much. */
+function cpu(): [ours: number, theirs: number] {
+  const { user, system } = process.cpuUsage();
+  const fields = server === undefined ? [] : readFileSync(`/proc/${server.pid}/stat`, "utf8").split(") ")[1]?.split(" ");
+  return [(user + system) / 1e6, (Number(fields?.[11] ?? 0) + Number(fields?.[12] ?? 0)) / 100];
+}
+
+async function measured(name: keyof typeof TARGETS, count: number, work: () => Promise<void>): Promise<number> {
+  const [ours, theirs] = cpu();
+  const found = count / (await timed(work));
+  const [after, there] = cpu();
+  const each = (seconds: number) => `${Math.round((1e6 * seconds) / count)} µs`;
+  console.log(`${name}: ${rate(found)}, ${ratio(found / TARGETS[name])} of the target of ${rate(TARGETS[name])}; CPU here ${each(after - ours)}, server ${each(there - theirs)} each`);
+  return found;
+}
+
+/** One commit of one event after the other over the stream, without a worker: what the server and the wire allow. */
+async function bareCommits(url: string, count: number): Promise<number> {
+  const store = await GrpcStore.open(url, "default");
+  const key = { namespace: "default", id: `bare-${Date.now()}` };
+  const made = newRun(key, { workflow: "bare", input: "[]" }, store.now());
+  const { runs } = await store.channel.call(verbs.create, { runs: [made], worker: "bare", ttl: 60e6 });
+  const lease = runs[0]?.lease as Lease;
+  const empty = { base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, successor: undefined, note: "" };
+  const seconds = await timed(async () => {
+    for (let seq = 2; seq < count + 2; seq++) {
+      const event = { seq, kind: "step_completed", command: String(seq - 2), name: "inc", payload: bytesOf(String(seq)), check: 1, attempt: 1, duration: 9 };
+      const events = [{ ...event, at: store.now(), line: "/work/bench.js:24", worker: "bare" }];
+      const [fate] = await store.commit([{ ...empty, lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
+      if (fate !== "applied") throw new Error(`commit ${seq} was ${fate}`);
+    }
+  });
+  store.close();
+  return count / seconds;
+}
+
 async function overTheWire(url: string): Promise<void> {
   const client = new Client(url);
   const worker = new Worker(url, { workflows: [sequence] });
   const working = worker.run({ signals: [] });
   const run = async (count: number) => void (await (await client.start(sequence(count))).result());
   await run(10);
-  const told = (name: keyof typeof TARGETS, found: number) =>
-    console.log(`${name}: ${rate(found)}, ${ratio(found / TARGETS[name])} of the target of ${rate(TARGETS[name])}`);
   for (let round = 0; round < 3; round++) {
-    told("W2 steps/s", 1_000 / (await timed(() => run(1_000))));
-    told("W3 runs/s", 500 / (await timed(async () => void (await Promise.all(Array.from({ length: 500 }, () => run(5)))))));
+    const limit = await bareCommits(url, 1_000);
+    const steps = await measured("W2 steps/s", 1_000, () => run(1_000));
+    console.log(`    bare commits over the stream: ${rate(limit)}/s; W2 reaches ${ratio(steps / limit)} of that`);
+    await measured("W3 runs/s", 500, async () => void (await Promise.all(Array.from({ length: 500 }, () => run(5)))));
   }
   worker.stop();
   await working;
@@ -90,9 +130,5 @@ async function overTheWire(url: string): Promise<void> {
 
 replayRate(10_000);
 const given = process.argv[2];
-if (given !== undefined) {
-  await overTheWire(given);
-} else {
-  const server = await serve();
-  await overTheWire(server.url).finally(() => server.stop());
-}
+const server = given === undefined ? await serve() : undefined;
+await overTheWire(given ?? server?.url ?? "").finally(() => server?.stop());

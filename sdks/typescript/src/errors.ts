@@ -10,11 +10,11 @@
 /** The root of every error that replay raises, but `Cancelled`. */
 export class ReplayError extends Error {
   /** The facts, in the order in which the constructor takes them. */
-  readonly args: readonly unknown[];
+  declare readonly args: readonly unknown[];
 
   constructor(message: string, args: readonly unknown[]) {
     super(message);
-    this.args = args;
+    Object.defineProperty(this, "args", { value: args }); // not shown beside the facts themselves
     this.name = new.target.name;
   }
 }

@@ -30,7 +30,7 @@ export {
 export type { Level, SavepointOptions, SignalOptions, Span, UpdateOptions } from "./authoring/effects.js";
 export { resumable, step, workflow } from "./authoring/definitions.js";
 export type { Decoded, Schema, StepFunction, WorkflowFunction } from "./authoring/definitions.js";
-export { fromText, toText } from "./codec/json.js";
+export { fromBytes, fromText, toText } from "./codec/json.js";
 export type { Json } from "./codec/json.js";
 export { Effect } from "./model/effects.js";
 export type { Branch, Call, ChildHandle, Spawned, Step, StepOptions, RunOptions, Workflow } from "./model/effects.js";

@@ -54,6 +54,10 @@ class WorkerProcess {
     while (this.lines.filter((each) => each === line).length < times) await new Promise<void>((resolve) => (this.#heard = resolve));
   }
 
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
   async end(signal: NodeJS.Signals): Promise<number | null> {
     if (this.#process.exitCode !== null) return this.#process.exitCode;
     const ended = once(this.#process, "exit");
@@ -216,6 +220,25 @@ test("SIGTERM lets steps end, commits them, and gives the runs back at once", as
   assert.equal(await run.result(), "hung");
   assert.equal(second.lines.includes("hang"), false);
   await second.end("SIGTERM");
+});
+
+test("a worker that slept through its lease drops its turn; the run has one owner", async () => {
+  const first = new WorkerProcess(server.url);
+  const run = await client.start(hanging(1_500));
+  await first.says("hang");
+  first.signal("SIGSTOP");
+  const second = new WorkerProcess(server.url);
+  assert.equal(await run.result(), "hung");
+  first.signal("SIGCONT");
+  const other = await client.start(hanging(1));
+  assert.equal(await other.result(), "hung");
+
+  assert.equal(await second.end("SIGTERM"), 0);
+  assert.equal(await (await client.start(hanging(1))).result(), "hung"); // the first one works on
+  assert.equal(await first.end("SIGTERM"), 0);
+  const events = await all(run.journal());
+  assert.deepEqual(events.map((event) => event.kind), ["started", "step_completed", "step_completed", "completed"]);
+  assert.equal(new Set(events.slice(1).map((event) => event.worker)).size, 1);
 });
 
 test("a server that is killed and started again is a pause and no failure", async () => {

@@ -44,6 +44,10 @@ export class Server {
     return this;
   }
 
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
   /** SIGKILL: nothing is said, nothing is given back. */
   async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
     const running = this.#process;

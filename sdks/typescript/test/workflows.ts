@@ -76,7 +76,6 @@ function* hearing(name: string): Workflow<any> {
 
 // ---- in turn ---------------------------------------------------------------------------------------------------------------
 
-// eslint-disable-next-line require-yield
 const nothing = workflow("nothing", function* () {
   return "done";
 });

@@ -17,7 +17,6 @@ import (
 type attempt struct {
 	live    *Live
 	command *interpreter.Command
-	number  int
 	began   time.Time
 	stop    context.CancelCauseFunc
 	hurry   chan struct{}

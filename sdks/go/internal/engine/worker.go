@@ -70,9 +70,10 @@ type Worker struct {
 	renewAt   int64
 	breath    time.Duration
 	failures  int
-	leaveAt   int64 // when steps that run are given up, or 0 while nobody has asked to leave
-	steps     context.Context
-	calls     context.Context
+	leaveAt   int64           // when steps that run are given up, or 0 while nobody has asked to leave
+	asked     context.Context // ends when the worker is asked to leave
+	steps     context.Context // ends when steps are given up
+	calls     context.Context // ends with the worker
 }
 
 type (
@@ -135,6 +136,7 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 			live.Interp.Close()
 		}
 	}()
+	w.asked = ctx
 	leaving := ctx.Done()
 	alarm := time.NewTimer(0)
 	for {
@@ -145,17 +147,24 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 				w.takeIn(item)
 			case <-alarm.C:
 			case <-leaving:
-				w.leaveAt = w.conn.Now() + w.set.Grace.Microseconds()
-				w.set.Logger.Info("worker leaves", "grace", w.set.Grace)
 				leaving = nil
-				w.restNoMore()
 			}
 		}
 		w.takeAll()
+		w.heed()
 		if w.round() {
 			ended = true
 			return nil
 		}
+	}
+}
+
+// heed begins to leave when the worker was asked to.
+func (w *Worker) heed() {
+	if w.leaveAt == 0 && w.asked.Err() != nil {
+		w.leaveAt = w.conn.Now() + w.set.Grace.Microseconds()
+		w.set.Logger.Info("worker leaves", "grace", w.set.Grace)
+		w.restNoMore()
 	}
 }
 
@@ -494,7 +503,7 @@ func (w *Worker) send(batch []*wire.Commit) []fate {
 			}
 			return fates
 		}
-		if w.leaveAt != 0 && w.conn.Now() >= w.leaveAt {
+		if w.heed(); w.leaveAt != 0 && w.conn.Now() >= w.leaveAt {
 			return slices.Repeat([]fate{{committed: wire.Committed_COMMITTED_FENCED}}, len(batch))
 		}
 		time.Sleep(w.pause())

@@ -62,7 +62,7 @@ type Command struct {
 	fail          func(payload []byte) error // makes the failure
 	fiber         *Fiber
 	before, after *Command
-	frames        [4]uintptr
+	frames        frames
 }
 
 // Check is the CRC-32 of the encoded arguments, or 0 where nothing is compared.
@@ -127,21 +127,46 @@ func (c *Command) String() string {
 	return string(c.Kind) + " " + c.Name
 }
 
-// Line is the file:line of the author's code that asked, or empty.
+// Line is the file:line of the author's code that asked, or empty. A branch of one command has no code of its own: its combinator's
+// line counts.
 func (c *Command) Line() string {
-	if c.frames[0] == 0 {
+	line := c.frames.line()
+	for f := c.fiber; line == "" && f != nil && f.scope != nil; f = f.scope.owner {
+		line = f.scope.frames.line()
+	}
+	return line
+}
+
+// frames are where an effect was asked for; what they mean is found out only when somebody wants to know.
+type frames [4]uintptr
+
+func (f *frames) here() { runtime.Callers(3, f[:]) }
+
+func (f *frames) line() string {
+	if f[0] == 0 {
 		return ""
 	}
-	frames := runtime.CallersFrames(c.frames[:])
-	for {
-		frame, more := frames.Next()
-		if frame.File != "" && !strings.HasPrefix(frame.Function, "example.org/replay.") && !strings.HasPrefix(frame.Function, "example.org/replay/internal/") {
+	for callers := runtime.CallersFrames(f[:]); ; {
+		frame, more := callers.Next()
+		if frame.File != "" && !isOurs(frame.File) && !strings.HasPrefix(frame.Function, "iter.") && !strings.HasPrefix(frame.Function, "runtime.") {
 			return fmt.Sprintf("%s:%d", frame.File, frame.Line)
 		}
 		if !more {
 			return ""
 		}
 	}
+}
+
+// home is where this module's files are, as the compiler names them.
+var home = func() string {
+	_, file, _, _ := runtime.Caller(0)
+	return strings.TrimSuffix(file, "internal/interpreter/effects.go")
+}()
+
+// isOurs says whether a file is replay's own: names of functions do not tell, as generic ones are compiled where they are used.
+func isOurs(file string) bool {
+	rest, inside := strings.CutPrefix(file, home)
+	return inside && !strings.HasSuffix(rest, "_test.go") && (!strings.Contains(rest, "/") || strings.HasPrefix(rest, "internal/"))
 }
 
 const shown = 120 // characters of arguments and payloads in a report
@@ -152,7 +177,7 @@ const shown = 120 // characters of arguments and payloads in a report
 func (f *Fiber) Ask(command *Command, accept, fail func([]byte) error) error {
 	f.enter()
 	command.accept, command.fail = accept, fail
-	runtime.Callers(2, command.frames[:])
+	command.frames.here()
 	f.it.issue(f, command)
 	return f.wait()
 }
@@ -184,7 +209,7 @@ func (f *Fiber) Listen(name string, span int64, accept, probe func([]byte) error
 	command.fail = func([]byte) error {
 		return &model.TimedOutError{What: "signal " + name, Seconds: float64(span) / 1e6}
 	}
-	runtime.Callers(2, command.frames[:])
+	command.frames.here()
 	f.it.issue(f, command)
 	f.it.listeners[name] = append(f.it.listeners[name], command)
 	return f.wait()
@@ -243,6 +268,7 @@ func (f *Fiber) Gather(branches []Body, policy Gathering) error {
 		f.answered()
 		return nil
 	}
+	s.frames.here()
 	s.fill()
 	return f.within(s)
 }
@@ -254,6 +280,7 @@ func (f *Fiber) Race(branches []Body) (int, error) {
 	if len(branches) == 0 {
 		return 0, &model.EffectError{Got: "race was given no branch", Advice: "give it at least one"}
 	}
+	s.frames.here()
 	s.fill()
 	err := f.within(s)
 	return s.winner, err
@@ -263,9 +290,10 @@ func (f *Fiber) Race(branches []Body) (int, error) {
 func (f *Fiber) Timeout(branch Body, span int64) error {
 	f.enter()
 	s := &scope{kind: timeoutScope, it: f.it, path: f.nextID(), seconds: float64(span) / 1e6}
+	s.frames.here()
 	s.start(&Fiber{body: branch})
 	timer := &Command{Kind: Timer, Name: "timeout", Timed: true, Due: f.it.Clock + span, span: span}
-	runtime.Callers(2, timer.frames[:])
+	timer.frames.here()
 	s.start(&Fiber{single: timer})
 	return f.within(s)
 }
@@ -274,6 +302,7 @@ func (f *Fiber) Timeout(branch Body, span int64) error {
 func (f *Fiber) Shield(branch Body) error {
 	f.enter()
 	s := &scope{kind: shieldScope, it: f.it, path: f.nextID()}
+	s.frames.here()
 	s.start(&Fiber{body: branch})
 	return f.within(s)
 }
@@ -292,7 +321,7 @@ func (f *Fiber) Spawn(branch Body) *Fiber {
 func (f *Fiber) StartChild(command *Command, accept, fail func([]byte) error) (*Fiber, string) {
 	f.enter()
 	command.accept, command.fail = accept, fail
-	runtime.Callers(2, command.frames[:])
+	command.frames.here()
 	spawned := &Fiber{it: f.it, path: f.nextID() + "/0/", single: command, begun: true}
 	f.it.issue(spawned, command)
 	f.it.runBeside(spawned)

@@ -162,6 +162,7 @@ type scope struct {
 	failed   error
 	seconds  float64
 	message  string
+	frames   frames
 }
 
 // Gathering says how a gather goes about it.

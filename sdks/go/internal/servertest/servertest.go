@@ -31,8 +31,8 @@ func Start(t testing.TB, options ...string) *Server {
 	return s
 }
 
-// python finds the repository's replay command above the working folder.
-func (s *Server) python() string {
+// Command is the repository's replay command, found above the working folder; Python stands beside it.
+func (s *Server) Command() string {
 	folder, _ := os.Getwd()
 	for folder != "/" {
 		if found := filepath.Join(folder, ".venv", "bin", "replay"); exists(found) {
@@ -55,7 +55,7 @@ func exists(path string) bool {
 func (s *Server) serve(address string) {
 	s.t.Helper()
 	arguments := append([]string{"serve", "--store", "sqlite:///" + filepath.Join(s.folder, "runs.db"), "--listen", address}, s.options...)
-	s.process = exec.Command(s.python(), arguments...)
+	s.process = exec.Command(s.Command(), arguments...)
 	s.process.Stderr = os.Stderr
 	output, err := s.process.StdoutPipe()
 	if err != nil {

@@ -46,7 +46,6 @@ function span(what: string, seconds: number): number {
 
 /** What stores and other programs know something by. */
 function named(what: string, name: string): string {
-  // eslint-disable-next-line no-control-regex
   const fits = typeof name === "string" && name !== "" && name.length <= NAME_LIMIT && !/[\u0000-\u001f]/.test(name) && name.isWellFormed();
   if (!fits) throw new EffectError(`${what} ${describe(name)} is no name`, `use 1 to ${NAME_LIMIT} printable characters`);
   return name;

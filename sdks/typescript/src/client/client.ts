@@ -14,6 +14,7 @@ import { readFailure } from "../model/failure.js";
 import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Channel, DEADLINE, type CallOptions, type Method } from "../wire/channel.js";
 import { Lookout } from "./lookout.js";
+import { Starter } from "./starter.js";
 import type { SignalOptions } from "../authoring/effects.js";
 import { readerOf, type Schema } from "../authoring/definitions.js";
 
@@ -67,12 +68,14 @@ export class Client {
   readonly namespace: string;
   readonly #channel: Channel;
   readonly #deadline: number;
+  readonly #starter: Starter;
 
   /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
   constructor(url: string, { namespace = "default", deadline = DEADLINE }: ClientOptions = {}) {
     this.namespace = namespace;
     this.#deadline = deadline;
     this.#channel = new Channel(url);
+    this.#starter = new Starter(this.#channel, deadline);
     this.lookout = new Lookout(this.#channel, deadline);
   }
 
@@ -119,14 +122,9 @@ export class Client {
 
   /** Start a run; the same id with the same input is the same run, with other input it is `RunExists`. */
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
-    const { key } = await this.#start(call.options(options));
-    return new Handle(this, key, (value) => call.spec.read(value) as R);
-  }
-
-  async #start<R>(call: Call<R>): Promise<{ key: RunKey }> {
-    const request = this.#request(call);
-    await this.ask(verbs.startRun, request);
-    return { key: request.key as RunKey };
+    const request = this.#request(call.options(options));
+    await this.#starter.start(request);
+    return new Handle(this, request.key as RunKey, (value) => call.spec.read(value) as R);
   }
 
   /** Start a run unless it exists, and leave it a message. */
@@ -151,6 +149,7 @@ export class Client {
       tags: { ...how.tags },
       patches: [...spec.patches].sort(),
       knowsPatches: true,
+      fairnessKey: "",
     };
   }
 
@@ -158,7 +157,7 @@ export class Client {
   async startByName<R = any>(workflow: string, args: readonly unknown[], options: StartOptions = {}): Promise<Handle<R>> {
     const spec = { name: workflow, version: "", patches: new Set<string>(), answers: new Map() } as never;
     const request = this.#request(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options));
-    await this.ask(verbs.startRun, { ...request, knowsPatches: false });
+    await this.#starter.start({ ...request, knowsPatches: false });
     return new Handle<R>(this, request.key as RunKey, PLAIN);
   }
 

@@ -11,8 +11,8 @@ import { CLOSED, type Run, type RunKey } from "../model/records.js";
 import type { Channel } from "../wire/channel.js";
 
 const SHARE = 5;
-/** Milliseconds between two looks, at most. */
-const LONGEST = 50;
+/** An end is told late by this part of the time that it was waited for, and by so many milliseconds at most. */
+const [PART, LONGEST] = [0.05, 100];
 /** Seconds that a waiting call waits. */
 const PATIENCE = 20;
 /** Runs that are asked about in one call. */
@@ -28,6 +28,8 @@ export class Lookout {
   readonly #waiters = new Set<Waiter>();
   #waiting = new AbortController();
   #looking = false;
+  /** When the newest waiter came, or the last run ended. */
+  #since = 0;
 
   constructor(
     readonly channel: Channel,
@@ -51,6 +53,7 @@ export class Lookout {
       };
       signal?.addEventListener("abort", giveUp);
       this.#waiters.add(waiter);
+      this.#since = performance.now();
       if (this.#looking) this.#waiting.abort(); // it may have ended already: look before waiting on
       else void this.#look();
     });
@@ -68,7 +71,8 @@ export class Lookout {
         this.#waiting = new AbortController();
         const began = performance.now();
         await this.#tell();
-        const rest = Math.min(LONGEST, (SHARE - 1) * (performance.now() - began));
+        const now = performance.now();
+        const rest = Math.min(LONGEST, Math.max((SHARE - 1) * (now - began), PART * (now - this.#since)));
         if (this.#waiters.size > 0) seen = await this.#wait(seen);
         await new Promise((resolve) => setTimeout(resolve, rest));
       }
@@ -101,7 +105,9 @@ export class Lookout {
       const { runs } = await this.channel.call(verbs.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
       for (const [place, waiter] of page.entries()) {
         const run = runs[place]?.run as Run | undefined;
-        if (run === undefined || CLOSED.has(run.status) || run.status === "stuck") waiter.resolve(run);
+        if (run !== undefined && !CLOSED.has(run.status) && run.status !== "stuck") continue;
+        waiter.resolve(run);
+        this.#since = performance.now();
       }
     }
   }

@@ -44,6 +44,8 @@ export interface StartRunRequest {
   /** Patches that the caller's code knows; unset when the caller does not have the code. */
   patches: string[];
   knowsPatches: boolean;
+  /** Whose share of the queue it takes, such as a customer's, or empty. */
+  fairnessKey: string;
 }
 
 export interface StartRunRequest_TagsEntry {
@@ -54,6 +56,24 @@ export interface StartRunRequest_TagsEntry {
 export interface StartRunResponse {
   run: Run | undefined;
   new: boolean;
+}
+
+export interface DebounceRunRequest {
+  /** What is to begin; an empty id is one of the server's choice. */
+  start:
+    | StartRunRequest
+    | undefined;
+  /** What the calls have in common. */
+  key: string;
+  /** Seconds without a call after which the run begins. */
+  delay: number;
+  /** Seconds after the first call when it begins at the latest. */
+  maxWait?: number | undefined;
+}
+
+export interface DebounceRunResponse {
+  /** The run that will begin. */
+  runId: string;
 }
 
 export interface SignalWithStartRequest {
@@ -199,6 +219,7 @@ function createBaseStartRunRequest(): StartRunRequest {
     tags: {},
     patches: [],
     knowsPatches: false,
+    fairnessKey: "",
   };
 }
 
@@ -236,6 +257,9 @@ export const StartRunRequest: MessageFns<StartRunRequest> = {
     }
     if (message.knowsPatches !== false) {
       writer.uint32(88).bool(message.knowsPatches);
+    }
+    if (message.fairnessKey !== "") {
+      writer.uint32(98).string(message.fairnessKey);
     }
     return writer;
   },
@@ -344,6 +368,14 @@ export const StartRunRequest: MessageFns<StartRunRequest> = {
             message.knowsPatches = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.fairnessKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -380,6 +412,7 @@ export const StartRunRequest: MessageFns<StartRunRequest> = {
     );
     message.patches = object.patches?.map((e) => e) || [];
     message.knowsPatches = object.knowsPatches ?? false;
+    message.fairnessKey = object.fairnessKey ?? "";
     return message;
   },
 };
@@ -514,6 +547,154 @@ export const StartRunResponse: MessageFns<StartRunResponse> = {
     const message = createBaseStartRunResponse();
     message.run = (object.run !== undefined && object.run !== null) ? Run.fromPartial(object.run) : undefined;
     message.new = object.new ?? false;
+    return message;
+  },
+};
+
+function createBaseDebounceRunRequest(): DebounceRunRequest {
+  return { start: undefined, key: "", delay: 0, maxWait: undefined };
+}
+
+export const DebounceRunRequest: MessageFns<DebounceRunRequest> = {
+  encode(message: DebounceRunRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.start !== undefined) {
+      StartRunRequest.encode(message.start, writer.uint32(10).fork()).join();
+    }
+    if (message.key !== "") {
+      writer.uint32(18).string(message.key);
+    }
+    if (message.delay !== 0) {
+      writer.uint32(25).double(message.delay);
+    }
+    if (message.maxWait !== undefined) {
+      writer.uint32(33).double(message.maxWait);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DebounceRunRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDebounceRunRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.start = StartRunRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.delay = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.maxWait = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DebounceRunRequest>, I>>(base?: I): DebounceRunRequest {
+    return DebounceRunRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DebounceRunRequest>, I>>(object: I): DebounceRunRequest {
+    const message = createBaseDebounceRunRequest();
+    message.start = (object.start !== undefined && object.start !== null)
+      ? StartRunRequest.fromPartial(object.start)
+      : undefined;
+    message.key = object.key ?? "";
+    message.delay = object.delay ?? 0;
+    message.maxWait = object.maxWait ?? undefined;
+    return message;
+  },
+};
+
+function createBaseDebounceRunResponse(): DebounceRunResponse {
+  return { runId: "" };
+}
+
+export const DebounceRunResponse: MessageFns<DebounceRunResponse> = {
+  encode(message: DebounceRunResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.runId !== "") {
+      writer.uint32(10).string(message.runId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DebounceRunResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDebounceRunResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DebounceRunResponse>, I>>(base?: I): DebounceRunResponse {
+    return DebounceRunResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DebounceRunResponse>, I>>(object: I): DebounceRunResponse {
+    const message = createBaseDebounceRunResponse();
+    message.runId = object.runId ?? "";
     return message;
   },
 };
@@ -2223,6 +2404,16 @@ export const ClientServiceService = {
     responseSerialize: (value: StartRunResponse): Buffer => Buffer.from(StartRunResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartRunResponse => StartRunResponse.decode(value),
   },
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun: {
+    path: "/replay.v1.ClientService/DebounceRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DebounceRunRequest): Buffer => Buffer.from(DebounceRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DebounceRunRequest => DebounceRunRequest.decode(value),
+    responseSerialize: (value: DebounceRunResponse): Buffer => Buffer.from(DebounceRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DebounceRunResponse => DebounceRunResponse.decode(value),
+  },
   signalRun: {
     path: "/replay.v1.ClientService/SignalRun" as const,
     requestStream: false as const,
@@ -2337,6 +2528,8 @@ export interface ClientServiceServer extends UntypedServiceImplementation {
   startRun: handleUnaryCall<StartRunRequest, StartRunResponse>;
   /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
   signalWithStart: handleUnaryCall<SignalWithStartRequest, StartRunResponse>;
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun: handleUnaryCall<DebounceRunRequest, DebounceRunResponse>;
   signalRun: handleUnaryCall<SignalRunRequest, SignalRunResponse>;
   /** Send an update and wait for the workflow's reply. */
   updateRun: handleUnaryCall<UpdateRunRequest, UpdateRunResponse>;
@@ -2387,6 +2580,22 @@ export interface ClientServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun(
+    request: DebounceRunRequest,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
+  ): ClientUnaryCall;
+  debounceRun(
+    request: DebounceRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
+  ): ClientUnaryCall;
+  debounceRun(
+    request: DebounceRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
   ): ClientUnaryCall;
   signalRun(
     request: SignalRunRequest,

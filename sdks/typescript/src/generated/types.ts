@@ -89,6 +89,8 @@ export interface NewRun {
   applied: number;
   result: Uint8Array;
   source: string;
+  /** Whose share of the queue it takes, such as a customer's, or empty. */
+  fairnessKey: string;
 }
 
 export interface NewRun_TagsEntry {
@@ -127,6 +129,7 @@ export interface Run {
   worker: string;
   recoveries: number;
   note: string;
+  fairnessKey: string;
 }
 
 export interface Run_TagsEntry {
@@ -228,6 +231,7 @@ export interface Filter {
   createdBefore?: number | undefined;
   prefix?: string | undefined;
   parent?: string | undefined;
+  fairnessKey?: string | undefined;
 }
 
 export interface Filter_TagsEntry {
@@ -605,6 +609,7 @@ function createBaseNewRun(): NewRun {
     applied: 0,
     result: new Uint8Array(0),
     source: "",
+    fairnessKey: "",
   };
 }
 
@@ -660,6 +665,9 @@ export const NewRun: MessageFns<NewRun> = {
     }
     if (message.source !== "") {
       writer.uint32(138).string(message.source);
+    }
+    if (message.fairnessKey !== "") {
+      writer.uint32(146).string(message.fairnessKey);
     }
     return writer;
   },
@@ -819,6 +827,14 @@ export const NewRun: MessageFns<NewRun> = {
             message.source = reader.string();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.fairnessKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -869,6 +885,7 @@ export const NewRun: MessageFns<NewRun> = {
     message.applied = object.applied ?? 0;
     message.result = object.result ?? new Uint8Array(0);
     message.source = object.source ?? "";
+    message.fairnessKey = object.fairnessKey ?? "";
     return message;
   },
 };
@@ -1033,6 +1050,7 @@ function createBaseRun(): Run {
     worker: "",
     recoveries: 0,
     note: "",
+    fairnessKey: "",
   };
 }
 
@@ -1109,6 +1127,9 @@ export const Run: MessageFns<Run> = {
     }
     if (message.note !== "") {
       writer.uint32(194).string(message.note);
+    }
+    if (message.fairnessKey !== "") {
+      writer.uint32(202).string(message.fairnessKey);
     }
     return writer;
   },
@@ -1324,6 +1345,14 @@ export const Run: MessageFns<Run> = {
             message.note = reader.string();
             continue;
           }
+          case 25: {
+            if (tag !== 202) {
+              break;
+            }
+
+            message.fairnessKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1381,6 +1410,7 @@ export const Run: MessageFns<Run> = {
     message.worker = object.worker ?? "";
     message.recoveries = object.recoveries ?? 0;
     message.note = object.note ?? "";
+    message.fairnessKey = object.fairnessKey ?? "";
     return message;
   },
 };
@@ -2407,6 +2437,7 @@ function createBaseFilter(): Filter {
     createdBefore: undefined,
     prefix: undefined,
     parent: undefined,
+    fairnessKey: undefined,
   };
 }
 
@@ -2435,6 +2466,9 @@ export const Filter: MessageFns<Filter> = {
     }
     if (message.parent !== undefined) {
       writer.uint32(66).string(message.parent);
+    }
+    if (message.fairnessKey !== undefined) {
+      writer.uint32(74).string(message.fairnessKey);
     }
     return writer;
   },
@@ -2519,6 +2553,14 @@ export const Filter: MessageFns<Filter> = {
             message.parent = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.fairnessKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2552,6 +2594,7 @@ export const Filter: MessageFns<Filter> = {
     message.createdBefore = object.createdBefore ?? undefined;
     message.prefix = object.prefix ?? undefined;
     message.parent = object.parent ?? undefined;
+    message.fairnessKey = object.fairnessKey ?? undefined;
     return message;
   },
 };

@@ -63,7 +63,7 @@ export interface HelloRequest {
 export interface HelloResponse {
   protocol: number;
   server: string;
-  /** What the store can do beyond the contract: persistent, transactions, shared. */
+  /** What the store can do beyond the contract: persistent, transactions, shared, limits. */
   capabilities: string[];
   /** The store's clock, microseconds UTC. */
   now: number;
@@ -90,6 +90,26 @@ export interface ClaimRequest {
   workflows: string[];
   limit: number;
   ttl: number;
+  /** Those of the queues that are more than a name; only for servers whose capabilities include `limits`. */
+  limits: QueueLimits[];
+}
+
+/** Limits of one queue of a claim; what is unset does not limit. */
+export interface QueueLimits {
+  name: string;
+  /** How many of its runs are held at any moment, over all workers. */
+  concurrency?:
+    | number
+    | undefined;
+  /** The same for each fairness key. */
+  perKey?:
+    | number
+    | undefined;
+  /** How many of its runs begin in any window of `rate_per` seconds. */
+  rateCount?: number | undefined;
+  ratePer: number;
+  /** How many more the claimer takes of it. */
+  here?: number | undefined;
 }
 
 export interface ClaimResponse {
@@ -552,7 +572,7 @@ export const CreateResponse: MessageFns<CreateResponse> = {
 };
 
 function createBaseClaimRequest(): ClaimRequest {
-  return { worker: "", namespace: "", queues: [], workflows: [], limit: 0, ttl: 0 };
+  return { worker: "", namespace: "", queues: [], workflows: [], limit: 0, ttl: 0, limits: [] };
 }
 
 export const ClaimRequest: MessageFns<ClaimRequest> = {
@@ -574,6 +594,9 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
     }
     if (message.ttl !== 0) {
       writer.uint32(48).int64(message.ttl);
+    }
+    for (const v of message.limits) {
+      QueueLimits.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -639,6 +662,14 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
             message.ttl = longToNumber(reader.int64());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.limits.push(QueueLimits.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -662,6 +693,122 @@ export const ClaimRequest: MessageFns<ClaimRequest> = {
     message.workflows = object.workflows?.map((e) => e) || [];
     message.limit = object.limit ?? 0;
     message.ttl = object.ttl ?? 0;
+    message.limits = object.limits?.map((e) => QueueLimits.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseQueueLimits(): QueueLimits {
+  return { name: "", concurrency: undefined, perKey: undefined, rateCount: undefined, ratePer: 0, here: undefined };
+}
+
+export const QueueLimits: MessageFns<QueueLimits> = {
+  encode(message: QueueLimits, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.concurrency !== undefined) {
+      writer.uint32(16).int32(message.concurrency);
+    }
+    if (message.perKey !== undefined) {
+      writer.uint32(24).int32(message.perKey);
+    }
+    if (message.rateCount !== undefined) {
+      writer.uint32(32).int64(message.rateCount);
+    }
+    if (message.ratePer !== 0) {
+      writer.uint32(41).double(message.ratePer);
+    }
+    if (message.here !== undefined) {
+      writer.uint32(48).int32(message.here);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QueueLimits {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQueueLimits();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.concurrency = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.perKey = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.rateCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.ratePer = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.here = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<QueueLimits>, I>>(base?: I): QueueLimits {
+    return QueueLimits.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<QueueLimits>, I>>(object: I): QueueLimits {
+    const message = createBaseQueueLimits();
+    message.name = object.name ?? "";
+    message.concurrency = object.concurrency ?? undefined;
+    message.perKey = object.perKey ?? undefined;
+    message.rateCount = object.rateCount ?? undefined;
+    message.ratePer = object.ratePer ?? 0;
+    message.here = object.here ?? undefined;
     return message;
   },
 };

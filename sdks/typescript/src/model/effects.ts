@@ -42,7 +42,10 @@ export class Ask {
       return { done: false, value: this };
     }
     if (answer instanceof Probe) {
+      const limit = Error.stackTraceLimit;
+      Error.stackTraceLimit = 2; // this function, and the author's
       answer.stack = new Error().stack ?? "";
+      Error.stackTraceLimit = limit;
       return { done: false, value: this };
     }
     return { done: true, value: answer };

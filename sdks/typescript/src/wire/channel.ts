@@ -22,6 +22,9 @@ import * as errors from "../errors.js";
 import { InvalidRequest, StoreRefused, StoreUnavailable } from "../errors.js";
 import { ErrorDetail } from "../generated/types.js";
 
+/** What a client says of itself in `Hello`. */
+export const PROTOCOL = 1;
+export const CLIENT = "typescript/0.1.0";
 /** Seconds that a call may take. */
 export const DEADLINE = 30;
 const TRAILER = "replay-error-bin";

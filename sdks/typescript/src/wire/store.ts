@@ -3,19 +3,16 @@
  *
  * Rule 1: a verb is a call. Commits go over one stream, which costs about half of a call each; a commit is never asked again here, for the
  * worker must know that its answer was not heard.
- * Rule 2: the clock is the server's: its offset from this machine's monotonic clock is learned from every answer that carries it.
+ * Rule 2: the clock is the server's.
  */
 
 import { StoreRefused } from "../errors.js";
 import { Committed, Posted as WirePosted } from "../generated/types.js";
 import { WorkerServiceService as verbs, type CommitRequest, type CommitResponse, type HelloResponse } from "../generated/worker.js";
 import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
-import { Channel, DEADLINE, type Line, type Method } from "./channel.js";
+import { CLIENT, PROTOCOL, Channel, DEADLINE, type Line, type Method } from "./channel.js";
+import { Clock, monotonic } from "./clock.js";
 
-export const PROTOCOL = 1;
-export const CLIENT = "typescript/0.1.0";
-/** Microseconds from which on the server's clock went back; less is a correction, and time stands still meanwhile. */
-const JUMP = 1_000_000;
 /** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
 const [HASTE, PAUSE] = [0.05, 0.25];
 
@@ -65,8 +62,7 @@ const POSTED: ReadonlyMap<WirePosted, Posted> = new Map([
 export class GrpcStore implements Store {
   readonly url: string;
   readonly #line: Line<CommitRequest, CommitResponse>;
-  #offset = -Infinity;
-  #latest = 0;
+  readonly #clock = new Clock();
 
   private constructor(readonly channel: Channel) {
     this.url = channel.url;
@@ -94,23 +90,16 @@ export class GrpcStore implements Store {
     const retry = (method as unknown) !== verbs.claim; // a claim whose answer is lost has taken runs; the worker asks when it will
     const asked = monotonic();
     const answer = await this.channel.call(method, request, { deadline, retry, ...(signal && { signal }) });
-    this.#learn(asked, answer.now);
+    this.#clock.learn(asked, answer.now);
     return answer;
   }
 
-  /** The server looked at its clock between the moment of asking and this one, so each answer bounds the offset from both sides. */
-  #learn(asked: number, now: number): void {
-    this.#offset = Math.min(Math.max(this.#offset, now - monotonic()), now - asked);
-  }
-
   now(): number {
-    const found = Math.floor(this.#offset + monotonic());
-    if (found >= this.#latest || this.#latest - found >= JUMP) this.#latest = found;
-    return this.#latest;
+    return this.#clock.now();
   }
 
   async claim(claim: Claim): Promise<Claims> {
-    const { runs, mail, nextAt } = await this.#timed(verbs.claim, claim);
+    const { runs, mail, nextAt } = await this.#timed(verbs.claim, { ...claim, limits: [] });
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;
@@ -139,7 +128,7 @@ export class GrpcStore implements Store {
       if (!(error instanceof StoreRefused)) throw error; // no place for a stream, or too large for it: a call says which
       answer = await this.channel.call(verbs.commit, request, { retry: false });
     }
-    this.#learn(asked, answer.now);
+    this.#clock.learn(asked, answer.now);
     return answer.fates.map((fate) => FATES.get(fate) ?? "fenced");
   }
 
@@ -171,9 +160,4 @@ export class GrpcStore implements Store {
     this.#line.close();
     this.channel.close();
   }
-}
-
-/** This machine's monotonic clock, microseconds. */
-function monotonic(): number {
-  return performance.now() * 1000;
 }

@@ -464,7 +464,12 @@ export class Live {
     const seed = childId(this.interp, command.id, asked);
     const { namespace, id: parent } = this.key;
     const whole = { ...begin, input: asked.payload, seed, namespace, parent, parentCommand: command.id };
-    return newRun({ namespace, id: seed }, whole, command.issuedAt, { queue: asked.how.queue ?? this.run.queue, priority, readyAt });
+    return newRun({ namespace, id: seed }, whole, command.issuedAt, {
+      queue: asked.how.queue ?? this.run.queue,
+      priority,
+      fairnessKey: this.run.fairnessKey,
+      readyAt,
+    });
   }
 
   /** An answer in the place of a child whose id belongs to another run. */
@@ -601,8 +606,8 @@ export class Live {
       const { workflow, version, input } = started;
       begin = { ...common, workflow, version, input, patches: [...spec.patches].sort(), attempt: started.attempt + 1 };
     }
-    const { queue, priority, digest: same } = this.run;
-    const made = newRun(this.key, begin, closing.at, { queue, priority, readyAt });
+    const { queue, priority, fairnessKey, digest: same } = this.run;
+    const made = newRun(this.key, begin, closing.at, { queue, priority, fairnessKey, readyAt });
     return { ...made, digest: same }; // to start it again is still to start the same
   }
 }
@@ -612,7 +617,7 @@ export function newRun(
   key: RunKey,
   begin: Begin,
   at: number,
-  how: { queue?: string; priority?: number; readyAt?: number } = {},
+  how: { queue?: string; priority?: number; fairnessKey?: string; readyAt?: number } = {},
 ): NewRun {
   const { workflow, input } = begin;
   const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload: bytesOf(startedText(begin)) };
@@ -624,6 +629,7 @@ export function newRun(
     digest: digestOf(workflow, input),
     events: [{ ...event, check: 0, attempt: 0, duration: 0, line: "", worker: "" }],
     priority: how.priority ?? 0,
+    fairnessKey: how.fairnessKey ?? "",
     readyAt: how.readyAt ?? 0,
     parent: begin.parent ?? "",
     parentCommand: begin.parentCommand ?? "",

@@ -71,6 +71,7 @@ export class Worker {
           if (error instanceof StoreRefused) throw error;
           this.#settings.logger.log("error", "the engine failed; its runs are read again", { error });
           await engine.forgetAll();
+          await nap(0.2);
         }
       }
     } finally {

@@ -1,0 +1,96 @@
+/**
+ * Starts runs: those that are asked for while a start is under way are made together, in one call and one transaction.
+ *
+ * One alone is a `StartRun`. Several are a `Create`, the same thing in the words of the store: idempotent by id, and an id that is taken
+ * with other input is told apart by the digest.
+ */
+
+import { RunExists, StoreUnavailable } from "../errors.js";
+import { ClientServiceService as client, type StartRunRequest } from "../generated/client.js";
+import { WorkerServiceService as worker } from "../generated/worker.js";
+import { textOf } from "../codec/json.js";
+import type { NewRun, RunKey } from "../model/records.js";
+import { newRun } from "../worker/live.js";
+import { Clock, monotonic } from "../wire/clock.js";
+import { CLIENT, PROTOCOL, type Channel } from "../wire/channel.js";
+
+/** Runs that one call makes at most. */
+const BATCH = 250;
+
+interface Asked {
+  readonly request: StartRunRequest;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Starter {
+  #waiting: Asked[] = [];
+  #busy = false;
+  readonly #clock = new Clock();
+
+  constructor(
+    readonly channel: Channel,
+    readonly deadline: number,
+  ) {}
+
+  start(request: StartRunRequest): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ request, resolve, reject });
+      if (!this.#busy) void this.#flush();
+    });
+  }
+
+  async #flush(): Promise<void> {
+    this.#busy = true;
+    await Promise.resolve(); // what is asked for in the same breath comes along
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0, BATCH);
+      if (batch.length > 1) await this.#together(batch);
+      else await this.#alone(batch);
+    }
+    this.#busy = false;
+  }
+
+  async #alone(batch: readonly Asked[]): Promise<void> {
+    const { deadline } = this;
+    const each = async ({ request, resolve, reject }: Asked) => {
+      await this.channel.call(client.startRun, request, { deadline }).then(resolve, reject);
+    };
+    await Promise.all(batch.map(each));
+  }
+
+  async #together(batch: readonly Asked[]): Promise<void> {
+    const { deadline } = this;
+    try {
+      if (!this.#clock.known) {
+        const asked = monotonic();
+        const namespace = batch[0]?.request.key?.namespace ?? "";
+        const { now } = await this.channel.call(worker.hello, { protocol: PROTOCOL, client: CLIENT, namespace }, { deadline });
+        this.#clock.learn(asked, now);
+      }
+      const runs = batch.map(({ request }) => runOf(request, this.#clock.now()));
+      const created = await this.channel.call(worker.create, { runs, worker: "", ttl: 0 }, { deadline });
+      for (const [place, { resolve, reject }] of batch.entries()) {
+        const [made, found] = [runs[place] as NewRun, created.runs[place]];
+        if (found?.new || found?.run?.digest === made.digest) resolve();
+        else reject(new RunExists(made.key.id, `${found?.run?.workflow} ${found?.run?.digest}`, `${made.workflow} ${made.digest}`));
+      }
+    } catch (error) {
+      if (error instanceof StoreUnavailable) for (const { reject } of batch) reject(error);
+      else await this.#alone(batch); // whose fault it is shows when each is asked for alone
+    }
+  }
+}
+
+/** What the server makes of a request. */
+function runOf(request: StartRunRequest, now: number): NewRun {
+  const { workflow, version, patches, queue, priority, delay, tags } = request;
+  const key = request.key as RunKey;
+  const begin = {
+    ...{ workflow, version, tags, seed: key.id, namespace: key.namespace },
+    input: textOf(request.input),
+    patches: request.knowsPatches ? patches : undefined,
+    deadline: request.deadline === undefined ? undefined : now + request.deadline,
+  };
+  return newRun(key, begin, now, { queue: queue || "default", priority, readyAt: delay ? now + delay : 0 });
+}
