@@ -758,6 +758,28 @@ func TestCodeThatDoesNotFitLeavesTheRunStuckAndSaysWhy(t *testing.T) {
 	same(t, true, result(t, handle))
 }
 
+// moody panics when it is read.
+type moody struct{}
+
+func (*moody) UnmarshalJSON([]byte) error { panic("not today") }
+
+func TestATypeThatPanicsSetsItsOwnRunAsideAndNoOther(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	reading := replay.NewStep("reading", func(context.Context, replay.None) (*moody, error) { return &moody{}, nil })
+	panicking := replay.NewWorkflow("go.panicking", func(run *replay.Run, _ replay.None) (any, error) { return replay.Call(run, reading, replay.None{}) })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx, s.URL, worker.Options{Logger: quiet}, panicking, counting) }()
+	defer func() { cancel(); check(t, <-ended) }()
+	_, err := start(t, c, panicking, replay.None{}, "panicking").Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "stuck" || !strings.Contains(failed.Message, "not today") {
+		t.Errorf("expected a stuck run, got %v", err)
+	}
+	same(t, 2, result(t, start(t, c, counting, 2, "other")))
+}
+
 func TestPausingAndListing(t *testing.T) {
 	s := servertest.Start(t)
 	work(t, s, worker.Options{})

@@ -469,10 +469,8 @@ func (l *Live) withdraw() {
 		default:
 			l.Withdrawn = append(l.Withdrawn, command)
 		}
-		if !command.Cancelled {
-			l.Acting = slices.DeleteFunc(l.Acting, func(other *interpreter.Command) bool { return other == command })
-		}
 	}
+	l.Acting = slices.DeleteFunc(l.Acting, func(c *interpreter.Command) bool { return !c.Cancelled && l.Interp.Pending(c.ID) != c })
 }
 
 // callOff asks a child, or a step elsewhere, to stop.
