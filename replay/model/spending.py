@@ -57,8 +57,8 @@ def spent_in(event: Event) -> Spending:
     if not isinstance(said, dict):
         return Spending()
     told = said["spent"] if isinstance(said.get("spent"), dict) else said
-    dollars = _number(told.get("cost", told.get("dollars")))
-    tokens_in, tokens_out = _tokens(told.get("usage"))
+    dollars = _number(next((told[name] for name in ("cost", "usd", "dollars") if name in told), None))
+    tokens_in, tokens_out = _tokens(told.get("usage", [told.get("tokens"), 0]))
     if not (dollars or tokens_in or tokens_out):
         return Spending()
     return Spending(1, dollars, tokens_in, tokens_out)

@@ -330,6 +330,20 @@ def test_another_version_is_driven_over_old_records(mails: list[Handle[str]]) ->
     assert "moved to ham → None" in report.rows[2].difference
 
 
+def test_an_input_that_todays_code_cannot_take_is_told(mails: list[Handle[str]]) -> None:
+    """Its row is stuck at once."""
+
+    @workflow(name="whatif.mail", version="4")
+    def narrower(text: int) -> Workflow[str]:
+        yield from sleep(text)
+        return ""
+
+    (row,) = whatif(mails[0], workflow=narrower).rows
+
+    assert ("stuck", 1) == (row.now.status, row.now.events)
+    assert "expected int" in row.notes[0]
+
+
 # ---- costs, reports, overlay ----------------------------------------------------------------------------------------------------
 
 

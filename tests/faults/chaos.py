@@ -339,9 +339,12 @@ class Audit:
         self.report.executions = len(self.executions)
         begun = Counter((key, attempt) for key, attempt, _, _ in self.executions)
         self.report.repeated = sum(count - 1 for count in begun.values())
+        seen: set[tuple[str, int, int]] = set()
         for key, attempt, moment, process in self.executions:
             answer = answered.get(key)
-            if answer is not None and moment > answer.at and not (gave(answer, attempt, process) and begun[key, attempt] == 1):
+            first = (key, attempt, process) not in seen
+            seen.add((key, attempt, process))
+            if answer is not None and moment > answer.at and not (first and gave(answer, attempt, process)):
                 late = moment - answer.at
                 self.report.done_again.append(f"{key} attempt {attempt} began {late} µs after its answer, in process {process}")
         for (key, _), count in begun.items():
@@ -368,7 +371,7 @@ class Audit:
 
 
 def gave(answer: Event, attempt: int, process: int) -> bool:
-    """Whether it was this execution that gave the answer.
+    """Whether it was an execution in this process that gave the answer: the first one there.
 
     Two clocks tell the moments of both; where they differ by a fraction of a millisecond, it may seem to have begun afterwards.
     """

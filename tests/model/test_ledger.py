@@ -24,7 +24,7 @@ def event(seq: int, kind: str, payload: Any = None, **fields: Any) -> Event:
         ({"cost": 0.5}, Spending(1, 0.5)),
         ({"cost": None, "usage": [10, 2, 0, 0]}, Spending(1, 0.0, 10, 2)),
         ({"cost": 1, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}, Spending(1, 1.0, 3, 4)),
-        ({"type": "Busy", "spent": {"dollars": 0.1}}, Spending(1, 0.1)),
+        ({"type": "Busy", "spent": {"usd": 0.1, "tokens": 7, "calls": 1}}, Spending(1, 0.1, 7)),
         ({"cost": "much", "usage": "none"}, Spending()),
         ({"cost": True}, Spending()),
         ("cost", Spending()),

@@ -42,7 +42,7 @@ var (
 	endless    = replay.NewStep("endless", waiting)
 	patient    = replay.NewStep("patient", func(context.Context, replay.None) (string, error) { <-release; return "done", nil })
 	paying     = replay.NewStep("paying", pay, replay.StepOptions{Raises: []replay.Raise{replay.Raises[*declined]()}})
-	elsewhere  = replay.NewStep("elsewhere", func(_ context.Context, n int) (int, error) { return 10 * n, nil }, replay.StepOptions{Queue: "gpu"})
+	elsewhere  = replay.NewStep("elsewhere", farAway, replay.StepOptions{Queue: "gpu"})
 	appending  = replay.NewStep("appending", appendLine)
 	noteOnce   = replay.NewStep("note_once", appendLine, replay.StepOptions{AtMostOnce: true})
 	counting   = replay.NewWorkflow("go.counting", count)
@@ -75,6 +75,14 @@ func tried(ctx context.Context, until int) (int, error) {
 		return 0, fmt.Errorf("attempt %d fails", got)
 	}
 	return replay.InfoOf(ctx).Attempt, nil
+}
+
+// farAway fails once for an odd number: it needs a second attempt.
+func farAway(ctx context.Context, n int) (int, error) {
+	if n%2 == 1 && replay.InfoOf(ctx).Attempt == 1 {
+		return 0, errors.New("odd")
+	}
+	return 10 * n, nil
 }
 
 func waiting(ctx context.Context, _ replay.None) (string, error) {
@@ -165,7 +173,8 @@ func tidy(run *replay.Run, file string) (out string, err error) {
 
 func haveChildren(run *replay.Run, n int) ([]int, error) {
 	child := func(run *replay.Run) (int, error) { return replay.Child(run, counting, n) }
-	return replay.Gather(run, child, replay.Calling(elsewhere, n), child)
+	again := elsewhere.With(replay.StepOptions{Retry: replay.Retry{MaxAttempts: 2}}) // the call's policy goes with it
+	return replay.Gather(run, child, replay.Calling(again, n), child)
 }
 
 func logLines(run *replay.Run, _ replay.None) (string, error) {
