@@ -32,7 +32,7 @@ from replay.model.events import Event
 from replay.model.failure import Failure, qualified
 from replay.model.journal import Resume, Started
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
+from replay.store.contract import Claimed, Commit, Message, NewRun, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
@@ -102,19 +102,12 @@ class Live:
         tags: Words that it is found by.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        lease: Lease,
-        spec: WorkflowSpec,
-        journal: Sequence[Event],
-        mail: Sequence[Message],
-        max_payload: int = 16 * 1024 * 1024,
-    ) -> None:
+    def __init__(self, claimed: Claimed, interp: Interpreter, max_payload: int) -> None:
+        run, lease, journal, mail = claimed
         self.run = run
         self.key = run.key
         self.lease = lease
-        self.interp = Interpreter(spec, run.key.id)
+        self.interp = interp
         self.journal = journal
         self.fed = 0
         self.said = sum(1 for event in journal if event.seq <= run.applied)
