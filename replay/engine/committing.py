@@ -165,17 +165,10 @@ class Committer:
 
     def settle(self, live: Live, commit: Commit, fate: Committed | Exception, now: int) -> bool:
         """What follows from a commit's fate; whether the run is held further, and what it asked for is to be done."""
-        if isinstance(fate, Exception):
-            self.stuck(live, fate)
+        if fate is not Committed.APPLIED:
+            self._refused(live, fate)
             return False
         held = self._held
-        if fate is not Committed.APPLIED:
-            logger.warning("run %s: commit refused (%s), the turn is dropped", live.key.id, fate.value)
-            self._observers.refused(live.key, fate)
-            held.drop(live)
-            if fate is Committed.CONFLICT:
-                self._leases.give_back([live.lease])
-            return False
         live.committed += len(commit.events)
         if not live.lost and LOST in commit.state:
             held.line.leaves(live)
@@ -199,6 +192,16 @@ class Committer:
         elif commit.result is not None:
             self._waiters.ended(live.key, (commit.status, commit.result), now)
         return False
+
+    def _refused(self, live: Live, fate: Committed | Exception) -> None:
+        if isinstance(fate, Exception):
+            self.stuck(live, fate)
+            return
+        logger.warning("run %s: commit refused (%s), the turn is dropped", live.key.id, fate.value)
+        self._observers.refused(live.key, fate)
+        self._held.drop(live)
+        if fate is Committed.CONFLICT:
+            self._leases.give_back([live.lease])
 
     def _say(self, live: Live, commit: Commit) -> None:
         if commit.events:

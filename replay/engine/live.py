@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -39,6 +41,7 @@ TURN_LIMIT: Final = 2_000
 HEED: Final = 100
 """After so many answers in a row a run hears a timer or a message: one that answers itself for ever can be cancelled."""
 NEVER: Final = float("inf")
+_SEQ: Final = attrgetter("seq")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
 INLINE: Final = 16 * 1024
@@ -110,7 +113,7 @@ class Live:
         self.interp = interp
         self.journal = journal
         self.fed = 0
-        self.said = sum(1 for event in journal if event.seq <= run.applied)
+        self.said = bisect_right(journal, run.applied, key=_SEQ)
         self.arrived = False
         self.committed = run.seq
         self.applied = run.applied
@@ -149,7 +152,7 @@ class Live:
         self.base = 0
         self.blobs: list[bytes] = []
         self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
-        self.tags = dict(run.tags)
+        self.tags = {name: word for name, word in run.tags.items() if word}
         self.deliver(mail)
 
     # ---- what comes in --------------------------------------------------------------------------------------------------
@@ -417,13 +420,14 @@ class Live:
 
     def _begin(self, command: Command, effect: Any) -> None:
         """Something new that a paused run leaves alone: a child, a step elsewhere, a step here."""
-        if isinstance(effect, Call):
+        if isinstance(effect, Step):
+            if self.is_remote(effect):
+                self.children.append(self._step_run(command, effect))
+            else:
+                self.acting.append(command)
+        elif isinstance(effect, Call):
             self.children.append(self._child(command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self.is_remote(effect):
-            self.children.append(self._step_run(command, effect))
-        elif isinstance(effect, Step):
-            self.acting.append(command)
 
     def is_remote(self, effect: Step[Any]) -> bool:
         """Whether a step is done by the workers of another queue."""
@@ -543,7 +547,7 @@ class Live:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way for it in this process."""
-        return self.interp.settled and not (self.tasks or self.answers or self.mail or self.acting)
+        return not (self.tasks or self.answers or self.mail or self.acting) and self.interp.settled
 
     @property
     def unsaid(self) -> bool:
@@ -559,9 +563,12 @@ class Live:
             release: Whether the lease is given back.
             inline: Whether long notes stay in the commit; else they are in ``blobs``, to be put into the store before it.
         """
-        state, tags = self._say_outputs(inline=inline)
-        self.state |= state
-        self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        state: dict[str, bytes] = {}
+        tags: dict[str, str] = {}
+        if self.outputs:
+            state, tags = self._say_outputs(inline=inline)
+            self.state |= state
+            self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
         if self.progress:
             self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
