@@ -14,11 +14,13 @@ from typing import Final
 
 import attrs
 
+from replay.engine.family import refusal
 from replay.engine.held import Held
 from replay.engine.leases import Leases
-from replay.engine.live import LOG, LOST, NOTES, Live, note_payload
+from replay.engine.live import LOST, Live
 from replay.engine.observers import Observer
 from replay.engine.offers import Offers
+from replay.engine.outputs import LOG, NOTES, note_payload
 from replay.engine.recoveries import reason, under_way
 from replay.engine.settings import Settings
 from replay.engine.trouble import Trouble
@@ -223,7 +225,7 @@ class Committer:
         for child, run in zip(given, self._store.get([child.key for child in given]), strict=True):
             if run is not None and (run.parent, run.parent_command) != (child.parent, child.parent_command):
                 problem = RunExists(run.key.id, f"{run.workflow} {run.digest}", f"{child.workflow} {child.digest}")
-                self._store.post([live.refusal(child, problem)])
+                self._store.post([refusal(live, child, problem)])
                 self._held.claim_at = 0
 
     # ---- runs that do not go on -----------------------------------------------------------------------------------------
