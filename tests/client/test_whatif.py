@@ -278,7 +278,7 @@ def test_language_models_are_asked_again_otherwise(llm: Any, model: str, asked: 
     assert [("OLD", "NEW")] * 2 == [(row.then.value, row.now.value) for row in report.rows]
     assert {model} == {ask.model for ask in scripted.asked}
     assert asked == [(ask.messages[0]["content"], ask.settings["temperature"]) for ask in scripted.asked]
-    assert report.now.input > 0
+    assert report.now.tokens > 0
 
 
 def test_a_changed_prompt_is_only_asked_when_that_is_allowed() -> None:
@@ -351,8 +351,8 @@ def test_costs_then_and_now_are_summed(mails: list[Handle[str]]) -> None:
     """From what the answers tell."""
     report = whatif(mails, edit={"whatif.classify": lambda found: {**found, "cost": 0.5}})
 
-    assert (0.03, 1.5, 3) == (round(report.then.dollars, 6), report.now.dollars, report.now.calls)
-    assert (7 + 5 + 8, 3) == (report.now.input, report.now.output)
+    assert (0.03, 1.5, 3) == (round(report.then.usd, 6), report.now.usd, report.now.calls)
+    assert 7 + 5 + 8 + 3 == report.now.tokens
 
 
 def test_new_journals_are_kept_in_memory(world: World, mails: list[Handle[str]]) -> None:
