@@ -163,10 +163,14 @@ class Curve:
     failed: str = ""
 
     @property
+    def counted(self) -> list[float]:
+        """The costs at sizes that are compared."""
+        return [cost for size, cost in self.costs.items() if size >= self.growth.fixed]
+
+    @property
     def ratio(self) -> float:
         """The cost at the largest size over the lowest of all that count."""
-        counted = [cost for size, cost in self.costs.items() if size >= self.growth.fixed]
-        return counted[-1] / min(counted)
+        return self.counted[-1] / min(self.counted) if self.counted else 1.0
 
     @property
     def is_flat(self) -> bool:
@@ -201,6 +205,7 @@ def plot(curves: Sequence[Curve], folder: Path) -> None:
 
     mpl.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     folder.mkdir(exist_ok=True)
     for curve in curves:
@@ -209,7 +214,8 @@ def plot(curves: Sequence[Curve], folder: Path) -> None:
         axes.plot(sizes, costs, marker="o", color="#1f77b4")
         axes.axhline(min(costs), color="#999999", linewidth=0.8, linestyle="--")
         axes.set(xscale="log", yscale="log", xlabel=curve.growth.axis, ylabel=f"µs a {curve.growth.unit}", title=curve.growth.name)
-        axes.set_ylim(min(costs) / 3, max(*costs, min(costs) * 10) * 1.5)
+        axes.set_ylim(min(costs) / 3, max(*costs, min(costs) * 10) * 2.5)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         for size, cost in zip(sizes, costs, strict=True):
             axes.annotate(figure(cost), (size, cost), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
         axes.grid(visible=True, which="major", alpha=0.3)
@@ -224,8 +230,9 @@ def tabled(curves: Sequence[Curve]) -> str:
         sizes = list(curve.costs)
         growing = " → ".join(f"{size:,}" for size in sizes)
         costs = " → ".join(figure(cost) for cost in curve.costs.values())
-        verdict = curve.failed or ("flat" if curve.is_flat else "**grows**")
-        ratio = f"{curve.ratio:.2f}" if sizes else ""
+        is_compared = len(curve.counted) > 1
+        verdict = curve.failed or ("not compared" if not is_compared else "flat" if curve.is_flat else "**grows**")
+        ratio = f"{curve.ratio:.2f}" if is_compared else ""
         rows.append([f"[{curve.growth.name}](plots/{curve.growth.name}.png)", curve.growth.axis, growing, costs, ratio, verdict])
     return markdown(["workload", "what grows", "sizes", "µs a unit", "largest over lowest", "a unit's cost is"], rows, right=(4,))
 
@@ -234,14 +241,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make growth", description="What each workload costs as it grows by ten, three times.")
     parser.add_argument("--only", default="", help="names, separated by commas")
     parser.add_argument("--largest", type=int, default=1_000_000, help="leave larger sizes out")
-    parser.add_argument("--budget", type=float, default=1_800, help="seconds; a size that would not fit is not begun")
+    parser.add_argument("--budget", type=float, default=1_800, help="seconds, shared by all; a size that would not fit is not begun")
     parser.add_argument("--write", action="store_true", help="put table and plots below benchmarks/")
     parser.add_argument("--json", metavar="FILE", help="write the costs as JSON")
     given = parser.parse_args()
     workloads.clock = time.process_time
     wanted = [growth for growth in GROWTHS if not given.only or growth.name in given.only.split(",")]
-    deadline = time.monotonic() + given.budget
-    curves = [measure(growth, given.largest, deadline) for growth in wanted]
+    end = time.monotonic() + given.budget
+    curves = []
+    for left, growth in zip(range(len(wanted), 0, -1), wanted, strict=True):
+        now = time.monotonic()
+        curves.append(measure(growth, given.largest, now + (end - now) / left))  # what one leaves over is the others'
     text = tabled(curves)
     print(text)
     if given.write:

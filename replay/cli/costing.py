@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replay.llm.costs import Costs
     from replay.model.budgets import Spent
 
-LEFT_OUT = ("status", "workflow", "calls")
+LEFT_OUT: Final = ("status", "workflow", "calls")
 """Columns that go when there is too little room."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from replay.cli.facts import event_facts
 from replay.cli.scene import Scene
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replay.model.events import Event
     from replay.model.llm import LLMCall
 
-SHOWN = 2_000
+SHOWN: Final = 2_000
 """Characters of a message that are shown."""
 
 

@@ -133,7 +133,7 @@ def _style(ending: Ending) -> str:
 
 def _cost(row: Row) -> str:
     then, now = row.then.spent, row.now.spent
-    return "" if not (then.calls or now.calls) else f"${then.dollars:.4f} → ${now.dollars:.4f}"
+    return "" if not (then.calls or now.calls) else f"${then.usd:.4f} → ${now.usd:.4f}"
 
 
 def report_facts(report: WhatIf) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def report_facts(report: WhatIf) -> dict[str, Any]:
     return {
         "runs": len(report.rows),
         "changed": len(report.changed),
-        "cost": {"then": report.then.dollars, "now": report.now.dollars},
+        "cost": {"then": report.then.usd, "now": report.now.usd},
         "rows": [
             {
                 "run": row.run,
@@ -165,6 +165,7 @@ def _ending_facts(ending: Ending) -> dict[str, Any]:
         "status": ending.status,
         "value": ending.value,
         "events": ending.events,
-        "cost": spent.dollars,
-        "tokens": {"input": spent.input, "output": spent.output},
+        "cost": spent.usd,
+        "unpriced": spent.unpriced,
+        "tokens": spent.tokens,
     }

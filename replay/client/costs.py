@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
@@ -12,7 +13,7 @@ from replay.errors import UnknownRun
 from replay.llm.costs import Costs, costs_of
 from replay.store.contract import Run, RunKey
 
-PAGE = 500
+PAGE: Final = 500
 """Runs that are asked for at once."""
 
 

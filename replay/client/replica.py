@@ -18,7 +18,7 @@ import attrs
 
 from replay.authoring.llm import asked_otherwise
 from replay.client.embedded import Engine
-from replay.client.travel import begun, edited, spelt_for, taken_again
+from replay.client.travel import edited, spelt_for, taken_again
 from replay.engine.live import ANSWER_BUDGET, new_run
 from replay.errors import InvalidRequest, ReplayError, UnknownName, WorkflowError, describe
 from replay.interpreter.determinism import agrees
@@ -296,11 +296,12 @@ class Replica:
         """Drive it as far as it can be driven."""
         recorded = self.recording.journal
         first = recorded[0]
-        begin = begun(first, self.recording.run, self.recording.spec, self.call)
+        begin = self._begin(first)
         self.tags = dict(begin.tags)
         status = ""
+        started = first._replace(name=begin.workflow, payload=begin.encode())
         try:
-            self._feed(first._replace(name=begin.workflow, payload=begin.encode()))
+            self._feed(started)
             for event in recorded[1:]:
                 self._catch_up(event.at)
                 if self.machine.outcome is not None:
@@ -314,6 +315,7 @@ class Replica:
         except _Stuck as stuck:
             self.notes.append(f"{type(stuck.cause).__name__}: {stuck.cause}")
             status = "stuck"
+        self.journal = self.journal or [started]  # an input that today's code cannot take
         last = self.journal[-1]
         if last.kind in CLOSING:
             status = TERMINATED if last.name == TERMINATED else last.kind
@@ -328,6 +330,13 @@ class Replica:
             state=self.state,
             tags={k: v for k, v in self.tags.items() if v},
         )
+
+    def _begin(self, first: Event) -> Started:
+        """What it is begun with: as recorded, but for other code and another input."""
+        spec, run = self.recording.spec, self.recording.run
+        begin = Started.decode(first, run)
+        given = begin.input if self.call is None else self.call.payload
+        return attrs.evolve(begin, seed=begin.seed or run, workflow=spec.name, version=spec.version, input=given)
 
     # ---- feeding --------------------------------------------------------------------------------------------------------
 
@@ -394,16 +403,13 @@ class Replica:
         elif event.kind in _ABOUT_ATTEMPTS:
             if agrees(command, event._replace(kind=events.STEP_FAILED)):
                 self._feed(event)
-        elif (fits := self._fitting(command, event)) is not None:
+        elif agrees(command, event):
             changed, answer = self.plan.new_answer(event)
-            self._feed(edited(self.machine, event, answer) if changed else fits)
+            self._feed(edited(self.machine, event, answer) if changed else event)
         elif isinstance(effect, Sleep):
             pass  # its own timer fires
         else:
             self._miss(command)
-
-    def _fitting(self, command: Command, event: Event) -> Event | None:
-        return event if agrees(command, event) else None
 
     def _savepoint(self, command: Command) -> Event:
         made = Event(0, events.SAVEPOINT, command.id, command.effect.name, self.machine.clock, b"")

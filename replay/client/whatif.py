@@ -25,10 +25,11 @@ from replay.client.transfer import SUFFIX, read_run
 from replay.client.travel import spec_for
 from replay.errors import InvalidRequest
 from replay.llm.calling import Models
+from replay.model.budgets import NOTHING, Spent
 from replay.model.comparison import compare, said_in
 from replay.model.effects import Call, Effect, WorkflowSpec
 from replay.model.events import CLOSING, STARTED, Event
-from replay.model.spending import Spending, spent_in_all
+from replay.model.spending import spent_in_all
 from replay.store.contract import CLOSED, NewRun, RunKey
 from replay.store.memory import MemoryStore
 
@@ -54,7 +55,7 @@ class Ending:
 
     status: str
     value: Any
-    spent: Spending
+    spent: Spent
     events: int
 
     def __str__(self) -> str:
@@ -132,14 +133,14 @@ class WhatIf:
         return tuple(row for row in self.rows if not row.same)
 
     @property
-    def then(self) -> Spending:
+    def then(self) -> Spent:
         """What all of them cost."""
-        return _sum(row.then.spent for row in self.rows)
+        return sum((row.then.spent for row in self.rows), NOTHING)
 
     @property
-    def now(self) -> Spending:
+    def now(self) -> Spent:
         """What all of them cost now."""
-        return _sum(row.now.spent for row in self.rows)
+        return sum((row.now.spent for row in self.rows), NOTHING)
 
     def assert_same(self) -> None:
         """For tests: every run ends as it ended.
@@ -317,13 +318,6 @@ def _told(ending: Ending) -> Any:
     """What counts of a value: of a failure its type and message, not its traceback."""
     value = ending.value
     return {key: value.get(key) for key in ("type", "message")} if ending.status == "failed" and isinstance(value, dict) else value
-
-
-def _sum(all_spent: Iterable[Spending]) -> Spending:
-    total = Spending()
-    for spent in all_spent:
-        total = total.plus(spent)
-    return total
 
 
 def _short(value: Any) -> str:

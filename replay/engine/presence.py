@@ -9,6 +9,7 @@ Rule 3: whoever leaves takes its entry away. Entries of those who died are taken
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from replay.model.journal import Started
 from replay.model.names import SECOND
 from replay.store.contract import Claim, Commit, Committed, Filter, Lease, Run, RunKey, Store
 
+logger: Final = logging.getLogger("replay")
 BESIDE: Final = "~workers:"
 """What the namespace of entries begins with; the namespace of the workers' runs follows. No other begins with a tilde."""
 WORKER: Final = "~worker"
@@ -208,3 +210,5 @@ class Presence:
         (fate,) = self._store.commit([Commit(lease=lease, expected=1, applied=1, status="completed", result=b"null", release=True)])
         if fate is Committed.APPLIED:
             self._store.delete([lease.key])
+        else:
+            logger.warning("the entry of worker %s was not taken away: %s", lease.key.id, fate.value)

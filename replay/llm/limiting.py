@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from replay.errors import InvalidRequest
 from replay.llm.contract import Ask, Provider, Said, Say
 
-MINUTE = 60.0
+MINUTE: Final = 60.0
+"""Seconds."""
 
 
 class Limited:

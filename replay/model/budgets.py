@@ -44,6 +44,11 @@ class Spent:
     def __sub__(self, other: Spent) -> Spent:
         return self + Spent(usd=-other.usd, tokens=-other.tokens, calls=-other.calls, unpriced=-other.unpriced)
 
+    def __str__(self) -> str:
+        tokens = f", {self.tokens:,} tokens" if self.tokens else ""
+        unknown = f", {self.unpriced} of unknown cost" if self.unpriced else ""
+        return f"${self.usd:.4f}{tokens}{unknown}" if self != NOTHING else "nothing"
+
     def of(self, kind: str) -> float:
         """What was used of one kind."""
         used: float = getattr(self, kind)

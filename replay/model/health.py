@@ -128,7 +128,7 @@ def samples_of(journal: Iterable[Event]) -> list[Sample]:
             tries[event.command] = tries.get(event.command, 0) + 1
         elif event.kind in {events.STEP_COMPLETED, events.STEP_FAILED}:
             attempts = max(event.attempt, tries.pop(event.command, 0) + 1)
-            seconds, dollars = event.duration / SECOND, spent_in(event).dollars
+            seconds, dollars = event.duration / SECOND, spent_in(event).usd
             found.append(Sample(name=event.name, size=len(event.payload), attempts=attempts, seconds=seconds, dollars=dollars))
     return found
 

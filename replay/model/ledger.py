@@ -14,10 +14,11 @@ import attrs
 
 from replay.model import events
 from replay.model.asks import ANSWER
+from replay.model.budgets import NOTHING, Spent
 from replay.model.comparison import said_in
 from replay.model.events import CLOSING, Event
 from replay.model.names import SECOND
-from replay.model.spending import Spending, spent_in
+from replay.model.spending import spent_in
 
 REVIEW: Final = "~review"
 """Name of the update by which an entry is reviewed."""
@@ -128,7 +129,7 @@ class Cost:
     calls: int = 0
     attempts: int = 0
     seconds: float = 0.0
-    spent: Spending = attrs.field(factory=Spending)
+    spent: Spent = NOTHING
 
 
 @attrs.frozen(kw_only=True)
@@ -166,12 +167,9 @@ class Ledger:
         return tuple(entry for entry in self.timeline if entry.kind == "digest")
 
     @property
-    def spent(self) -> Spending:
+    def spent(self) -> Spent:
         """What all of it cost."""
-        total = Spending()
-        for cost in self.costs.values():
-            total = total.plus(cost.spent)
-        return total
+        return sum((cost.spent for cost in self.costs.values()), NOTHING)
 
     @property
     def to_heed(self) -> tuple[Entry, ...]:
@@ -196,7 +194,7 @@ class Ledger:
             "decisions": len(self.decisions),
             "digests": len(self.digests),
             "calls": sum(cost.calls for cost in self.costs.values()),
-            "dollars": self.spent.dollars,
+            "dollars": self.spent.usd,
             "seconds": sum(cost.seconds for cost in self.costs.values()),
             "reviews": {status: reviewed.count(status) for status in STATUSES},
         }
@@ -317,7 +315,7 @@ def _count(costs: dict[str, Cost], event: Event) -> None:
         return
     before = costs.get(event.name, Cost())
     costs[event.name] = Cost(
-        before.calls + answered, before.attempts + 1, before.seconds + event.duration / SECOND, before.spent.plus(spent_in(event))
+        before.calls + answered, before.attempts + 1, before.seconds + event.duration / SECOND, before.spent + spent_in(event)
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import attrs
@@ -459,6 +459,5 @@ class LLMCall(Metered[R_co]):
         return f"{self.name} {' or '.join(self.request.models)}, {len(self.request.frozen)} messages"
 
 
-Reader = Callable[[str], Any]
 Models = str | Sequence[str]
 """One model, or several to be asked in order."""

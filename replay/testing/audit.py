@@ -328,8 +328,9 @@ def _drive(kept: Kept, spec: WorkflowSpec, ledger: Ledger) -> list[tuple[str, Ou
     finally:
         interpreter.close()
     state = {output.target: output.payload for _, output in interpreter.outputs if output.name == "set_state"}
-    if state != dict(run.state):
-        ledger.blame("state", f"{run.key.id}: it shows {dict(run.state)}, its journal says {state}")
+    shown = {key: value for key, value in run.state.items() if not key.startswith("~")}  # those are replay's own
+    if state != shown:
+        ledger.blame("state", f"{run.key.id}: it shows {shown}, its journal says {state}")
     if run.status in CLOSED and run.status != "terminated" and interpreter.outcome is None:
         ledger.blame("replay", f"{run.key.id} is {run.status}, but driven anew it goes on")
     return [

@@ -167,7 +167,7 @@ def worker(url: str, folder: Path, before: Sequence[str] = (), **settings: Any) 
     given = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     command = [*before, sys.executable, "-m", "replay.testing.mortals", url, *given]
     with subprocess.Popen(  # noqa: S603 - this very interpreter
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, FOLDER: str(folder)}
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, FOLDER: str(folder)}, start_new_session=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -175,9 +175,9 @@ def worker(url: str, folder: Path, before: Sequence[str] = (), **settings: Any) 
             assert said == "ready\n" or process.wait() == -signals.SIGKILL, f"the worker said {said!r}"
             yield process
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signals.SIGCONT)
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):  # all of its session: ``faketime`` is a parent of its own
+                os.killpg(process.pid, signals.SIGCONT)
+                os.killpg(process.pid, signals.SIGKILL)
 
 
 def serve(url: str, *settings: str) -> None:

@@ -99,7 +99,7 @@ class WorkerContract(WorkerCase):
             process.terminate()
             until(lambda: [info.draining for info in client.workers()] == [True])
             (tmp_path / "open").touch()
-            process.wait(PATIENCE)
+            assert 128 + signal.SIGTERM == process.wait(PATIENCE)
         assert [] == client.workers()
         assert [] == client.find(prefix="~").runs
 

@@ -44,6 +44,7 @@ func NewStep[I, O any](name string, do func(ctx context.Context, in I) (O, error
 	for _, given := range options {
 		core.Options = core.Options.Over(given)
 	}
+	core.Declared = core.Options
 	must(requireName("step", name), core.Options.Check("step "+name))
 	core.Do = func(ctx context.Context, arguments []byte) ([]byte, error) {
 		var in I

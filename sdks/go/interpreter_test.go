@@ -208,6 +208,19 @@ func TestEveryCommandKnowsTheLineThatAsked(t *testing.T) {
 	}
 }
 
+func TestFibersThatJoinEachOtherInARingAreRefused(t *testing.T) {
+	workflow := replay.NewWorkflow("ring", func(run *replay.Run, _ replay.None) (string, error) {
+		var first, second *replay.Spawned[any]
+		first = replay.Spawn(run, func(run *replay.Run) (any, error) {
+			return gatherList(run, func(run *replay.Run) (any, error) { return replay.Join(run, second) })
+		})
+		second = replay.Spawn(run, func(run *replay.Run) (any, error) { return replay.Join(run, first) })
+		_, err := replay.Join(run, second)
+		return err.Error(), nil
+	})
+	ended(t, begin(t, workflow, replay.None{}), `completed "fibers join each other in a ring; none of them could ever end`)
+}
+
 func TestDeclarationsThatCannotWorkPanic(t *testing.T) {
 	for name, declare := range map[string]func(){
 		"no name":           func() { replay.NewStep("", never[int, int]) },

@@ -76,7 +76,6 @@ def test_each_start_begins_the_silence_anew_up_to_the_longest_wait(open_engine: 
         assert [] == engine.find(workflow="debouncing.reindex").runs
         let_pass(engine, clock, 3)
 
-
     def begun() -> bool:
         let_pass(engine, clock, 0.01)
         return bool(engine.find(workflow="debouncing.reindex").runs)

@@ -203,7 +203,7 @@ def test_a_ledger_tells_what_was_thought_decided_and_spent(world: World) -> None
     ]
     assert ["3", "5"] == [entry.id for entry in ledger.decisions]
     assert ("find out", ("go to 2",), "open") == (ledger.focus.goal, ledger.focus.decisions, ledger.status)
-    assert (2, 0.5, 200, 20) == (ledger.costs["recall.think"].calls, ledger.spent.dollars, ledger.spent.input, ledger.spent.output)
+    assert (2, 0.5, 220) == (ledger.costs["recall.think"].calls, ledger.spent.usd, ledger.spent.tokens)
     assert {"entries": 4, "decisions": 2, "dollars": 0.5} == {key: ledger.summary[key] for key in ("entries", "decisions", "dollars")}
 
 

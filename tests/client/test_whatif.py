@@ -278,7 +278,7 @@ def test_language_models_are_asked_again_otherwise(llm: Any, model: str, asked: 
     assert [("OLD", "NEW")] * 2 == [(row.then.value, row.now.value) for row in report.rows]
     assert {model} == {ask.model for ask in scripted.asked}
     assert asked == [(ask.messages[0]["content"], ask.settings["temperature"]) for ask in scripted.asked]
-    assert report.now.input > 0
+    assert report.now.tokens > 0
 
 
 def test_a_changed_prompt_is_only_asked_when_that_is_allowed() -> None:
@@ -330,6 +330,20 @@ def test_another_version_is_driven_over_old_records(mails: list[Handle[str]]) ->
     assert "moved to ham → None" in report.rows[2].difference
 
 
+def test_an_input_that_todays_code_cannot_take_is_told(mails: list[Handle[str]]) -> None:
+    """Its row is stuck at once."""
+
+    @workflow(name="whatif.mail", version="4")
+    def narrower(text: int) -> Workflow[str]:
+        yield from sleep(text)
+        return ""
+
+    (row,) = whatif(mails[0], workflow=narrower).rows
+
+    assert ("stuck", 1) == (row.now.status, row.now.events)
+    assert "expected int" in row.notes[0]
+
+
 # ---- costs, reports, overlay ----------------------------------------------------------------------------------------------------
 
 
@@ -337,8 +351,8 @@ def test_costs_then_and_now_are_summed(mails: list[Handle[str]]) -> None:
     """From what the answers tell."""
     report = whatif(mails, edit={"whatif.classify": lambda found: {**found, "cost": 0.5}})
 
-    assert (0.03, 1.5, 3) == (round(report.then.dollars, 6), report.now.dollars, report.now.calls)
-    assert (7 + 5 + 8, 3) == (report.now.input, report.now.output)
+    assert (0.03, 1.5, 3) == (round(report.then.usd, 6), report.now.usd, report.now.calls)
+    assert 7 + 5 + 8 + 3 == report.now.tokens
 
 
 def test_new_journals_are_kept_in_memory(world: World, mails: list[Handle[str]]) -> None:

@@ -21,6 +21,7 @@ from replay import (
     PayloadError,
     PayloadTooLarge,
     Retry,
+    StoreUnavailable,
     TimedOut,
     Workflow,
     race,
@@ -31,11 +32,10 @@ from replay import (
     workflow,
 )
 from replay.engine.attempts import EVERY, PROGRESS, PROGRESS_LIMIT, Pulse
-from replay.engine.worker import Wake
 from replay.errors import EffectError
 from replay.model.names import SECOND
 from replay.testing import VirtualClock
-from tests.helpers.engines import PATIENCE, Gate, OpenEngine, kinds, let_pass, named, until
+from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, kinds, let_pass, named, until
 
 TWICE = Retry(max_attempts=2, initial=0.01, jitter=0)
 
@@ -372,7 +372,15 @@ def test_another_process_goes_on_where_a_killed_one_was(tmp_path: Path, queue: s
     assert ("[5, 9]\n", "") == (done.stdout, done.stderr)
 
 
-def test_a_stale_attempt_s_heartbeat_is_refused_and_its_step_is_told(open_engine: OpenEngine, clock: VirtualClock) -> None:
+def cut_off(verb: str) -> None:
+    """Of what a worker says, only what its runs have to say comes through."""
+    if verb in {"claim", "renew"}:
+        raise StoreUnavailable("test", "cut off")
+
+
+def test_a_stale_attempt_s_heartbeat_is_refused_and_its_step_is_told(
+    store_url: str, open_engine: OpenEngine, clock: VirtualClock
+) -> None:
     """Another worker took the run over: the progress that it reads is what was saved before, and the old step stops."""
     gate, told = Gate(), threading.Event()
 
@@ -396,13 +404,14 @@ def test_a_stale_attempt_s_heartbeat_is_refused_and_its_step_is_told(open_engine
     def hauling() -> Workflow[list[Any]]:
         return (yield from haul())
 
-    old, new = (open_engine(clock=clock, poll=3600, workflows=[hauling]) for _ in range(2))
+    store = between(store_url, clock)
+    old = open_engine(store, poll=3600, workflows=[hauling])
     handle = old.start(hauling(), id="a")
     gate.await_entry()
     until(lambda: b'{"0":"half-way"}' == handle.about().state.get(PROGRESS), old.store)
-    old.worker.renew_at = 1 << 62  # as a worker that was too busy to renew
+    store.before = cut_off  # it cannot renew, and does not notice
     clock.advance(60)
-    new.worker.inbox.put(Wake())
+    new = open_engine(clock=clock, workflows=[hauling])
 
     assert ["from", "half-way"] == new.get("a", hauling).result(PATIENCE)
     gate.open()

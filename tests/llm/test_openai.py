@@ -225,11 +225,13 @@ def test_a_key_is_never_shown(open_engine: OpenEngine, replay_llm_server: OpenSe
 
 def test_an_attempt_that_takes_too_long_is_stopped(open_engine: OpenEngine, replay_llm_server: OpenServer) -> None:
     """Its connection is cut; the next attempt is another."""
-    server = replay_llm_server([Says("late", pause=30), Says("late", pause=30)])
-    handle = open_engine(models=models_of(server)).start(ask(timeout=0.2))
+    server = replay_llm_server(["warm", Says("late", pause=60), Says("late", pause=60)])
+    engine = open_engine(models=models_of(server))
+    engine.start(ask()).result(60)  # so that loading the client takes none of the time
+    handle = engine.start(ask(timeout=1.0))
 
     with pytest.raises(RunFailed, match="TimedOut"):
-        handle.result(20)
+        handle.result(60)
     server.wait_until(lambda server: len(server.gone) >= 1)
     assert TimedOut.__name__ in str(handle.journal()[-1].payload)
 

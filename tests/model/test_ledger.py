@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from replay.model import events
+from replay.model.budgets import NOTHING, Spent
 from replay.model.codec import to_json
 from replay.model.events import Event
 from replay.model.health import Sample, Thresholds, health, samples_of, since_savepoint
 from replay.model.ledger import Focus, Noted, Review, fold, restore_context
-from replay.model.spending import Spending, spent_in
+from replay.model.spending import spent_in
 
 
 def event(seq: int, kind: str, payload: Any = None, **fields: Any) -> Event:
@@ -21,24 +22,24 @@ def event(seq: int, kind: str, payload: Any = None, **fields: Any) -> Event:
 @pytest.mark.parametrize(
     ("payload", "spent"),
     [
-        ({"cost": 0.5}, Spending(1, 0.5)),
-        ({"cost": None, "usage": [10, 2, 0, 0]}, Spending(1, 0.0, 10, 2)),
-        ({"cost": 1, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}, Spending(1, 1.0, 3, 4)),
-        ({"type": "Busy", "spent": {"dollars": 0.1}}, Spending(1, 0.1)),
-        ({"cost": "much", "usage": "none"}, Spending()),
-        ({"cost": True}, Spending()),
-        ("cost", Spending()),
-        ([{"cost": 1}], Spending()),
+        ({"cost": 0.5}, Spent(usd=0.5, calls=1)),
+        ({"cost": None, "usage": [10, 2, 0, 0]}, Spent(tokens=12, calls=1, unpriced=1)),
+        ({"cost": 1, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}, Spent(usd=1.0, tokens=7, calls=1)),
+        ({"type": "Busy", "spent": {"usd": 0.1, "tokens": 7, "calls": 1}}, Spent(usd=0.1, tokens=7, calls=1)),
+        ({"cost": "much", "usage": "none"}, NOTHING),
+        ({"cost": True}, NOTHING),
+        ("cost", NOTHING),
+        ([{"cost": 1}], NOTHING),
     ],
 )
-def test_an_answer_tells_its_cost(payload: Any, spent: Spending) -> None:
+def test_an_answer_tells_its_cost(payload: Any, spent: Spent) -> None:
     """By the names in use; what tells nothing costs nothing."""
     assert spent == spent_in(event(2, events.STEP_COMPLETED, payload))
 
 
 def test_only_answers_of_steps_cost() -> None:
     """A child's cost is in its own journal, a signal's is nobody's."""
-    assert [Spending()] * 2 == [spent_in(event(2, kind, {"cost": 1})) for kind in (events.SIGNAL_RECEIVED, events.CHILD_COMPLETED)]
+    assert [NOTHING] * 2 == [spent_in(event(2, kind, {"cost": 1})) for kind in (events.SIGNAL_RECEIVED, events.CHILD_COMPLETED)]
 
 
 def test_a_ledger_is_the_same_however_often_it_is_made() -> None:
@@ -64,7 +65,7 @@ def test_a_ledger_is_the_same_however_often_it_is_made() -> None:
     assert ["approved", "rejected"] == [review.status for review in found.timeline[1].reviews]
     assert Focus(goal="g", questions=("q",), decisions=("d",), next_step="n") == found.focus
     cost = found.costs["think"]
-    assert (1, 2, 1.5, 2.0) == (cost.calls, cost.attempts, cost.seconds, cost.spent.dollars)
+    assert (1, 2, 1.5, 2.0) == (cost.calls, cost.attempts, cost.seconds, cost.spent.usd)
 
 
 def test_a_context_leaves_out_the_oldest_notes_and_says_so() -> None:

@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,9 @@ pytestmark = [
 def run_go(*arguments: str) -> str:
     """What a go command printed; its output is the failure when it fails."""
     assert GO is not None
-    environment = {**os.environ, "PATH": f"{Path(GO).parent}:{os.environ['PATH']}", "GOFLAGS": "-mod=readonly"}
+    command = Path(sys.executable).with_name("replay")
+    path = f"{Path(GO).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "GOFLAGS": "-mod=readonly", "REPLAY_COMMAND": str(command)}
     done = subprocess.run([GO, *arguments], cwd=SDK, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"go {' '.join(arguments)}\n{done.stdout}\n{done.stderr}", pytrace=False)

@@ -50,7 +50,7 @@ def _installed(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_the_sdk_builds_and_its_tests_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler is strict, types are proven, every case is played, and nothing is skipped."""
     monkeypatch.setenv("REPLAY_COMMAND", str(Path(sys.executable).parent / "replay"))
-    told = said_by("npm", "test", "--silent", "--", "--test-reporter=tap")
+    told = said_by("npm", "run", "--silent", "test:tap")
 
     assert "# fail 0" in told
     assert "# skipped 0" in told

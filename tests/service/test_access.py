@@ -132,7 +132,7 @@ def test_every_verb_names_a_namespace_or_is_known_to_need_none() -> None:
 
 NEEDS = {
     "read": "Journal Get Find Read GetBlob Wait GetRun ListRuns ReadJournal WatchRun ListSavepoints ReadTopic",
-    "start": "StartRun SignalWithStart SignalRun UpdateRun ControlRun ForkRun PublishTopic Create Post Publish",
+    "start": "StartRun SignalWithStart DebounceRun SignalRun UpdateRun ControlRun ForkRun PublishTopic Create Post Publish",
     "work": "Claim ClaimStream Renew Release Commit CommitStream PutBlob",
     "admin": "Delete",
 }
@@ -186,6 +186,23 @@ def test_a_token_for_all_namespaces_opens_each(server: Server) -> None:
         for namespace in (MINE, THEIRS):
             request = cb.ListRunsRequest(filter=pb.Filter(namespace=namespace))
             assert grpc.StatusCode.OK == call(line, "client", "ListRuns", request)
+
+
+def test_who_may_start_may_debounce_again_and_again(tmp_path: Path) -> None:
+    """What has collected the calls before is deleted by whoever makes the next one; other runs are not theirs to delete."""
+    tokens = tokens_file(tmp_path / "tokens.json", {"starter": (MINE, ["read", "start"]), "worker": (MINE, ["read", "start", "work"])})
+    with served("memory://debouncing-tenant", tokens=tokens) as server:
+        url = f"grpc://127.0.0.1:{server.port}"
+        with (
+            Engine(f"{url}?token=worker", namespace=MINE, workflows=[doubling]) as engine,
+            Client(f"{url}?token=starter", namespace=MINE) as client,
+        ):
+            results = [client.debounce(doubling(steps), key="k", delay=0.02).result(PATIENCE) for steps in (3, 4)]
+
+            assert [6, 12] == results
+            assert "completed" == engine.find(workflow="doubling").runs[0].status
+            with pytest.raises(StoreRefused, match="does not allow 'admin'"):
+                client.store.delete([run.key for run in client.find(workflow="doubling").runs])
 
 
 def test_a_worker_with_the_wrong_token_does_not_open(server: Server) -> None:

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy
 
 from replay.errors import SchemaMismatch
-from replay.store.contract import RunKey
+from replay.model.queues import Queue
+from replay.store.contract import Claim, RunKey
 from replay.store.sql_schema import VERSION, metadata
 from replay.store.sqlite_migrations import MIGRATIONS, bring_up
 from tests.store.sqlite_case import ORDER, begin, execute, grow, journal, opened
@@ -71,6 +72,27 @@ def test_an_older_file_is_brought_up_with_all_that_is_in_it(path: Path) -> None:
     execute(path, f"UPDATE replay_schema SET version = {VERSION}")
     with opened(path) as store:
         assert journal(3) == store.journal(ORDER)
+
+
+def test_runs_of_the_first_version_are_claimed_as_ever(path: Path) -> None:
+    """They have no fairness key, and count among those that are held."""
+    bring(path, MIGRATIONS[:1])
+    columns = "namespace, id, workflow, version, queue, digest, priority, parent, parent_command, status, seq, base, applied, source"
+    more = "created_at, updated_at, ready_at, fence, worker, recoveries, note, mail, journals, result"
+    rows = [
+        f"('default', 'old-{n}', 'order', '', 'default', 'd', 0, '', '', 'pending', 0, 0, 0, '', {n}, {n}, 1, 0, '', 0, '', 0, 0, x'')"
+        for n in range(3)
+    ]
+    execute(path, f"INSERT INTO replay_runs ({columns}, {more}) VALUES {', '.join(rows)}")
+
+    with opened(path) as store:
+        limited = Claim(
+            worker="ann", namespace="default", queues=[Queue("default", concurrency=2)], workflows=["order"], limit=9, ttl=10**9
+        )
+        taken = [claimed.run for claimed in store.claim(limited).runs]
+
+        assert [("old-0", ""), ("old-1", "")] == [(run.key.id, run.fairness_key) for run in taken]
+        assert [] == store.claim(limited).runs
 
 
 def test_what_is_there_already_is_not_done_again(path: Path) -> None:

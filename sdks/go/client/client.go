@@ -109,7 +109,7 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 			begin.Deadline = &deadline
 		}
 		made := engine.NewRun(one.Key, begin, now, cmp.Or(one.Queue, "default"))
-		made.Priority = one.Priority
+		made.Priority, made.FairnessKey = one.Priority, one.FairnessKey
 		if one.Delay > 0 {
 			made.ReadyAt = now + one.Delay
 		}
@@ -148,6 +148,28 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	return Of[O](c, started.Run.Key.Id), nil
 }
 
+// Debounce starts a run when it has not been called for a while, with the input of the last call for the same workflow and key. The
+// longest is when the run begins at the latest after the first call; 0 for no end.
+func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], in I, key string, delay, longest time.Duration) (*Handle[O], error) {
+	request, err := startRequest(c, workflow, in)
+	if err != nil {
+		return nil, err
+	}
+	if workflow.Definition().(*authoring.Workflow).Options.ID == "" { //nolint:forcetypeassert // NewWorkflow made it
+		request.Key.Id = "" // one of the server's choice, the same for all calls
+	}
+	asked := &wire.DebounceRunRequest{Start: request, Key: key, Delay: delay.Seconds()}
+	if longest > 0 {
+		limit := longest.Seconds()
+		asked.MaxWait = &limit
+	}
+	answer, err := c.conn.Client.DebounceRun(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	return Of[O](c, answer.RunId), nil
+}
+
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
 	core := workflow.Definition().(*authoring.Workflow) //nolint:forcetypeassert // NewWorkflow made it
 	input, err := authoring.Arguments(in)
@@ -161,6 +183,7 @@ func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*
 	request := &wire.StartRunRequest{
 		Key: c.key(options.ID), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue, Priority: options.Priority,
 		Delay: options.Delay.Microseconds(), Tags: options.Tags, Patches: core.Patches, KnowsPatches: true,
+		FairnessKey: options.FairnessKey,
 	}
 	if options.Deadline > 0 {
 		deadline := options.Deadline.Microseconds()
@@ -229,6 +252,7 @@ type Filter struct {
 	Tags          map[string]string // all of these
 	Prefix        string            // what the id begins with
 	Parent        string
+	FairnessKey   string
 	CreatedAfter  time.Time // inclusive
 	CreatedBefore time.Time // exclusive
 }
@@ -242,7 +266,7 @@ type Page struct {
 // Page finds runs, a page at a time: limit of them at most, 100 when it is 0.
 func (c *Client) Page(ctx context.Context, filter Filter, limit int, cursor string) (*Page, error) {
 	query := &wire.Filter{Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags}
-	for from, to := range map[*string]**string{&filter.Workflow: &query.Workflow, &filter.Prefix: &query.Prefix, &filter.Parent: &query.Parent} {
+	for from, to := range map[*string]**string{&filter.Workflow: &query.Workflow, &filter.Prefix: &query.Prefix, &filter.Parent: &query.Parent, &filter.FairnessKey: &query.FairnessKey} {
 		if *from != "" {
 			*to = from
 		}

@@ -35,9 +35,7 @@ func FailureOf(err error, attempts int) Failure {
 		made.Traceback = strings.ToValidUTF8(made.Traceback, "")
 	}
 	var late *TimedOutError
-	var named Error
-	switch {
-	case errors.As(err, &late) && errors.As(err, &named) && named.ReplayError() == late.ReplayError():
+	if errors.As(err, &late) && made.Type == "replay.errors."+late.ReplayError() { // made again from these where it comes back
 		what, _ := codec.Marshal(late.What)
 		seconds, _ := codec.Marshal(late.Seconds)
 		made.Args = []json.RawMessage{what, seconds}

@@ -52,6 +52,7 @@ type Started struct {
 	Chain         int               `json:"chain"`
 	Budget        json.RawMessage   `json:"budget,omitempty"` // of calls of language models, for SDKs that have them; handed on as it is
 	Spent         json.RawMessage   `json:"spent,omitempty"`
+	Step          *StepPolicy       `json:"step,omitempty"` // of a step sent to another queue
 	Format        int               `json:"format"`
 }
 

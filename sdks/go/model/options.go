@@ -1,7 +1,10 @@
 package model
 
 import (
+	"cmp"
+	"encoding/json"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -22,16 +25,13 @@ func (r *Retry) Allows(err error, attempt int) bool {
 
 // Delay is how long to wait after attempt number `attempt` (from 1) failed; chance is a number from 0 to 1.
 func (r *Retry) Delay(attempt int, chance float64) time.Duration {
-	factor, longest := r.Factor, r.MaxDelay
-	if factor == 0 {
-		factor = 2
-	}
-	if longest == 0 {
-		longest = time.Minute
-	}
-	delay := min(float64(longest), float64(r.Initial)*math.Pow(factor, float64(attempt-1)))
+	delay := min(float64(r.longest()), float64(r.Initial)*math.Pow(r.factor(), float64(attempt-1)))
 	return time.Duration(delay * (1 - r.Jitter*chance))
 }
+
+func (r *Retry) factor() float64 { return cmp.Or(r.Factor, 2) }
+
+func (r *Retry) longest() time.Duration { return cmp.Or(r.MaxDelay, time.Minute) }
 
 // StepOptions says how a step is done. The zero value of each field leaves things as they are by default.
 type StepOptions struct {
@@ -65,6 +65,61 @@ func (o StepOptions) Over(other StepOptions) StepOptions {
 	o.Raises = append(o.Raises[:len(o.Raises):len(o.Raises)], other.Raises...)
 	return o
 }
+
+// StepPolicy is how a call differs from how its step is declared, for whoever does it on another queue: seconds, and nothing where it
+// does not differ.
+type StepPolicy struct {
+	Retry   *RetryPolicy    `json:"retry,omitempty"`
+	Timeout json.RawMessage `json:"timeout,omitempty"` // null for none
+}
+
+// RetryPolicy is a Retry as it is written down.
+type RetryPolicy struct {
+	MaxAttempts int     `json:"max_attempts"`
+	Initial     float64 `json:"initial"`
+	Factor      float64 `json:"factor"`
+	MaxDelay    float64 `json:"max_delay"`
+	Jitter      float64 `json:"jitter"`
+}
+
+// Difference is what a call's options have otherwise than those declared; nil for nothing.
+func (o StepOptions) Difference(declared StepOptions) *StepPolicy {
+	var made StepPolicy
+	mine, theirs := o.Retry.policy(), declared.Retry.policy()
+	if mine != theirs {
+		made.Retry = &mine
+	}
+	if o.Timeout != declared.Timeout {
+		if made.Timeout = json.RawMessage("null"); o.Timeout > 0 {
+			made.Timeout = strconv.AppendFloat(nil, o.Timeout.Seconds(), 'g', -1, 64)
+		}
+	}
+	if made.Retry == nil && made.Timeout == nil {
+		return nil
+	}
+	return &made
+}
+
+func (r *Retry) policy() RetryPolicy {
+	return RetryPolicy{max(1, r.MaxAttempts), r.Initial.Seconds(), r.factor(), r.longest().Seconds(), r.Jitter}
+}
+
+// Under is these options as a call from another queue wants them.
+func (o StepOptions) Under(policy *StepPolicy) StepOptions {
+	if policy == nil {
+		return o
+	}
+	if r := policy.Retry; r != nil {
+		o.Retry = Retry{r.MaxAttempts, seconds(r.Initial), r.Factor, seconds(r.MaxDelay), r.Jitter, o.Retry.GiveUpOn}
+	}
+	var limit float64
+	if policy.Timeout != nil && json.Unmarshal(policy.Timeout, &limit) == nil { // null leaves it at 0: no limit
+		o.Timeout = seconds(limit)
+	}
+	return o
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // Check refuses options that cannot work.
 func (o StepOptions) Check(owner string) error {
@@ -105,6 +160,7 @@ type RunOptions struct {
 	Deadline      time.Duration     // that it may take in all; 0 for no limit
 	Tags          map[string]string // words to find it by
 	OnParentClose ParentClose       // of a child
+	FairnessKey   string            // whose share of the queue it takes, such as a customer's
 }
 
 // Over is these options, with those fields of other that are set instead.
@@ -129,6 +185,9 @@ func (o RunOptions) Over(other RunOptions) RunOptions {
 	}
 	if other.OnParentClose != "" {
 		o.OnParentClose = other.OnParentClose
+	}
+	if other.FairnessKey != "" {
+		o.FairnessKey = other.FairnessKey
 	}
 	return o
 }

@@ -42,7 +42,7 @@ var (
 	endless    = replay.NewStep("endless", waiting)
 	patient    = replay.NewStep("patient", func(context.Context, replay.None) (string, error) { <-release; return "done", nil })
 	paying     = replay.NewStep("paying", pay, replay.StepOptions{Raises: []replay.Raise{replay.Raises[*declined]()}})
-	elsewhere  = replay.NewStep("elsewhere", func(_ context.Context, n int) (int, error) { return 10 * n, nil }, replay.StepOptions{Queue: "gpu"})
+	elsewhere  = replay.NewStep("elsewhere", farAway, replay.StepOptions{Queue: "gpu"})
 	appending  = replay.NewStep("appending", appendLine)
 	noteOnce   = replay.NewStep("note_once", appendLine, replay.StepOptions{AtMostOnce: true})
 	counting   = replay.NewWorkflow("go.counting", count)
@@ -75,6 +75,14 @@ func tried(ctx context.Context, until int) (int, error) {
 		return 0, fmt.Errorf("attempt %d fails", got)
 	}
 	return replay.InfoOf(ctx).Attempt, nil
+}
+
+// farAway fails once for an odd number: it needs a second attempt.
+func farAway(ctx context.Context, n int) (int, error) {
+	if n%2 == 1 && replay.InfoOf(ctx).Attempt == 1 {
+		return 0, errors.New("odd")
+	}
+	return 10 * n, nil
 }
 
 func waiting(ctx context.Context, _ replay.None) (string, error) {
@@ -165,7 +173,8 @@ func tidy(run *replay.Run, file string) (out string, err error) {
 
 func haveChildren(run *replay.Run, n int) ([]int, error) {
 	child := func(run *replay.Run) (int, error) { return replay.Child(run, counting, n) }
-	return replay.Gather(run, child, replay.Calling(elsewhere, n), child)
+	again := elsewhere.With(replay.StepOptions{Retry: replay.Retry{MaxAttempts: 2}}) // the call's policy goes with it
+	return replay.Gather(run, child, replay.Calling(again, n), child)
 }
 
 func logLines(run *replay.Run, _ replay.None) (string, error) {
@@ -747,6 +756,28 @@ func TestCodeThatDoesNotFitLeavesTheRunStuckAndSaysWhy(t *testing.T) {
 	check(t, handle.Resume(within(t)))
 	until(t, "it is tried again", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Status != "stuck" })
 	same(t, true, result(t, handle))
+}
+
+// moody panics when it is read.
+type moody struct{}
+
+func (*moody) UnmarshalJSON([]byte) error { panic("not today") }
+
+func TestATypeThatPanicsSetsItsOwnRunAsideAndNoOther(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	reading := replay.NewStep("reading", func(context.Context, replay.None) (*moody, error) { return &moody{}, nil })
+	panicking := replay.NewWorkflow("go.panicking", func(run *replay.Run, _ replay.None) (any, error) { return replay.Call(run, reading, replay.None{}) })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx, s.URL, worker.Options{Logger: quiet}, panicking, counting) }()
+	defer func() { cancel(); check(t, <-ended) }()
+	_, err := start(t, c, panicking, replay.None{}, "panicking").Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "stuck" || !strings.Contains(failed.Message, "not today") {
+		t.Errorf("expected a stuck run, got %v", err)
+	}
+	same(t, 2, result(t, start(t, c, counting, 2, "other")))
 }
 
 func TestPausingAndListing(t *testing.T) {

@@ -99,6 +99,28 @@ test("a chain of 2,000 joins needs no stack", () => {
   assert.equal(machine.outcome?.payload, "2");
 });
 
+test("fibers that join each other in a ring are refused", () => {
+  const ring = workflow("ring", function* (): Workflow<any> {
+    const handles: Spawned<unknown>[] = [];
+    function* joining(other: number): Workflow<unknown> {
+      yield* double(other);
+      return yield* join(handles[other] as Spawned<unknown>);
+    }
+    handles.push(yield* spawn(joining(1)), yield* spawn(gather([joining(0)])));
+    try {
+      return yield* join(handles[0] as Spawned<unknown>);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  });
+  const machine = new Interpreter(ring.spec, "run");
+  machine.feed(started("ring"));
+  machine.feed(event(2, "step_completed", "0/0/0", "double", "2"));
+  machine.feed(event(3, "step_completed", "1/0/0/0/0", "double", "0"));
+
+  assert.match(machine.outcome?.payload ?? "", /join each other in a ring/);
+});
+
 test("evicting runs `finally` blocks; what they yield is refused", () => {
   const seen: string[] = [];
   const guarded = workflow("guarded", function* () {

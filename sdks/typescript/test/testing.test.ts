@@ -31,6 +31,7 @@ import {
   workflow,
   type Workflow,
 } from "replay-engine";
+import { fromBytes, type Event } from "replay-engine";
 import { World, replay } from "replay-engine/testing";
 
 class Declined extends Error {}
@@ -273,6 +274,57 @@ test("a step on another queue is a run of kind step", async () => {
   assert.equal(await world.handle("page.0/0/0").status(), "completed");
 });
 
+test("what a call asks of a step elsewhere is sent along", async () => {
+  const render = step("render", (name: string) => name, { queue: "gpu" });
+  const page = workflow("page", function* () {
+    return yield* render("a").options({ retry: { maxAttempts: 3, initial: 0 }, timeout: 9 });
+  });
+  const world = new World({ workflows: [page], steps: [render], queues: ["default", "gpu"] });
+  let attempts = 0;
+  world.stub(render, (name) => {
+    if (++attempts < 3) throw new Error("again");
+    return name;
+  });
+  const run = await world.start(page(), { id: "page" });
+
+  assert.equal(await run.result(), "a");
+  const [started] = await world.handle("page.0").journal();
+  const { step: asked } = fromBytes((started as Event).payload) as Record<string, unknown>;
+  assert.deepEqual(asked, { retry: { factor: 2, initial: 0, jitter: 0.1, max_attempts: 3, max_delay: 60 }, timeout: 9 });
+});
+
+test("a run that kills one worker after the other is set aside, until somebody puts it back", async () => {
+  let deadly = true;
+  const poison = step("poison", () => (deadly ? new Promise<never>(() => undefined) : "harmless"));
+  const drinking = workflow("drinking", function* () {
+    return yield* poison();
+  });
+  const world = new World({ workflows: [drinking] });
+  void world.delay(86_400);
+  const run = await world.start(drinking());
+  for (let deaths = 0; deaths < 10; deaths++) await world.crash();
+  assert.equal(await run.status(), "stuck");
+  await world.advance({ hours: 1 });
+  assert.equal(world.calls(poison).length, 10);
+  deadly = false;
+  await run.resume();
+
+  assert.equal(await run.result(), "harmless");
+});
+
+test("a paused run begins nothing new", async () => {
+  const world = new World({ workflows: [order] });
+  const run = await world.start(order("visa", 100));
+  await run.pause();
+  await run.signal("approved", false);
+  await world.advance({ days: 7 });
+  assert.equal(await run.status(), "paused");
+  assert.equal(world.calls(undo).length, 0);
+  await run.resume();
+
+  assert.equal(await run.result(), null);
+});
+
 test("updates are answered, refused, or fail; their steps are journaled", async () => {
   const basket = workflow("basket", function* () {
     const items: string[] = [];
@@ -341,6 +393,7 @@ test("a resumable workflow goes on from its newest savepoint after a crash", asy
 
 test("continue as new: one id, fresh journals, signals carried over", async () => {
   const counting = workflow("counting", function* (n: number): Workflow<[number, string]> {
+    if (n === 0) yield* setState("stage", "begun");
     yield* sleep(1);
     if (n < 3) yield* continueAsNew(n + 1);
     const me = yield* info();
@@ -352,6 +405,7 @@ test("continue as new: one id, fresh journals, signals carried over", async () =
 
   assert.deepEqual(await run.result(), [3, "kept"]);
   assert.equal(await world.handle("c~1").status(), "continued");
+  assert.deepEqual(await run.state(), { stage: "begun" });
 });
 
 test("a run that fails is begun again as its policy says", async () => {

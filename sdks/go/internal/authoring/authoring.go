@@ -20,9 +20,10 @@ const StepRun = "step:"
 
 // Step is a function whose result is journaled.
 type Step struct {
-	Name    string
-	Options model.StepOptions
-	Do      func(ctx context.Context, arguments []byte) ([]byte, error)
+	Name     string
+	Options  model.StepOptions
+	Declared model.StepOptions // Options, before any call changed them
+	Do       func(ctx context.Context, arguments []byte) ([]byte, error)
 }
 
 // Workflow is a workflow and how it is started by default.
@@ -98,8 +99,6 @@ func (w *Workflow) Fail(payload []byte) error {
 
 // StepWorkflow is the workflow of one step that was sent here: results pass through as the step spells them.
 func StepWorkflow(step *Step) *Workflow {
-	options := step.Options
-	options.Queue = ""
 	made := &Workflow{}
 	made.Name = StepRun + step.Name
 	made.Patches = []string{}
@@ -109,6 +108,8 @@ func StepWorkflow(step *Step) *Workflow {
 	made.Begin = func(input, _ []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
 		return func(f *interpreter.Fiber) ([]byte, error) {
 			var result []byte
+			options := step.Options.Under(f.Interpreter().Started.Step)
+			options.Queue = ""
 			command := &interpreter.Command{Kind: interpreter.Step, Name: step.Name, Arguments: input, Step: &interpreter.StepCall{Options: options, Do: step}}
 			err := f.Ask(command, func(payload []byte) error { result = payload; return nil }, step.Fail(nil))
 			return result, err

@@ -469,10 +469,8 @@ func (l *Live) withdraw() {
 		default:
 			l.Withdrawn = append(l.Withdrawn, command)
 		}
-		if !command.Cancelled {
-			l.Acting = slices.DeleteFunc(l.Acting, func(other *interpreter.Command) bool { return other == command })
-		}
 	}
+	l.Acting = slices.DeleteFunc(l.Acting, func(c *interpreter.Command) bool { return !c.Cancelled && l.Interp.Pending(c.ID) != c })
 }
 
 // callOff asks a child, or a step elsewhere, to stop.
@@ -534,7 +532,7 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 	if options.Queue != "" {
 		made.Queue = options.Queue
 	}
-	made.Priority = options.Priority
+	made.Priority, made.FairnessKey = options.Priority, options.FairnessKey
 	if options.Delay > 0 {
 		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
 	}
@@ -542,10 +540,12 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 }
 
 func (l *Live) stepRun(command *interpreter.Command) *wire.NewRun {
-	made := l.newRun(command, model.Started{
-		Workflow: authoring.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline,
-	})
-	made.Queue, made.Priority = command.Step.Options.Queue, l.Run.Priority
+	begin := model.Started{Workflow: authoring.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline}
+	if step, known := command.Step.Do.(*authoring.Step); known {
+		begin.Step = command.Step.Options.Difference(step.Declared)
+	}
+	made := l.newRun(command, begin)
+	made.Queue, made.Priority, made.FairnessKey = command.Step.Options.Queue, l.Run.Priority, l.Run.FairnessKey
 	return made
 }
 
@@ -754,7 +754,7 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 		return nil
 	}
 	made := NewRun(l.Run.Key, begin, closing.At, l.Run.Queue)
-	made.State = state
+	made.State, made.FairnessKey = state, l.Run.FairnessKey
 	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
 	return made
 }

@@ -38,8 +38,10 @@ type StartRunRequest struct {
 	Deadline *int64            `protobuf:"varint,8,opt,name=deadline,proto3,oneof" json:"deadline,omitempty"`
 	Tags     map[string]string `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Patches that the caller's code knows; unset when the caller does not have the code.
-	Patches       []string `protobuf:"bytes,10,rep,name=patches,proto3" json:"patches,omitempty"`
-	KnowsPatches  bool     `protobuf:"varint,11,opt,name=knows_patches,json=knowsPatches,proto3" json:"knows_patches,omitempty"`
+	Patches      []string `protobuf:"bytes,10,rep,name=patches,proto3" json:"patches,omitempty"`
+	KnowsPatches bool     `protobuf:"varint,11,opt,name=knows_patches,json=knowsPatches,proto3" json:"knows_patches,omitempty"`
+	// Whose share of the queue it takes, such as a customer's, or empty.
+	FairnessKey   string `protobuf:"bytes,12,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -151,6 +153,13 @@ func (x *StartRunRequest) GetKnowsPatches() bool {
 	return false
 }
 
+func (x *StartRunRequest) GetFairnessKey() string {
+	if x != nil {
+		return x.FairnessKey
+	}
+	return ""
+}
+
 type StartRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -203,6 +212,123 @@ func (x *StartRunResponse) GetNew() bool {
 	return false
 }
 
+type DebounceRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is to begin; an empty id is one of the server's choice.
+	Start *StartRunRequest `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// What the calls have in common.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Seconds without a call after which the run begins.
+	Delay float64 `protobuf:"fixed64,3,opt,name=delay,proto3" json:"delay,omitempty"`
+	// Seconds after the first call when it begins at the latest.
+	MaxWait       *float64 `protobuf:"fixed64,4,opt,name=max_wait,json=maxWait,proto3,oneof" json:"max_wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebounceRunRequest) Reset() {
+	*x = DebounceRunRequest{}
+	mi := &file_replay_v1_client_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebounceRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebounceRunRequest) ProtoMessage() {}
+
+func (x *DebounceRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebounceRunRequest.ProtoReflect.Descriptor instead.
+func (*DebounceRunRequest) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DebounceRunRequest) GetStart() *StartRunRequest {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *DebounceRunRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *DebounceRunRequest) GetDelay() float64 {
+	if x != nil {
+		return x.Delay
+	}
+	return 0
+}
+
+func (x *DebounceRunRequest) GetMaxWait() float64 {
+	if x != nil && x.MaxWait != nil {
+		return *x.MaxWait
+	}
+	return 0
+}
+
+type DebounceRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The run that will begin.
+	RunId         string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DebounceRunResponse) Reset() {
+	*x = DebounceRunResponse{}
+	mi := &file_replay_v1_client_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DebounceRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DebounceRunResponse) ProtoMessage() {}
+
+func (x *DebounceRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DebounceRunResponse.ProtoReflect.Descriptor instead.
+func (*DebounceRunResponse) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *DebounceRunResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
 type SignalWithStartRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Start         *StartRunRequest       `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
@@ -213,7 +339,7 @@ type SignalWithStartRequest struct {
 
 func (x *SignalWithStartRequest) Reset() {
 	*x = SignalWithStartRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[2]
+	mi := &file_replay_v1_client_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +351,7 @@ func (x *SignalWithStartRequest) String() string {
 func (*SignalWithStartRequest) ProtoMessage() {}
 
 func (x *SignalWithStartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[2]
+	mi := &file_replay_v1_client_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +364,7 @@ func (x *SignalWithStartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalWithStartRequest.ProtoReflect.Descriptor instead.
 func (*SignalWithStartRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{2}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SignalWithStartRequest) GetStart() *StartRunRequest {
@@ -268,7 +394,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[3]
+	mi := &file_replay_v1_client_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -280,7 +406,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[3]
+	mi := &file_replay_v1_client_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -293,7 +419,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{3}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SignalRunRequest) GetKey() *RunKey {
@@ -333,7 +459,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[4]
+	mi := &file_replay_v1_client_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -345,7 +471,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[4]
+	mi := &file_replay_v1_client_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -358,7 +484,7 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{4}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SignalRunResponse) GetMessageId() string {
@@ -380,7 +506,7 @@ type UpdateRunRequest struct {
 
 func (x *UpdateRunRequest) Reset() {
 	*x = UpdateRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[5]
+	mi := &file_replay_v1_client_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +518,7 @@ func (x *UpdateRunRequest) String() string {
 func (*UpdateRunRequest) ProtoMessage() {}
 
 func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[5]
+	mi := &file_replay_v1_client_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +531,7 @@ func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{5}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateRunRequest) GetKey() *RunKey {
@@ -445,7 +571,7 @@ type UpdateRunResponse struct {
 
 func (x *UpdateRunResponse) Reset() {
 	*x = UpdateRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[6]
+	mi := &file_replay_v1_client_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +583,7 @@ func (x *UpdateRunResponse) String() string {
 func (*UpdateRunResponse) ProtoMessage() {}
 
 func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[6]
+	mi := &file_replay_v1_client_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +596,7 @@ func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{6}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateRunResponse) GetReply() []byte {
@@ -492,7 +618,7 @@ type ControlRunRequest struct {
 
 func (x *ControlRunRequest) Reset() {
 	*x = ControlRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[7]
+	mi := &file_replay_v1_client_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -504,7 +630,7 @@ func (x *ControlRunRequest) String() string {
 func (*ControlRunRequest) ProtoMessage() {}
 
 func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[7]
+	mi := &file_replay_v1_client_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -517,7 +643,7 @@ func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunRequest.ProtoReflect.Descriptor instead.
 func (*ControlRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{7}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ControlRunRequest) GetKey() *RunKey {
@@ -549,7 +675,7 @@ type ControlRunResponse struct {
 
 func (x *ControlRunResponse) Reset() {
 	*x = ControlRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[8]
+	mi := &file_replay_v1_client_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +687,7 @@ func (x *ControlRunResponse) String() string {
 func (*ControlRunResponse) ProtoMessage() {}
 
 func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[8]
+	mi := &file_replay_v1_client_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +700,7 @@ func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunResponse.ProtoReflect.Descriptor instead.
 func (*ControlRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{8}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
 }
 
 type GetRunRequest struct {
@@ -586,7 +712,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +724,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +737,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetRunRequest) GetKey() *RunKey {
@@ -630,7 +756,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +768,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +781,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -676,7 +802,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +814,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +827,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListRunsRequest) GetFilter() *Filter {
@@ -735,7 +861,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +873,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +886,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -788,7 +914,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +926,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +939,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReadJournalRequest) GetKey() *RunKey {
@@ -846,7 +972,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +984,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +997,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReadJournalResponse) GetEvents() []*Event {
@@ -890,7 +1016,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +1028,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +1041,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchRunRequest) GetKey() *RunKey {
@@ -934,7 +1060,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1072,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1085,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -982,7 +1108,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1120,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1133,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForkRunRequest) GetSource() *RunKey {
@@ -1047,7 +1173,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1185,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1198,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -1091,7 +1217,7 @@ type ListSavepointsRequest struct {
 
 func (x *ListSavepointsRequest) Reset() {
 	*x = ListSavepointsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1229,7 @@ func (x *ListSavepointsRequest) String() string {
 func (*ListSavepointsRequest) ProtoMessage() {}
 
 func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1242,7 @@ func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsRequest.ProtoReflect.Descriptor instead.
 func (*ListSavepointsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListSavepointsRequest) GetKey() *RunKey {
@@ -1140,7 +1266,7 @@ type Savepoint struct {
 
 func (x *Savepoint) Reset() {
 	*x = Savepoint{}
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1278,7 @@ func (x *Savepoint) String() string {
 func (*Savepoint) ProtoMessage() {}
 
 func (x *Savepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1291,7 @@ func (x *Savepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Savepoint.ProtoReflect.Descriptor instead.
 func (*Savepoint) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Savepoint) GetName() string {
@@ -1212,7 +1338,7 @@ type ListSavepointsResponse struct {
 
 func (x *ListSavepointsResponse) Reset() {
 	*x = ListSavepointsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1350,7 @@ func (x *ListSavepointsResponse) String() string {
 func (*ListSavepointsResponse) ProtoMessage() {}
 
 func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1363,7 @@ func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsResponse.ProtoReflect.Descriptor instead.
 func (*ListSavepointsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSavepointsResponse) GetSavepoints() []*Savepoint {
@@ -1259,7 +1385,7 @@ type ReadTopicRequest struct {
 
 func (x *ReadTopicRequest) Reset() {
 	*x = ReadTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1397,7 @@ func (x *ReadTopicRequest) String() string {
 func (*ReadTopicRequest) ProtoMessage() {}
 
 func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1410,7 @@ func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicRequest.ProtoReflect.Descriptor instead.
 func (*ReadTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReadTopicRequest) GetNamespace() string {
@@ -1324,7 +1450,7 @@ type ReadTopicResponse struct {
 
 func (x *ReadTopicResponse) Reset() {
 	*x = ReadTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1336,7 +1462,7 @@ func (x *ReadTopicResponse) String() string {
 func (*ReadTopicResponse) ProtoMessage() {}
 
 func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1349,7 +1475,7 @@ func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicResponse.ProtoReflect.Descriptor instead.
 func (*ReadTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ReadTopicResponse) GetEntries() []*Entry {
@@ -1369,7 +1495,7 @@ type PublishTopicRequest struct {
 
 func (x *PublishTopicRequest) Reset() {
 	*x = PublishTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1507,7 @@ func (x *PublishTopicRequest) String() string {
 func (*PublishTopicRequest) ProtoMessage() {}
 
 func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1520,7 @@ func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicRequest.ProtoReflect.Descriptor instead.
 func (*PublishTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PublishTopicRequest) GetNamespace() string {
@@ -1419,7 +1545,7 @@ type PublishTopicResponse struct {
 
 func (x *PublishTopicResponse) Reset() {
 	*x = PublishTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1557,7 @@ func (x *PublishTopicResponse) String() string {
 func (*PublishTopicResponse) ProtoMessage() {}
 
 func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,14 +1570,14 @@ func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicResponse.ProtoReflect.Descriptor instead.
 func (*PublishTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
 }
 
 var File_replay_v1_client_proto protoreflect.FileDescriptor
 
 const file_replay_v1_client_proto_rawDesc = "" +
 	"\n" +
-	"\x16replay/v1/client.proto\x12\treplay.v1\x1a\x15replay/v1/types.proto\"\xaa\x03\n" +
+	"\x16replay/v1/client.proto\x12\treplay.v1\x1a\x15replay/v1/types.proto\"\xcd\x03\n" +
 	"\x0fStartRunRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1464,14 +1590,23 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\x04tags\x18\t \x03(\v2$.replay.v1.StartRunRequest.TagsEntryR\x04tags\x12\x18\n" +
 	"\apatches\x18\n" +
 	" \x03(\tR\apatches\x12#\n" +
-	"\rknows_patches\x18\v \x01(\bR\fknowsPatches\x1a7\n" +
+	"\rknows_patches\x18\v \x01(\bR\fknowsPatches\x12!\n" +
+	"\ffairness_key\x18\f \x01(\tR\vfairnessKey\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
 	"\t_deadline\"F\n" +
 	"\x10StartRunResponse\x12 \n" +
 	"\x03run\x18\x01 \x01(\v2\x0e.replay.v1.RunR\x03run\x12\x10\n" +
-	"\x03new\x18\x02 \x01(\bR\x03new\"\x7f\n" +
+	"\x03new\x18\x02 \x01(\bR\x03new\"\x9b\x01\n" +
+	"\x12DebounceRunRequest\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.replay.v1.StartRunRequestR\x05start\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
+	"\x05delay\x18\x03 \x01(\x01R\x05delay\x12\x1e\n" +
+	"\bmax_wait\x18\x04 \x01(\x01H\x00R\amaxWait\x88\x01\x01B\v\n" +
+	"\t_max_wait\",\n" +
+	"\x13DebounceRunResponse\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\x7f\n" +
 	"\x16SignalWithStartRequest\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.replay.v1.StartRunRequestR\x05start\x123\n" +
 	"\x06signal\x18\x02 \x01(\v2\x1b.replay.v1.SignalRunRequestR\x06signal\"\x84\x01\n" +
@@ -1551,10 +1686,11 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\x13PublishTopicRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
 	"\aentries\x18\x02 \x03(\v2\x15.replay.v1.TopicEntryR\aentries\"\x16\n" +
-	"\x14PublishTopicResponse2\xd1\a\n" +
+	"\x14PublishTopicResponse2\x9f\b\n" +
 	"\rClientService\x12C\n" +
 	"\bStartRun\x12\x1a.replay.v1.StartRunRequest\x1a\x1b.replay.v1.StartRunResponse\x12Q\n" +
-	"\x0fSignalWithStart\x12!.replay.v1.SignalWithStartRequest\x1a\x1b.replay.v1.StartRunResponse\x12F\n" +
+	"\x0fSignalWithStart\x12!.replay.v1.SignalWithStartRequest\x1a\x1b.replay.v1.StartRunResponse\x12L\n" +
+	"\vDebounceRun\x12\x1d.replay.v1.DebounceRunRequest\x1a\x1e.replay.v1.DebounceRunResponse\x12F\n" +
 	"\tSignalRun\x12\x1b.replay.v1.SignalRunRequest\x1a\x1c.replay.v1.SignalRunResponse\x12F\n" +
 	"\tUpdateRun\x12\x1b.replay.v1.UpdateRunRequest\x1a\x1c.replay.v1.UpdateRunResponse\x12I\n" +
 	"\n" +
@@ -1580,98 +1716,103 @@ func file_replay_v1_client_proto_rawDescGZIP() []byte {
 	return file_replay_v1_client_proto_rawDescData
 }
 
-var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_replay_v1_client_proto_goTypes = []any{
 	(*StartRunRequest)(nil),        // 0: replay.v1.StartRunRequest
 	(*StartRunResponse)(nil),       // 1: replay.v1.StartRunResponse
-	(*SignalWithStartRequest)(nil), // 2: replay.v1.SignalWithStartRequest
-	(*SignalRunRequest)(nil),       // 3: replay.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),      // 4: replay.v1.SignalRunResponse
-	(*UpdateRunRequest)(nil),       // 5: replay.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),      // 6: replay.v1.UpdateRunResponse
-	(*ControlRunRequest)(nil),      // 7: replay.v1.ControlRunRequest
-	(*ControlRunResponse)(nil),     // 8: replay.v1.ControlRunResponse
-	(*GetRunRequest)(nil),          // 9: replay.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 10: replay.v1.GetRunResponse
-	(*ListRunsRequest)(nil),        // 11: replay.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 12: replay.v1.ListRunsResponse
-	(*ReadJournalRequest)(nil),     // 13: replay.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),    // 14: replay.v1.ReadJournalResponse
-	(*WatchRunRequest)(nil),        // 15: replay.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 16: replay.v1.WatchRunResponse
-	(*ForkRunRequest)(nil),         // 17: replay.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),        // 18: replay.v1.ForkRunResponse
-	(*ListSavepointsRequest)(nil),  // 19: replay.v1.ListSavepointsRequest
-	(*Savepoint)(nil),              // 20: replay.v1.Savepoint
-	(*ListSavepointsResponse)(nil), // 21: replay.v1.ListSavepointsResponse
-	(*ReadTopicRequest)(nil),       // 22: replay.v1.ReadTopicRequest
-	(*ReadTopicResponse)(nil),      // 23: replay.v1.ReadTopicResponse
-	(*PublishTopicRequest)(nil),    // 24: replay.v1.PublishTopicRequest
-	(*PublishTopicResponse)(nil),   // 25: replay.v1.PublishTopicResponse
-	nil,                            // 26: replay.v1.StartRunRequest.TagsEntry
-	nil,                            // 27: replay.v1.ForkRunRequest.EditsEntry
-	(*RunKey)(nil),                 // 28: replay.v1.RunKey
-	(*Run)(nil),                    // 29: replay.v1.Run
-	(*Filter)(nil),                 // 30: replay.v1.Filter
-	(*Event)(nil),                  // 31: replay.v1.Event
-	(*Entry)(nil),                  // 32: replay.v1.Entry
-	(*TopicEntry)(nil),             // 33: replay.v1.TopicEntry
+	(*DebounceRunRequest)(nil),     // 2: replay.v1.DebounceRunRequest
+	(*DebounceRunResponse)(nil),    // 3: replay.v1.DebounceRunResponse
+	(*SignalWithStartRequest)(nil), // 4: replay.v1.SignalWithStartRequest
+	(*SignalRunRequest)(nil),       // 5: replay.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),      // 6: replay.v1.SignalRunResponse
+	(*UpdateRunRequest)(nil),       // 7: replay.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),      // 8: replay.v1.UpdateRunResponse
+	(*ControlRunRequest)(nil),      // 9: replay.v1.ControlRunRequest
+	(*ControlRunResponse)(nil),     // 10: replay.v1.ControlRunResponse
+	(*GetRunRequest)(nil),          // 11: replay.v1.GetRunRequest
+	(*GetRunResponse)(nil),         // 12: replay.v1.GetRunResponse
+	(*ListRunsRequest)(nil),        // 13: replay.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),       // 14: replay.v1.ListRunsResponse
+	(*ReadJournalRequest)(nil),     // 15: replay.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),    // 16: replay.v1.ReadJournalResponse
+	(*WatchRunRequest)(nil),        // 17: replay.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),       // 18: replay.v1.WatchRunResponse
+	(*ForkRunRequest)(nil),         // 19: replay.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),        // 20: replay.v1.ForkRunResponse
+	(*ListSavepointsRequest)(nil),  // 21: replay.v1.ListSavepointsRequest
+	(*Savepoint)(nil),              // 22: replay.v1.Savepoint
+	(*ListSavepointsResponse)(nil), // 23: replay.v1.ListSavepointsResponse
+	(*ReadTopicRequest)(nil),       // 24: replay.v1.ReadTopicRequest
+	(*ReadTopicResponse)(nil),      // 25: replay.v1.ReadTopicResponse
+	(*PublishTopicRequest)(nil),    // 26: replay.v1.PublishTopicRequest
+	(*PublishTopicResponse)(nil),   // 27: replay.v1.PublishTopicResponse
+	nil,                            // 28: replay.v1.StartRunRequest.TagsEntry
+	nil,                            // 29: replay.v1.ForkRunRequest.EditsEntry
+	(*RunKey)(nil),                 // 30: replay.v1.RunKey
+	(*Run)(nil),                    // 31: replay.v1.Run
+	(*Filter)(nil),                 // 32: replay.v1.Filter
+	(*Event)(nil),                  // 33: replay.v1.Event
+	(*Entry)(nil),                  // 34: replay.v1.Entry
+	(*TopicEntry)(nil),             // 35: replay.v1.TopicEntry
 }
 var file_replay_v1_client_proto_depIdxs = []int32{
-	28, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
-	26, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
-	29, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
-	0,  // 3: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
-	3,  // 4: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
-	28, // 5: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
-	28, // 6: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
-	28, // 7: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
-	28, // 8: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
-	29, // 9: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
-	30, // 10: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
-	29, // 11: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
-	28, // 12: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
-	31, // 13: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
-	28, // 14: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
-	29, // 15: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
-	28, // 16: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
-	27, // 17: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
-	29, // 18: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
-	28, // 19: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
-	20, // 20: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
-	32, // 21: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
-	33, // 22: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
-	0,  // 23: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
-	2,  // 24: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
-	3,  // 25: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
-	5,  // 26: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
-	7,  // 27: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
-	9,  // 28: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
-	11, // 29: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
-	13, // 30: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
-	15, // 31: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
-	17, // 32: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
-	19, // 33: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
-	22, // 34: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
-	24, // 35: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
-	1,  // 36: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
-	1,  // 37: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
-	4,  // 38: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
-	6,  // 39: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
-	8,  // 40: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
-	10, // 41: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
-	12, // 42: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
-	14, // 43: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
-	16, // 44: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
-	18, // 45: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
-	21, // 46: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
-	23, // 47: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
-	25, // 48: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
-	36, // [36:49] is the sub-list for method output_type
-	23, // [23:36] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	30, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
+	28, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
+	31, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
+	0,  // 3: replay.v1.DebounceRunRequest.start:type_name -> replay.v1.StartRunRequest
+	0,  // 4: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
+	5,  // 5: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
+	30, // 6: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
+	30, // 7: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
+	30, // 8: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
+	30, // 9: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
+	31, // 10: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
+	32, // 11: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
+	31, // 12: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
+	30, // 13: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
+	33, // 14: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
+	30, // 15: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
+	31, // 16: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
+	30, // 17: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
+	29, // 18: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
+	31, // 19: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
+	30, // 20: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
+	22, // 21: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
+	34, // 22: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
+	35, // 23: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
+	0,  // 24: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
+	4,  // 25: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
+	2,  // 26: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
+	5,  // 27: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
+	7,  // 28: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
+	9,  // 29: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
+	11, // 30: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
+	13, // 31: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
+	15, // 32: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
+	17, // 33: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
+	19, // 34: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
+	21, // 35: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
+	24, // 36: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
+	26, // 37: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
+	1,  // 38: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
+	1,  // 39: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
+	3,  // 40: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
+	6,  // 41: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
+	8,  // 42: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
+	10, // 43: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
+	12, // 44: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
+	14, // 45: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
+	16, // 46: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
+	18, // 47: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
+	20, // 48: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
+	23, // 49: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
+	25, // 50: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
+	27, // 51: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
+	38, // [38:52] is the sub-list for method output_type
+	24, // [24:38] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_replay_v1_client_proto_init() }
@@ -1681,13 +1822,14 @@ func file_replay_v1_client_proto_init() {
 	}
 	file_replay_v1_types_proto_init()
 	file_replay_v1_client_proto_msgTypes[0].OneofWrappers = []any{}
+	file_replay_v1_client_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_client_proto_rawDesc), len(file_replay_v1_client_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

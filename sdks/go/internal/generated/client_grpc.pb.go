@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	ClientService_StartRun_FullMethodName        = "/replay.v1.ClientService/StartRun"
 	ClientService_SignalWithStart_FullMethodName = "/replay.v1.ClientService/SignalWithStart"
+	ClientService_DebounceRun_FullMethodName     = "/replay.v1.ClientService/DebounceRun"
 	ClientService_SignalRun_FullMethodName       = "/replay.v1.ClientService/SignalRun"
 	ClientService_UpdateRun_FullMethodName       = "/replay.v1.ClientService/UpdateRun"
 	ClientService_ControlRun_FullMethodName      = "/replay.v1.ClientService/ControlRun"
@@ -44,6 +45,8 @@ type ClientServiceClient interface {
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
 	// Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
 	SignalWithStart(ctx context.Context, in *SignalWithStartRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
+	// Start a run when this has not been called for a while, with the input of the last call for the same workflow and key.
+	DebounceRun(ctx context.Context, in *DebounceRunRequest, opts ...grpc.CallOption) (*DebounceRunResponse, error)
 	SignalRun(ctx context.Context, in *SignalRunRequest, opts ...grpc.CallOption) (*SignalRunResponse, error)
 	// Send an update and wait for the workflow's reply.
 	UpdateRun(ctx context.Context, in *UpdateRunRequest, opts ...grpc.CallOption) (*UpdateRunResponse, error)
@@ -84,6 +87,16 @@ func (c *clientServiceClient) SignalWithStart(ctx context.Context, in *SignalWit
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StartRunResponse)
 	err := c.cc.Invoke(ctx, ClientService_SignalWithStart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clientServiceClient) DebounceRun(ctx context.Context, in *DebounceRunRequest, opts ...grpc.CallOption) (*DebounceRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DebounceRunResponse)
+	err := c.cc.Invoke(ctx, ClientService_DebounceRun_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +248,8 @@ type ClientServiceServer interface {
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
 	// Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
 	SignalWithStart(context.Context, *SignalWithStartRequest) (*StartRunResponse, error)
+	// Start a run when this has not been called for a while, with the input of the last call for the same workflow and key.
+	DebounceRun(context.Context, *DebounceRunRequest) (*DebounceRunResponse, error)
 	SignalRun(context.Context, *SignalRunRequest) (*SignalRunResponse, error)
 	// Send an update and wait for the workflow's reply.
 	UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error)
@@ -266,6 +281,9 @@ func (UnimplementedClientServiceServer) StartRun(context.Context, *StartRunReque
 }
 func (UnimplementedClientServiceServer) SignalWithStart(context.Context, *SignalWithStartRequest) (*StartRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignalWithStart not implemented")
+}
+func (UnimplementedClientServiceServer) DebounceRun(context.Context, *DebounceRunRequest) (*DebounceRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DebounceRun not implemented")
 }
 func (UnimplementedClientServiceServer) SignalRun(context.Context, *SignalRunRequest) (*SignalRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignalRun not implemented")
@@ -353,6 +371,24 @@ func _ClientService_SignalWithStart_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ClientServiceServer).SignalWithStart(ctx, req.(*SignalWithStartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClientService_DebounceRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DebounceRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClientServiceServer).DebounceRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClientService_DebounceRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClientServiceServer).DebounceRun(ctx, req.(*DebounceRunRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -548,6 +584,10 @@ var ClientService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SignalWithStart",
 			Handler:    _ClientService_SignalWithStart_Handler,
+		},
+		{
+			MethodName: "DebounceRun",
+			Handler:    _ClientService_DebounceRun_Handler,
 		},
 		{
 			MethodName: "SignalRun",

@@ -406,6 +406,8 @@ type NewRun struct {
 	Applied       int64                  `protobuf:"varint,15,opt,name=applied,proto3" json:"applied,omitempty"`
 	Result        []byte                 `protobuf:"bytes,16,opt,name=result,proto3" json:"result,omitempty"`
 	Source        string                 `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
+	// Whose share of the queue it takes, such as a customer's, or empty.
+	FairnessKey   string `protobuf:"bytes,18,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -559,6 +561,13 @@ func (x *NewRun) GetSource() string {
 	return ""
 }
 
+func (x *NewRun) GetFairnessKey() string {
+	if x != nil {
+		return x.FairnessKey
+	}
+	return ""
+}
+
 // A run as the index shows it.
 type Run struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -586,6 +595,7 @@ type Run struct {
 	Worker        string                 `protobuf:"bytes,22,opt,name=worker,proto3" json:"worker,omitempty"`
 	Recoveries    int32                  `protobuf:"varint,23,opt,name=recoveries,proto3" json:"recoveries,omitempty"`
 	Note          string                 `protobuf:"bytes,24,opt,name=note,proto3" json:"note,omitempty"`
+	FairnessKey   string                 `protobuf:"bytes,25,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -784,6 +794,13 @@ func (x *Run) GetRecoveries() int32 {
 func (x *Run) GetNote() string {
 	if x != nil {
 		return x.Note
+	}
+	return ""
+}
+
+func (x *Run) GetFairnessKey() string {
+	if x != nil {
+		return x.FairnessKey
 	}
 	return ""
 }
@@ -1321,6 +1338,7 @@ type Filter struct {
 	CreatedBefore *int64                 `protobuf:"varint,6,opt,name=created_before,json=createdBefore,proto3,oneof" json:"created_before,omitempty"`
 	Prefix        *string                `protobuf:"bytes,7,opt,name=prefix,proto3,oneof" json:"prefix,omitempty"`
 	Parent        *string                `protobuf:"bytes,8,opt,name=parent,proto3,oneof" json:"parent,omitempty"`
+	FairnessKey   *string                `protobuf:"bytes,9,opt,name=fairness_key,json=fairnessKey,proto3,oneof" json:"fairness_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1411,6 +1429,13 @@ func (x *Filter) GetParent() string {
 	return ""
 }
 
+func (x *Filter) GetFairnessKey() string {
+	if x != nil && x.FairnessKey != nil {
+		return *x.FairnessKey
+	}
+	return ""
+}
+
 // Why a call failed, as a detail of its status: the error's class in replay's words and its facts, as JSON.
 type ErrorDetail struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1489,7 +1514,7 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x14\n" +
 	"\x05fence\x18\x02 \x01(\x03R\x05fence\x12\x16\n" +
 	"\x06worker\x18\x03 \x01(\tR\x06worker\x12\x14\n" +
-	"\x05until\x18\x04 \x01(\x03R\x05until\"\xff\x04\n" +
+	"\x05until\x18\x04 \x01(\x03R\x05until\"\xa2\x05\n" +
 	"\x06NewRun\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1508,14 +1533,15 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\x04base\x18\x0e \x01(\x03R\x04base\x12\x18\n" +
 	"\aapplied\x18\x0f \x01(\x03R\aapplied\x12\x16\n" +
 	"\x06result\x18\x10 \x01(\fR\x06result\x12\x16\n" +
-	"\x06source\x18\x11 \x01(\tR\x06source\x1a7\n" +
+	"\x06source\x18\x11 \x01(\tR\x06source\x12!\n" +
+	"\ffairness_key\x18\x12 \x01(\tR\vfairnessKey\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
 	"\n" +
 	"StateEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xba\x06\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xdd\x06\n" +
 	"\x03Run\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1545,7 +1571,8 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\n" +
 	"recoveries\x18\x17 \x01(\x05R\n" +
 	"recoveries\x12\x12\n" +
-	"\x04note\x18\x18 \x01(\tR\x04note\x1a7\n" +
+	"\x04note\x18\x18 \x01(\tR\x04note\x12!\n" +
+	"\ffairness_key\x18\x19 \x01(\tR\vfairnessKey\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -1610,7 +1637,7 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\x05lease\x18\x02 \x01(\v2\x10.replay.v1.LeaseR\x05lease\x12*\n" +
 	"\ajournal\x18\x03 \x03(\v2\x10.replay.v1.EventR\ajournal\x12&\n" +
 	"\x04mail\x18\x04 \x03(\v2\x12.replay.v1.MessageR\x04mail\x12\x18\n" +
-	"\apartial\x18\x05 \x01(\bR\apartial\"\xa5\x03\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"\xde\x03\n" +
 	"\x06Filter\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\bworkflow\x18\x02 \x01(\tH\x00R\bworkflow\x88\x01\x01\x12\x1a\n" +
@@ -1619,7 +1646,8 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\rcreated_after\x18\x05 \x01(\x03H\x01R\fcreatedAfter\x88\x01\x01\x12*\n" +
 	"\x0ecreated_before\x18\x06 \x01(\x03H\x02R\rcreatedBefore\x88\x01\x01\x12\x1b\n" +
 	"\x06prefix\x18\a \x01(\tH\x03R\x06prefix\x88\x01\x01\x12\x1b\n" +
-	"\x06parent\x18\b \x01(\tH\x04R\x06parent\x88\x01\x01\x1a7\n" +
+	"\x06parent\x18\b \x01(\tH\x04R\x06parent\x88\x01\x01\x12&\n" +
+	"\ffairness_key\x18\t \x01(\tH\x05R\vfairnessKey\x88\x01\x01\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\v\n" +
@@ -1627,7 +1655,8 @@ const file_replay_v1_types_proto_rawDesc = "" +
 	"\x0e_created_afterB\x11\n" +
 	"\x0f_created_beforeB\t\n" +
 	"\a_prefixB\t\n" +
-	"\a_parent\"9\n" +
+	"\a_parentB\x0f\n" +
+	"\r_fairness_key\"9\n" +
 	"\vErrorDetail\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x14\n" +
 	"\x05facts\x18\x02 \x01(\tR\x05facts*k\n" +

@@ -92,7 +92,7 @@ type HelloResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Protocol int32                  `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Server   string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
-	// What the store can do beyond the contract: persistent, transactions, shared.
+	// What the store can do beyond the contract: persistent, transactions, shared, limits.
 	Capabilities []string `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// The store's clock, microseconds UTC.
 	Now int64 `protobuf:"varint,4,opt,name=now,proto3" json:"now,omitempty"`
@@ -281,13 +281,15 @@ func (x *CreateResponse) GetRuns() []*Created {
 }
 
 type ClaimRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Worker        string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Queues        []string               `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
-	Workflows     []string               `protobuf:"bytes,4,rep,name=workflows,proto3" json:"workflows,omitempty"`
-	Limit         int32                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
-	Ttl           int64                  `protobuf:"varint,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Worker    string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Queues    []string               `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
+	Workflows []string               `protobuf:"bytes,4,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	Limit     int32                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	Ttl       int64                  `protobuf:"varint,6,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Those of the queues that are more than a name; only for servers whose capabilities include `limits`.
+	Limits        []*QueueLimits `protobuf:"bytes,7,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +366,102 @@ func (x *ClaimRequest) GetTtl() int64 {
 	return 0
 }
 
+func (x *ClaimRequest) GetLimits() []*QueueLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// Limits of one queue of a claim; what is unset does not limit.
+type QueueLimits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many of its runs are held at any moment, over all workers.
+	Concurrency *int32 `protobuf:"varint,2,opt,name=concurrency,proto3,oneof" json:"concurrency,omitempty"`
+	// The same for each fairness key.
+	PerKey *int32 `protobuf:"varint,3,opt,name=per_key,json=perKey,proto3,oneof" json:"per_key,omitempty"`
+	// How many of its runs begin in any window of `rate_per` seconds.
+	RateCount *int64  `protobuf:"varint,4,opt,name=rate_count,json=rateCount,proto3,oneof" json:"rate_count,omitempty"`
+	RatePer   float64 `protobuf:"fixed64,5,opt,name=rate_per,json=ratePer,proto3" json:"rate_per,omitempty"`
+	// How many more the claimer takes of it.
+	Here          *int32 `protobuf:"varint,6,opt,name=here,proto3,oneof" json:"here,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueLimits) Reset() {
+	*x = QueueLimits{}
+	mi := &file_replay_v1_worker_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueLimits) ProtoMessage() {}
+
+func (x *QueueLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_worker_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueLimits.ProtoReflect.Descriptor instead.
+func (*QueueLimits) Descriptor() ([]byte, []int) {
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *QueueLimits) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QueueLimits) GetConcurrency() int32 {
+	if x != nil && x.Concurrency != nil {
+		return *x.Concurrency
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetPerKey() int32 {
+	if x != nil && x.PerKey != nil {
+		return *x.PerKey
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetRateCount() int64 {
+	if x != nil && x.RateCount != nil {
+		return *x.RateCount
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetRatePer() float64 {
+	if x != nil {
+		return x.RatePer
+	}
+	return 0
+}
+
+func (x *QueueLimits) GetHere() int32 {
+	if x != nil && x.Here != nil {
+		return *x.Here
+	}
+	return 0
+}
+
 type ClaimResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Runs   []*Claimed             `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
@@ -377,7 +475,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[5]
+	mi := &file_replay_v1_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +487,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[5]
+	mi := &file_replay_v1_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +500,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{5}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClaimResponse) GetRuns() []*Claimed {
@@ -443,7 +541,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[6]
+	mi := &file_replay_v1_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -455,7 +553,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[6]
+	mi := &file_replay_v1_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -468,7 +566,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{6}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RenewRequest) GetLeases() []*Lease {
@@ -494,7 +592,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[7]
+	mi := &file_replay_v1_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +604,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[7]
+	mi := &file_replay_v1_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +617,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{7}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RenewResponse) GetKept() []bool {
@@ -538,7 +636,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[8]
+	mi := &file_replay_v1_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +648,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[8]
+	mi := &file_replay_v1_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +661,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{8}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ReleaseRequest) GetLeases() []*Lease {
@@ -581,7 +679,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[9]
+	mi := &file_replay_v1_worker_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +691,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[9]
+	mi := &file_replay_v1_worker_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,7 +704,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{9}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{10}
 }
 
 type CommitRequest struct {
@@ -618,7 +716,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[10]
+	mi := &file_replay_v1_worker_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +728,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[10]
+	mi := &file_replay_v1_worker_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +741,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{10}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CommitRequest) GetCommits() []*Commit {
@@ -664,7 +762,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[11]
+	mi := &file_replay_v1_worker_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +774,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[11]
+	mi := &file_replay_v1_worker_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +787,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{11}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CommitResponse) GetFates() []Committed {
@@ -715,7 +813,7 @@ type PostRequest struct {
 
 func (x *PostRequest) Reset() {
 	*x = PostRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[12]
+	mi := &file_replay_v1_worker_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +825,7 @@ func (x *PostRequest) String() string {
 func (*PostRequest) ProtoMessage() {}
 
 func (x *PostRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[12]
+	mi := &file_replay_v1_worker_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +838,7 @@ func (x *PostRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostRequest.ProtoReflect.Descriptor instead.
 func (*PostRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{12}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PostRequest) GetMessages() []*Message {
@@ -759,7 +857,7 @@ type PostResponse struct {
 
 func (x *PostResponse) Reset() {
 	*x = PostResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[13]
+	mi := &file_replay_v1_worker_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +869,7 @@ func (x *PostResponse) String() string {
 func (*PostResponse) ProtoMessage() {}
 
 func (x *PostResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[13]
+	mi := &file_replay_v1_worker_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +882,7 @@ func (x *PostResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostResponse.ProtoReflect.Descriptor instead.
 func (*PostResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{13}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PostResponse) GetFates() []Posted {
@@ -805,7 +903,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[14]
+	mi := &file_replay_v1_worker_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +915,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[14]
+	mi := &file_replay_v1_worker_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +928,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{14}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *JournalRequest) GetKey() *RunKey {
@@ -863,7 +961,7 @@ type JournalResponse struct {
 
 func (x *JournalResponse) Reset() {
 	*x = JournalResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[15]
+	mi := &file_replay_v1_worker_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +973,7 @@ func (x *JournalResponse) String() string {
 func (*JournalResponse) ProtoMessage() {}
 
 func (x *JournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[15]
+	mi := &file_replay_v1_worker_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +986,7 @@ func (x *JournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalResponse.ProtoReflect.Descriptor instead.
 func (*JournalResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{15}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JournalResponse) GetEvents() []*Event {
@@ -907,7 +1005,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[16]
+	mi := &file_replay_v1_worker_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1017,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[16]
+	mi := &file_replay_v1_worker_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1030,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{16}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRequest) GetKeys() []*RunKey {
@@ -952,7 +1050,7 @@ type MaybeRun struct {
 
 func (x *MaybeRun) Reset() {
 	*x = MaybeRun{}
-	mi := &file_replay_v1_worker_proto_msgTypes[17]
+	mi := &file_replay_v1_worker_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1062,7 @@ func (x *MaybeRun) String() string {
 func (*MaybeRun) ProtoMessage() {}
 
 func (x *MaybeRun) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[17]
+	mi := &file_replay_v1_worker_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1075,7 @@ func (x *MaybeRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaybeRun.ProtoReflect.Descriptor instead.
 func (*MaybeRun) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{17}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MaybeRun) GetRun() *Run {
@@ -996,7 +1094,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[18]
+	mi := &file_replay_v1_worker_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1106,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[18]
+	mi := &file_replay_v1_worker_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1119,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{18}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetResponse) GetRuns() []*MaybeRun {
@@ -1042,7 +1140,7 @@ type FindRequest struct {
 
 func (x *FindRequest) Reset() {
 	*x = FindRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[19]
+	mi := &file_replay_v1_worker_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1152,7 @@ func (x *FindRequest) String() string {
 func (*FindRequest) ProtoMessage() {}
 
 func (x *FindRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[19]
+	mi := &file_replay_v1_worker_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1165,7 @@ func (x *FindRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindRequest.ProtoReflect.Descriptor instead.
 func (*FindRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{19}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FindRequest) GetFilter() *Filter {
@@ -1101,7 +1199,7 @@ type FindResponse struct {
 
 func (x *FindResponse) Reset() {
 	*x = FindResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[20]
+	mi := &file_replay_v1_worker_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1211,7 @@ func (x *FindResponse) String() string {
 func (*FindResponse) ProtoMessage() {}
 
 func (x *FindResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[20]
+	mi := &file_replay_v1_worker_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1224,7 @@ func (x *FindResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindResponse.ProtoReflect.Descriptor instead.
 func (*FindResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{20}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FindResponse) GetRuns() []*Run {
@@ -1152,7 +1250,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[21]
+	mi := &file_replay_v1_worker_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1262,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[21]
+	mi := &file_replay_v1_worker_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1275,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{21}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteRequest) GetKeys() []*RunKey {
@@ -1196,7 +1294,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[22]
+	mi := &file_replay_v1_worker_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1306,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[22]
+	mi := &file_replay_v1_worker_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1319,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{22}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DeleteResponse) GetRemoved() int64 {
@@ -1241,7 +1339,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[23]
+	mi := &file_replay_v1_worker_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1351,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[23]
+	mi := &file_replay_v1_worker_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1364,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{23}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PublishRequest) GetNamespace() string {
@@ -1291,7 +1389,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[24]
+	mi := &file_replay_v1_worker_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1401,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[24]
+	mi := &file_replay_v1_worker_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1414,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{24}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{25}
 }
 
 type ReadRequest struct {
@@ -1331,7 +1429,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[25]
+	mi := &file_replay_v1_worker_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1441,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[25]
+	mi := &file_replay_v1_worker_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1454,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{25}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReadRequest) GetNamespace() string {
@@ -1396,7 +1494,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[26]
+	mi := &file_replay_v1_worker_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1506,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[26]
+	mi := &file_replay_v1_worker_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1519,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{26}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadResponse) GetEntries() []*Entry {
@@ -1440,7 +1538,7 @@ type PutBlobRequest struct {
 
 func (x *PutBlobRequest) Reset() {
 	*x = PutBlobRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[27]
+	mi := &file_replay_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1550,7 @@ func (x *PutBlobRequest) String() string {
 func (*PutBlobRequest) ProtoMessage() {}
 
 func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[27]
+	mi := &file_replay_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1563,7 @@ func (x *PutBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutBlobRequest) GetChunk() []byte {
@@ -1484,7 +1582,7 @@ type PutBlobResponse struct {
 
 func (x *PutBlobResponse) Reset() {
 	*x = PutBlobResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[28]
+	mi := &file_replay_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1594,7 @@ func (x *PutBlobResponse) String() string {
 func (*PutBlobResponse) ProtoMessage() {}
 
 func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[28]
+	mi := &file_replay_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1607,7 @@ func (x *PutBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutBlobResponse) GetName() string {
@@ -1528,7 +1626,7 @@ type GetBlobRequest struct {
 
 func (x *GetBlobRequest) Reset() {
 	*x = GetBlobRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[29]
+	mi := &file_replay_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1638,7 @@ func (x *GetBlobRequest) String() string {
 func (*GetBlobRequest) ProtoMessage() {}
 
 func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[29]
+	mi := &file_replay_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1651,7 @@ func (x *GetBlobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetBlobRequest) GetName() string {
@@ -1572,7 +1670,7 @@ type GetBlobResponse struct {
 
 func (x *GetBlobResponse) Reset() {
 	*x = GetBlobResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[30]
+	mi := &file_replay_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1682,7 @@ func (x *GetBlobResponse) String() string {
 func (*GetBlobResponse) ProtoMessage() {}
 
 func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[30]
+	mi := &file_replay_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1695,7 @@ func (x *GetBlobResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetBlobResponse) GetChunk() []byte {
@@ -1617,7 +1715,7 @@ type WaitRequest struct {
 
 func (x *WaitRequest) Reset() {
 	*x = WaitRequest{}
-	mi := &file_replay_v1_worker_proto_msgTypes[31]
+	mi := &file_replay_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1727,7 @@ func (x *WaitRequest) String() string {
 func (*WaitRequest) ProtoMessage() {}
 
 func (x *WaitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[31]
+	mi := &file_replay_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1740,7 @@ func (x *WaitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRequest.ProtoReflect.Descriptor instead.
 func (*WaitRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WaitRequest) GetSeen() int64 {
@@ -1669,7 +1767,7 @@ type WaitResponse struct {
 
 func (x *WaitResponse) Reset() {
 	*x = WaitResponse{}
-	mi := &file_replay_v1_worker_proto_msgTypes[32]
+	mi := &file_replay_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1779,7 @@ func (x *WaitResponse) String() string {
 func (*WaitResponse) ProtoMessage() {}
 
 func (x *WaitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_worker_proto_msgTypes[32]
+	mi := &file_replay_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1792,7 @@ func (x *WaitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitResponse.ProtoReflect.Descriptor instead.
 func (*WaitResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WaitResponse) GetSeen() int64 {
@@ -1733,14 +1831,28 @@ const file_replay_v1_worker_proto_rawDesc = "" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x10\n" +
 	"\x03ttl\x18\x03 \x01(\x03R\x03ttl\"8\n" +
 	"\x0eCreateResponse\x12&\n" +
-	"\x04runs\x18\x01 \x03(\v2\x12.replay.v1.CreatedR\x04runs\"\xa2\x01\n" +
+	"\x04runs\x18\x01 \x03(\v2\x12.replay.v1.CreatedR\x04runs\"\xd2\x01\n" +
 	"\fClaimRequest\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x16\n" +
 	"\x06queues\x18\x03 \x03(\tR\x06queues\x12\x1c\n" +
 	"\tworkflows\x18\x04 \x03(\tR\tworkflows\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12\x10\n" +
-	"\x03ttl\x18\x06 \x01(\x03R\x03ttl\"\x9b\x01\n" +
+	"\x03ttl\x18\x06 \x01(\x03R\x03ttl\x12.\n" +
+	"\x06limits\x18\a \x03(\v2\x16.replay.v1.QueueLimitsR\x06limits\"\xf2\x01\n" +
+	"\vQueueLimits\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
+	"\vconcurrency\x18\x02 \x01(\x05H\x00R\vconcurrency\x88\x01\x01\x12\x1c\n" +
+	"\aper_key\x18\x03 \x01(\x05H\x01R\x06perKey\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"rate_count\x18\x04 \x01(\x03H\x02R\trateCount\x88\x01\x01\x12\x19\n" +
+	"\brate_per\x18\x05 \x01(\x01R\aratePer\x12\x17\n" +
+	"\x04here\x18\x06 \x01(\x05H\x03R\x04here\x88\x01\x01B\x0e\n" +
+	"\f_concurrencyB\n" +
+	"\n" +
+	"\b_per_keyB\r\n" +
+	"\v_rate_countB\a\n" +
+	"\x05_here\"\x9b\x01\n" +
 	"\rClaimResponse\x12&\n" +
 	"\x04runs\x18\x01 \x03(\v2\x12.replay.v1.ClaimedR\x04runs\x12&\n" +
 	"\x04mail\x18\x02 \x03(\v2\x12.replay.v1.MessageR\x04mail\x12\x1c\n" +
@@ -1846,118 +1958,120 @@ func file_replay_v1_worker_proto_rawDescGZIP() []byte {
 	return file_replay_v1_worker_proto_rawDescData
 }
 
-var file_replay_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_replay_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_replay_v1_worker_proto_goTypes = []any{
 	(*HelloRequest)(nil),    // 0: replay.v1.HelloRequest
 	(*HelloResponse)(nil),   // 1: replay.v1.HelloResponse
 	(*CreateRequest)(nil),   // 2: replay.v1.CreateRequest
 	(*CreateResponse)(nil),  // 3: replay.v1.CreateResponse
 	(*ClaimRequest)(nil),    // 4: replay.v1.ClaimRequest
-	(*ClaimResponse)(nil),   // 5: replay.v1.ClaimResponse
-	(*RenewRequest)(nil),    // 6: replay.v1.RenewRequest
-	(*RenewResponse)(nil),   // 7: replay.v1.RenewResponse
-	(*ReleaseRequest)(nil),  // 8: replay.v1.ReleaseRequest
-	(*ReleaseResponse)(nil), // 9: replay.v1.ReleaseResponse
-	(*CommitRequest)(nil),   // 10: replay.v1.CommitRequest
-	(*CommitResponse)(nil),  // 11: replay.v1.CommitResponse
-	(*PostRequest)(nil),     // 12: replay.v1.PostRequest
-	(*PostResponse)(nil),    // 13: replay.v1.PostResponse
-	(*JournalRequest)(nil),  // 14: replay.v1.JournalRequest
-	(*JournalResponse)(nil), // 15: replay.v1.JournalResponse
-	(*GetRequest)(nil),      // 16: replay.v1.GetRequest
-	(*MaybeRun)(nil),        // 17: replay.v1.MaybeRun
-	(*GetResponse)(nil),     // 18: replay.v1.GetResponse
-	(*FindRequest)(nil),     // 19: replay.v1.FindRequest
-	(*FindResponse)(nil),    // 20: replay.v1.FindResponse
-	(*DeleteRequest)(nil),   // 21: replay.v1.DeleteRequest
-	(*DeleteResponse)(nil),  // 22: replay.v1.DeleteResponse
-	(*PublishRequest)(nil),  // 23: replay.v1.PublishRequest
-	(*PublishResponse)(nil), // 24: replay.v1.PublishResponse
-	(*ReadRequest)(nil),     // 25: replay.v1.ReadRequest
-	(*ReadResponse)(nil),    // 26: replay.v1.ReadResponse
-	(*PutBlobRequest)(nil),  // 27: replay.v1.PutBlobRequest
-	(*PutBlobResponse)(nil), // 28: replay.v1.PutBlobResponse
-	(*GetBlobRequest)(nil),  // 29: replay.v1.GetBlobRequest
-	(*GetBlobResponse)(nil), // 30: replay.v1.GetBlobResponse
-	(*WaitRequest)(nil),     // 31: replay.v1.WaitRequest
-	(*WaitResponse)(nil),    // 32: replay.v1.WaitResponse
-	(*NewRun)(nil),          // 33: replay.v1.NewRun
-	(*Created)(nil),         // 34: replay.v1.Created
-	(*Claimed)(nil),         // 35: replay.v1.Claimed
-	(*Message)(nil),         // 36: replay.v1.Message
-	(*Lease)(nil),           // 37: replay.v1.Lease
-	(*Commit)(nil),          // 38: replay.v1.Commit
-	(Committed)(0),          // 39: replay.v1.Committed
-	(Posted)(0),             // 40: replay.v1.Posted
-	(*RunKey)(nil),          // 41: replay.v1.RunKey
-	(*Event)(nil),           // 42: replay.v1.Event
-	(*Run)(nil),             // 43: replay.v1.Run
-	(*Filter)(nil),          // 44: replay.v1.Filter
-	(*TopicEntry)(nil),      // 45: replay.v1.TopicEntry
-	(*Entry)(nil),           // 46: replay.v1.Entry
+	(*QueueLimits)(nil),     // 5: replay.v1.QueueLimits
+	(*ClaimResponse)(nil),   // 6: replay.v1.ClaimResponse
+	(*RenewRequest)(nil),    // 7: replay.v1.RenewRequest
+	(*RenewResponse)(nil),   // 8: replay.v1.RenewResponse
+	(*ReleaseRequest)(nil),  // 9: replay.v1.ReleaseRequest
+	(*ReleaseResponse)(nil), // 10: replay.v1.ReleaseResponse
+	(*CommitRequest)(nil),   // 11: replay.v1.CommitRequest
+	(*CommitResponse)(nil),  // 12: replay.v1.CommitResponse
+	(*PostRequest)(nil),     // 13: replay.v1.PostRequest
+	(*PostResponse)(nil),    // 14: replay.v1.PostResponse
+	(*JournalRequest)(nil),  // 15: replay.v1.JournalRequest
+	(*JournalResponse)(nil), // 16: replay.v1.JournalResponse
+	(*GetRequest)(nil),      // 17: replay.v1.GetRequest
+	(*MaybeRun)(nil),        // 18: replay.v1.MaybeRun
+	(*GetResponse)(nil),     // 19: replay.v1.GetResponse
+	(*FindRequest)(nil),     // 20: replay.v1.FindRequest
+	(*FindResponse)(nil),    // 21: replay.v1.FindResponse
+	(*DeleteRequest)(nil),   // 22: replay.v1.DeleteRequest
+	(*DeleteResponse)(nil),  // 23: replay.v1.DeleteResponse
+	(*PublishRequest)(nil),  // 24: replay.v1.PublishRequest
+	(*PublishResponse)(nil), // 25: replay.v1.PublishResponse
+	(*ReadRequest)(nil),     // 26: replay.v1.ReadRequest
+	(*ReadResponse)(nil),    // 27: replay.v1.ReadResponse
+	(*PutBlobRequest)(nil),  // 28: replay.v1.PutBlobRequest
+	(*PutBlobResponse)(nil), // 29: replay.v1.PutBlobResponse
+	(*GetBlobRequest)(nil),  // 30: replay.v1.GetBlobRequest
+	(*GetBlobResponse)(nil), // 31: replay.v1.GetBlobResponse
+	(*WaitRequest)(nil),     // 32: replay.v1.WaitRequest
+	(*WaitResponse)(nil),    // 33: replay.v1.WaitResponse
+	(*NewRun)(nil),          // 34: replay.v1.NewRun
+	(*Created)(nil),         // 35: replay.v1.Created
+	(*Claimed)(nil),         // 36: replay.v1.Claimed
+	(*Message)(nil),         // 37: replay.v1.Message
+	(*Lease)(nil),           // 38: replay.v1.Lease
+	(*Commit)(nil),          // 39: replay.v1.Commit
+	(Committed)(0),          // 40: replay.v1.Committed
+	(Posted)(0),             // 41: replay.v1.Posted
+	(*RunKey)(nil),          // 42: replay.v1.RunKey
+	(*Event)(nil),           // 43: replay.v1.Event
+	(*Run)(nil),             // 44: replay.v1.Run
+	(*Filter)(nil),          // 45: replay.v1.Filter
+	(*TopicEntry)(nil),      // 46: replay.v1.TopicEntry
+	(*Entry)(nil),           // 47: replay.v1.Entry
 }
 var file_replay_v1_worker_proto_depIdxs = []int32{
-	33, // 0: replay.v1.CreateRequest.runs:type_name -> replay.v1.NewRun
-	34, // 1: replay.v1.CreateResponse.runs:type_name -> replay.v1.Created
-	35, // 2: replay.v1.ClaimResponse.runs:type_name -> replay.v1.Claimed
-	36, // 3: replay.v1.ClaimResponse.mail:type_name -> replay.v1.Message
-	37, // 4: replay.v1.RenewRequest.leases:type_name -> replay.v1.Lease
-	37, // 5: replay.v1.ReleaseRequest.leases:type_name -> replay.v1.Lease
-	38, // 6: replay.v1.CommitRequest.commits:type_name -> replay.v1.Commit
-	39, // 7: replay.v1.CommitResponse.fates:type_name -> replay.v1.Committed
-	36, // 8: replay.v1.PostRequest.messages:type_name -> replay.v1.Message
-	40, // 9: replay.v1.PostResponse.fates:type_name -> replay.v1.Posted
-	41, // 10: replay.v1.JournalRequest.key:type_name -> replay.v1.RunKey
-	42, // 11: replay.v1.JournalResponse.events:type_name -> replay.v1.Event
-	41, // 12: replay.v1.GetRequest.keys:type_name -> replay.v1.RunKey
-	43, // 13: replay.v1.MaybeRun.run:type_name -> replay.v1.Run
-	17, // 14: replay.v1.GetResponse.runs:type_name -> replay.v1.MaybeRun
-	44, // 15: replay.v1.FindRequest.filter:type_name -> replay.v1.Filter
-	43, // 16: replay.v1.FindResponse.runs:type_name -> replay.v1.Run
-	41, // 17: replay.v1.DeleteRequest.keys:type_name -> replay.v1.RunKey
-	45, // 18: replay.v1.PublishRequest.entries:type_name -> replay.v1.TopicEntry
-	46, // 19: replay.v1.ReadResponse.entries:type_name -> replay.v1.Entry
-	0,  // 20: replay.v1.WorkerService.Hello:input_type -> replay.v1.HelloRequest
-	2,  // 21: replay.v1.WorkerService.Create:input_type -> replay.v1.CreateRequest
-	4,  // 22: replay.v1.WorkerService.Claim:input_type -> replay.v1.ClaimRequest
-	4,  // 23: replay.v1.WorkerService.ClaimStream:input_type -> replay.v1.ClaimRequest
-	6,  // 24: replay.v1.WorkerService.Renew:input_type -> replay.v1.RenewRequest
-	8,  // 25: replay.v1.WorkerService.Release:input_type -> replay.v1.ReleaseRequest
-	10, // 26: replay.v1.WorkerService.Commit:input_type -> replay.v1.CommitRequest
-	10, // 27: replay.v1.WorkerService.CommitStream:input_type -> replay.v1.CommitRequest
-	12, // 28: replay.v1.WorkerService.Post:input_type -> replay.v1.PostRequest
-	14, // 29: replay.v1.WorkerService.Journal:input_type -> replay.v1.JournalRequest
-	16, // 30: replay.v1.WorkerService.Get:input_type -> replay.v1.GetRequest
-	19, // 31: replay.v1.WorkerService.Find:input_type -> replay.v1.FindRequest
-	21, // 32: replay.v1.WorkerService.Delete:input_type -> replay.v1.DeleteRequest
-	23, // 33: replay.v1.WorkerService.Publish:input_type -> replay.v1.PublishRequest
-	25, // 34: replay.v1.WorkerService.Read:input_type -> replay.v1.ReadRequest
-	27, // 35: replay.v1.WorkerService.PutBlob:input_type -> replay.v1.PutBlobRequest
-	29, // 36: replay.v1.WorkerService.GetBlob:input_type -> replay.v1.GetBlobRequest
-	31, // 37: replay.v1.WorkerService.Wait:input_type -> replay.v1.WaitRequest
-	1,  // 38: replay.v1.WorkerService.Hello:output_type -> replay.v1.HelloResponse
-	3,  // 39: replay.v1.WorkerService.Create:output_type -> replay.v1.CreateResponse
-	5,  // 40: replay.v1.WorkerService.Claim:output_type -> replay.v1.ClaimResponse
-	5,  // 41: replay.v1.WorkerService.ClaimStream:output_type -> replay.v1.ClaimResponse
-	7,  // 42: replay.v1.WorkerService.Renew:output_type -> replay.v1.RenewResponse
-	9,  // 43: replay.v1.WorkerService.Release:output_type -> replay.v1.ReleaseResponse
-	11, // 44: replay.v1.WorkerService.Commit:output_type -> replay.v1.CommitResponse
-	11, // 45: replay.v1.WorkerService.CommitStream:output_type -> replay.v1.CommitResponse
-	13, // 46: replay.v1.WorkerService.Post:output_type -> replay.v1.PostResponse
-	15, // 47: replay.v1.WorkerService.Journal:output_type -> replay.v1.JournalResponse
-	18, // 48: replay.v1.WorkerService.Get:output_type -> replay.v1.GetResponse
-	20, // 49: replay.v1.WorkerService.Find:output_type -> replay.v1.FindResponse
-	22, // 50: replay.v1.WorkerService.Delete:output_type -> replay.v1.DeleteResponse
-	24, // 51: replay.v1.WorkerService.Publish:output_type -> replay.v1.PublishResponse
-	26, // 52: replay.v1.WorkerService.Read:output_type -> replay.v1.ReadResponse
-	28, // 53: replay.v1.WorkerService.PutBlob:output_type -> replay.v1.PutBlobResponse
-	30, // 54: replay.v1.WorkerService.GetBlob:output_type -> replay.v1.GetBlobResponse
-	32, // 55: replay.v1.WorkerService.Wait:output_type -> replay.v1.WaitResponse
-	38, // [38:56] is the sub-list for method output_type
-	20, // [20:38] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	34, // 0: replay.v1.CreateRequest.runs:type_name -> replay.v1.NewRun
+	35, // 1: replay.v1.CreateResponse.runs:type_name -> replay.v1.Created
+	5,  // 2: replay.v1.ClaimRequest.limits:type_name -> replay.v1.QueueLimits
+	36, // 3: replay.v1.ClaimResponse.runs:type_name -> replay.v1.Claimed
+	37, // 4: replay.v1.ClaimResponse.mail:type_name -> replay.v1.Message
+	38, // 5: replay.v1.RenewRequest.leases:type_name -> replay.v1.Lease
+	38, // 6: replay.v1.ReleaseRequest.leases:type_name -> replay.v1.Lease
+	39, // 7: replay.v1.CommitRequest.commits:type_name -> replay.v1.Commit
+	40, // 8: replay.v1.CommitResponse.fates:type_name -> replay.v1.Committed
+	37, // 9: replay.v1.PostRequest.messages:type_name -> replay.v1.Message
+	41, // 10: replay.v1.PostResponse.fates:type_name -> replay.v1.Posted
+	42, // 11: replay.v1.JournalRequest.key:type_name -> replay.v1.RunKey
+	43, // 12: replay.v1.JournalResponse.events:type_name -> replay.v1.Event
+	42, // 13: replay.v1.GetRequest.keys:type_name -> replay.v1.RunKey
+	44, // 14: replay.v1.MaybeRun.run:type_name -> replay.v1.Run
+	18, // 15: replay.v1.GetResponse.runs:type_name -> replay.v1.MaybeRun
+	45, // 16: replay.v1.FindRequest.filter:type_name -> replay.v1.Filter
+	44, // 17: replay.v1.FindResponse.runs:type_name -> replay.v1.Run
+	42, // 18: replay.v1.DeleteRequest.keys:type_name -> replay.v1.RunKey
+	46, // 19: replay.v1.PublishRequest.entries:type_name -> replay.v1.TopicEntry
+	47, // 20: replay.v1.ReadResponse.entries:type_name -> replay.v1.Entry
+	0,  // 21: replay.v1.WorkerService.Hello:input_type -> replay.v1.HelloRequest
+	2,  // 22: replay.v1.WorkerService.Create:input_type -> replay.v1.CreateRequest
+	4,  // 23: replay.v1.WorkerService.Claim:input_type -> replay.v1.ClaimRequest
+	4,  // 24: replay.v1.WorkerService.ClaimStream:input_type -> replay.v1.ClaimRequest
+	7,  // 25: replay.v1.WorkerService.Renew:input_type -> replay.v1.RenewRequest
+	9,  // 26: replay.v1.WorkerService.Release:input_type -> replay.v1.ReleaseRequest
+	11, // 27: replay.v1.WorkerService.Commit:input_type -> replay.v1.CommitRequest
+	11, // 28: replay.v1.WorkerService.CommitStream:input_type -> replay.v1.CommitRequest
+	13, // 29: replay.v1.WorkerService.Post:input_type -> replay.v1.PostRequest
+	15, // 30: replay.v1.WorkerService.Journal:input_type -> replay.v1.JournalRequest
+	17, // 31: replay.v1.WorkerService.Get:input_type -> replay.v1.GetRequest
+	20, // 32: replay.v1.WorkerService.Find:input_type -> replay.v1.FindRequest
+	22, // 33: replay.v1.WorkerService.Delete:input_type -> replay.v1.DeleteRequest
+	24, // 34: replay.v1.WorkerService.Publish:input_type -> replay.v1.PublishRequest
+	26, // 35: replay.v1.WorkerService.Read:input_type -> replay.v1.ReadRequest
+	28, // 36: replay.v1.WorkerService.PutBlob:input_type -> replay.v1.PutBlobRequest
+	30, // 37: replay.v1.WorkerService.GetBlob:input_type -> replay.v1.GetBlobRequest
+	32, // 38: replay.v1.WorkerService.Wait:input_type -> replay.v1.WaitRequest
+	1,  // 39: replay.v1.WorkerService.Hello:output_type -> replay.v1.HelloResponse
+	3,  // 40: replay.v1.WorkerService.Create:output_type -> replay.v1.CreateResponse
+	6,  // 41: replay.v1.WorkerService.Claim:output_type -> replay.v1.ClaimResponse
+	6,  // 42: replay.v1.WorkerService.ClaimStream:output_type -> replay.v1.ClaimResponse
+	8,  // 43: replay.v1.WorkerService.Renew:output_type -> replay.v1.RenewResponse
+	10, // 44: replay.v1.WorkerService.Release:output_type -> replay.v1.ReleaseResponse
+	12, // 45: replay.v1.WorkerService.Commit:output_type -> replay.v1.CommitResponse
+	12, // 46: replay.v1.WorkerService.CommitStream:output_type -> replay.v1.CommitResponse
+	14, // 47: replay.v1.WorkerService.Post:output_type -> replay.v1.PostResponse
+	16, // 48: replay.v1.WorkerService.Journal:output_type -> replay.v1.JournalResponse
+	19, // 49: replay.v1.WorkerService.Get:output_type -> replay.v1.GetResponse
+	21, // 50: replay.v1.WorkerService.Find:output_type -> replay.v1.FindResponse
+	23, // 51: replay.v1.WorkerService.Delete:output_type -> replay.v1.DeleteResponse
+	25, // 52: replay.v1.WorkerService.Publish:output_type -> replay.v1.PublishResponse
+	27, // 53: replay.v1.WorkerService.Read:output_type -> replay.v1.ReadResponse
+	29, // 54: replay.v1.WorkerService.PutBlob:output_type -> replay.v1.PutBlobResponse
+	31, // 55: replay.v1.WorkerService.GetBlob:output_type -> replay.v1.GetBlobResponse
+	33, // 56: replay.v1.WorkerService.Wait:output_type -> replay.v1.WaitResponse
+	39, // [39:57] is the sub-list for method output_type
+	21, // [21:39] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_replay_v1_worker_proto_init() }
@@ -1967,13 +2081,14 @@ func file_replay_v1_worker_proto_init() {
 	}
 	file_replay_v1_types_proto_init()
 	file_replay_v1_worker_proto_msgTypes[5].OneofWrappers = []any{}
+	file_replay_v1_worker_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_worker_proto_rawDesc), len(file_replay_v1_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

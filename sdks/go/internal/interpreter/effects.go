@@ -339,9 +339,39 @@ func (f *Fiber) Join(target *Fiber) error {
 		f.answered()
 		return target.err
 	}
+	if target.waitsFor(f) {
+		return &model.EffectError{Got: "fibers join each other in a ring", Advice: "none of them could ever end; let one of them go on without the others"}
+	}
 	target.joiners = append(target.joiners, f)
 	f.waits = target
 	return f.wait()
+}
+
+// waitsFor says whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does.
+func (f *Fiber) waitsFor(other *Fiber) bool {
+	met := map[*Fiber]bool{}
+	for waiting := []*Fiber{f}; len(waiting) > 0; {
+		here := waiting[len(waiting)-1]
+		waiting = waiting[:len(waiting)-1]
+		if here == other {
+			return true
+		}
+		if met[here] {
+			continue
+		}
+		met[here] = true
+		switch waits := here.waits.(type) {
+		case *Fiber:
+			waiting = append(waiting, waits)
+		case *scope: // a race frees the others; a gather and a shield end with the last of their branches
+			for _, branch := range waits.fibers {
+				if !branch.done && (waits.kind == gatherScope || waits.kind == shieldScope) {
+					waiting = append(waiting, branch)
+				}
+			}
+		}
+	}
+	return false
 }
 
 // CancelFiber cancels a fiber that was spawned.

@@ -33,6 +33,9 @@ func Start(t testing.TB, options ...string) *Server {
 
 // Command is the repository's replay command, found above the working folder; Python stands beside it.
 func (s *Server) Command() string {
+	if given := os.Getenv("REPLAY_COMMAND"); given != "" {
+		return given
+	}
 	folder, _ := os.Getwd()
 	for folder != "/" {
 		if found := filepath.Join(folder, ".venv", "bin", "replay"); exists(found) {

@@ -59,7 +59,7 @@ export interface StepFunction<A extends unknown[], R> {
   readonly spec: StepSpec;
 }
 
-export interface StepDefaults<R> extends Omit<StepOptions, "id"> {
+export interface StepDefaults<R> extends Omit<StepOptions, "id" | "key"> {
   /** Checks the result where it comes back; its type is the step's. */
   readonly result?: Schema<R>;
 }

@@ -149,7 +149,7 @@ export class Client {
       tags: { ...how.tags },
       patches: [...spec.patches].sort(),
       knowsPatches: true,
-      fairnessKey: "",
+      fairnessKey: how.key ?? "",
     };
   }
 

@@ -84,7 +84,7 @@ export class Starter {
 
 /** What the server makes of a request. */
 function runOf(request: StartRunRequest, now: number): NewRun {
-  const { workflow, version, patches, queue, priority, delay, tags } = request;
+  const { workflow, version, patches, queue, priority, delay, tags, fairnessKey } = request;
   const key = request.key as RunKey;
   const begin = {
     ...{ workflow, version, tags, seed: key.id, namespace: key.namespace },
@@ -92,5 +92,5 @@ function runOf(request: StartRunRequest, now: number): NewRun {
     patches: request.knowsPatches ? patches : undefined,
     deadline: request.deadline === undefined ? undefined : now + request.deadline,
   };
-  return newRun(key, begin, now, { queue: queue || "default", priority, readyAt: delay ? now + delay : 0 });
+  return newRun(key, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
 }

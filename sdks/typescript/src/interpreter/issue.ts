@@ -113,6 +113,9 @@ const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
       if (target.end !== undefined) throw target.end.error;
       return target.value;
     }
+    if (waitsFor(target, fiber)) {
+      throw new EffectError("fibers join each other in a ring", "none of them could ever end; let one of them go on without the others");
+    }
     (target.joiners ??= new Set()).add(fiber);
     fiber.waits = target;
     return WAIT;
@@ -175,6 +178,23 @@ function scope(fiber: Fiber, branches: readonly Branch<unknown>[], name: string,
   for (const branch of branches) requireBranch(branch, name);
   fiber.waits = make(fiber.nextCommand());
   return WAIT;
+}
+
+/** Whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does. */
+function waitsFor(target: Fiber, fiber: Fiber): boolean {
+  const met = new Set<Fiber>();
+  const waiting = [target];
+  for (let here = waiting.pop(); here !== undefined; here = waiting.pop()) {
+    if (here === fiber) return true;
+    if (met.has(here)) continue;
+    met.add(here);
+    const { waits } = here;
+    if (waits instanceof Fiber) waiting.push(waits);
+    else if (waits instanceof GatherScope || waits instanceof ShieldScope) {
+      for (const branch of waits.fibers) if (!branch.done) waiting.push(branch); // a race would free the others
+    }
+  }
+  return false;
 }
 
 function fiberOf(handle: unknown, what: string): Fiber {

@@ -111,6 +111,8 @@ export interface StepOptions {
   readonly raises?: readonly ErrorClass[];
   /** A name of its own for the idempotency key, and for the run of a step on another queue. */
   readonly id?: string;
+  /** On another queue: whose share of it the step takes, such as a customer's; default: that of its run. */
+  readonly key?: string;
 }
 
 /** What an interpreter and a worker need to know of a step. */
@@ -150,7 +152,7 @@ export class Step<R> extends Effect<R> {
   }
 
   /** The same call, done otherwise; what is left out stays as the step declares it. */
-  options(changed: Pick<StepOptions, "retry" | "timeout" | "queue" | "onCancel" | "id">): Step<R> {
+  options(changed: Pick<StepOptions, "retry" | "timeout" | "queue" | "onCancel" | "id" | "key">): Step<R> {
     return new Step(this.spec, this.payload, checkStep(`step ${this.name}`, { ...this.how, ...changed }));
   }
 
@@ -240,6 +242,8 @@ export interface RunOptions {
   readonly queue?: string;
   /** Higher first among runs that wait in one queue. */
   readonly priority?: number;
+  /** Whose share of the queue it takes, such as a customer's; for a child by default its parent's. */
+  readonly key?: string;
   /** Seconds before it may begin. */
   readonly delay?: number;
   /** Seconds that it may take in all. */

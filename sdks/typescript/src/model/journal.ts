@@ -32,6 +32,8 @@ export interface Started {
   mail: Mail;
   tags: Readonly<Record<string, string>>;
   chain: number;
+  /** Of a run of kind step: what its caller changed of how it is declared. */
+  step: Json | undefined;
 }
 
 type Fields = Readonly<Record<string, Json | undefined>>;
@@ -51,6 +53,7 @@ export function startedText(begin: Partial<Started> & { workflow: string }): str
     mail: mailData(begin.mail ?? []),
     tags: Object.keys(begin.tags ?? {}).length ? begin.tags : undefined,
     chain: begin.chain ?? 0,
+    step: begin.step,
     format: FORMAT,
   });
 }
@@ -81,6 +84,7 @@ export function readStarted(event: Event, run: string): Started {
     mail: readMail(data["mail"]),
     tags: (data["tags"] ?? {}) as Record<string, string>,
     chain: Number(data["chain"] ?? 0),
+    step: data["step"],
   };
 }
 

@@ -36,6 +36,11 @@ export function delay(retry: Retry, attempt: number, chance: number): number {
   return initial === 0 ? 0 : Math.min(maxDelay, initial * factor ** (attempt - 1)) * (1 - jitter * chance);
 }
 
+/** The arithmetic of a policy, as it is sent to whoever does a step elsewhere; which errors are worth it is for whoever has the code. */
+export function spelt({ maxAttempts = 3, initial = 0.2, factor = 2, maxDelay = 60, jitter = 0.1 }: Retry) {
+  return { max_attempts: maxAttempts, initial, factor, max_delay: maxDelay, jitter };
+}
+
 /** A policy that can work, or an error that names its owner. */
 export function checkRetry(owner: string, retry: Retry): Retry {
   const { maxAttempts = 3, initial = 0.2, factor = 2, maxDelay = 60, jitter = 0.1 } = retry;

@@ -89,7 +89,7 @@ export class World {
     const at = this.#store.clock;
     const deadline = how.deadline === undefined ? undefined : at + micros(how.deadline);
     const begin = { workflow, version: spec.version, input, seed: key.id, patches: [...spec.patches].sort(), deadline, tags: { ...how.tags } };
-    const where = { queue: how.queue ?? "default", priority: how.priority ?? 0, readyAt: at + micros(how.delay ?? 0) };
+    const where = { queue: how.queue ?? "default", priority: how.priority ?? 0, fairnessKey: how.key ?? "", readyAt: at + micros(how.delay ?? 0) };
     const made = this.#store.create(newRun(key, begin, at, where));
     const digest = digestOf(workflow, input);
     if (made.run.digest !== digest) throw new RunExists(key.id, `${made.run.workflow} ${made.run.digest}`, `${workflow} ${digest}`);
@@ -243,6 +243,14 @@ export class TestRun<R = any> {
 
   async cancel(reason = "cancel"): Promise<void> {
     await this.world.tell(this.key, "cancel", "cancel", { reason });
+  }
+
+  async pause(): Promise<void> {
+    await this.world.tell(this.key, "pause", "pause", null);
+  }
+
+  async resume(): Promise<void> {
+    await this.world.tell(this.key, "resume", "resume", null);
   }
 
   async terminate(reason = "terminate"): Promise<void> {

@@ -3,6 +3,9 @@
 import { CLOSED, keyText, type Claims, type Commit, type Event, type Fate, type Lease, type Message, type NewRun, type Posted, type Run, type RunKey } from "../model/records.js";
 import type { Claim, Store } from "../wire/store.js";
 
+/** Events that come to a run by themselves: they do not show that it outlives its workers. */
+const COMING: ReadonlySet<string> = new Set(["timer_fired", "signal_received", "update_received", "cancel_requested", "child_completed", "child_failed"]);
+
 interface Held {
   run: Run;
   events: Event[];
@@ -95,6 +98,8 @@ export class MemoryStore implements Store {
     Object.assign(run.tags, commit.tags);
     for (const [tag, word] of Object.entries(commit.tags)) if (word === "") delete run.tags[tag];
     const { status, note, wakeAt } = commit;
+    const moved = commit.events.some((event) => !COMING.has(event.kind)) || (commit.release && status !== "stuck");
+    if (moved) run.recoveries = 0;
     Object.assign(run, { seq: held.events.length, status, note, wakeAt, updatedAt: this.clock });
     run.applied = Math.max(run.applied, commit.applied);
     if (commit.base) run.base = commit.base;

@@ -25,7 +25,7 @@ import {
 } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import { position } from "../interpreter/issue.js";
-import { Step, type StepSpec, type WorkflowSpec } from "../model/effects.js";
+import { Step, type StepOptions, type StepSpec, type WorkflowSpec } from "../model/effects.js";
 import { failureOf, failureText, typeOf } from "../model/failure.js";
 import {
   LOG,
@@ -41,7 +41,7 @@ import {
   type Lease,
   type NewRun,
 } from "../model/records.js";
-import { ONCE, allows, delay } from "../model/retry.js";
+import { ONCE, allows, delay, type Retry } from "../model/retry.js";
 import type { Store } from "../wire/store.js";
 import { Alarms } from "./alarms.js";
 import { Live, type Answer } from "./live.js";
@@ -56,6 +56,8 @@ const CLAIM_SHARE = 10;
 const CLAIM_LIMIT = 200;
 /** Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile. */
 const STUCK_PAUSE = 30 * SECOND;
+/** Messages after which a run that was set aside is driven again. */
+const PUTS_BACK: ReadonlySet<string> = new Set(["resume", "cancel", "terminate"]);
 /** Old events fed per pump, so that one long journal does not hold up the others. */
 const REPLAY_BUDGET = 5_000;
 
@@ -77,6 +79,8 @@ export interface Settings {
   readonly keep: number;
   /** The largest payload allowed in a journal, bytes. */
   readonly maxPayload: number;
+  /** How many workers in a row a run may lose before it is set aside. */
+  readonly maxRecoveries: number;
   readonly logger: Logger;
   /** Spreads retries; a number from 0 to 1. */
   readonly chance: () => number;
@@ -95,6 +99,7 @@ export class Engine {
   readonly #attempts = new Set<Attempt>();
   readonly #alarms = new Alarms<Live | Attempt>();
   readonly #specs = new Map<string, Map<string, WorkflowSpec>>();
+  readonly #steps: ReadonlyMap<string, StepSpec>;
   readonly #names: string[];
   readonly #ttl: number;
   #claimAt = 0;
@@ -114,11 +119,12 @@ export class Engine {
     readonly store: Store,
     readonly settings: Settings,
   ) {
-    for (const spec of [...settings.workflows, ...settings.steps.map(stepRun)]) {
+    for (const spec of settings.workflows) {
       const versions = this.#specs.get(spec.name) ?? new Map<string, WorkflowSpec>();
       this.#specs.set(spec.name, versions.set(spec.version, spec));
     }
-    this.#names = [...this.#specs.keys()].sort();
+    this.#steps = new Map(settings.steps.map((spec) => [STEP_RUN + spec.name, spec]));
+    this.#names = [...this.#specs.keys(), ...this.#steps.keys()].sort();
     this.#ttl = micros(settings.ttl);
   }
 
@@ -237,9 +243,16 @@ export class Engine {
 
   /** Take a claimed run into memory. */
   async #take({ run, lease, journal, mail }: Claimed): Promise<void> {
-    const spec = this.#spec(run.workflow, run.version);
+    const step = this.#steps.get(run.workflow);
+    const spec = step === undefined ? this.#spec(run.workflow, run.version) : stepRun(step, journal[0]);
     if (spec === undefined) {
       await this.#giveBack([lease]);
+      return;
+    }
+    if (run.recoveries >= this.settings.maxRecoveries && !mail.some(({ kind }) => PUTS_BACK.has(kind))) {
+      const note = `it was set aside after ${run.recoveries} workers in a row died while they drove it; resume puts it back`;
+      this.#log("error", "run is stuck", { run: run.key.id, error: note });
+      await this.#layDown(lease, run.seq, run.applied, note, undefined);
       return;
     }
     const known = this.live.get(keyText(run.key));
@@ -466,10 +479,13 @@ export class Engine {
     const known = error instanceof ReplayError;
     this.#log("error", "run is stuck", { run: live.key.id, error: known ? error.message : error });
     const note = (known ? "" : `${typeOf(error)}: `) + failureOf(error).message;
-    const { lease, committed: expected, applied } = live;
-    const empty = { events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, successor: undefined };
-    const wakeAt = this.store.now() + STUCK_PAUSE;
     this.#drop(live);
+    await this.#layDown(live.lease, live.committed, live.applied, note, this.store.now() + STUCK_PAUSE);
+  }
+
+  /** Mark a run as stuck, and give it back. */
+  async #layDown(lease: Lease, expected: number, applied: number, note: string, wakeAt: number | undefined): Promise<void> {
+    const empty = { events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, successor: undefined };
     await this.#send([{ ...empty, lease, expected, status: "stuck", applied, note, wakeAt, release: true }]);
   }
 
@@ -618,9 +634,12 @@ export class Engine {
     }
   }
 
-  /** Wait for steps that run, as long as there is patience; then give everything back. */
+  /** Wait for steps that run, as long as there is patience; what has none is given back at once, in the end everything. */
   async #drain(now: number): Promise<void> {
-    if (now < (this.#stopUntil ?? 0) && this.working) return;
+    if (now < (this.#stopUntil ?? 0) && this.working) {
+      await this.#leaveEarly();
+      return;
+    }
     for (const live of this.live.values()) {
       live.parking = true;
       if (live.arrived && live.tasks.size === 0) this.#touch(live);
@@ -628,6 +647,19 @@ export class Engine {
     if (this.#touched.size > 0) await this.#round(now);
     await this.forgetAll();
     this.stopped = true;
+  }
+
+  /** Others need not wait for this worker's steps to go on with runs that have none under way here. */
+  async #leaveEarly(): Promise<void> {
+    const isBusy = (live: Live) =>
+      [...live.tasks.values()].some((task) => task !== "waiting") || [...live.acting, ...live.queued].some(({ id }) => live.intents.has(id));
+    const leaving = [...this.live.values()].filter((live) => !this.#touched.has(keyText(live.key)) && !isBusy(live));
+    const dropped = leaving.filter((live) => !live.idle);
+    for (const live of leaving) {
+      if (live.idle) this.#touch(live); // parked by its next commit, with its wake-up
+      else this.#drop(live);
+    }
+    await this.#giveBack(dropped.map((live) => live.lease));
   }
 
   /** Drop every run, unharmed, and give it back; after an error that nobody expected they are read again. */
@@ -664,7 +696,7 @@ function sameEvent(ours: Event, theirs: Event | undefined): boolean {
 }
 
 /** A step sent to another queue is a run of kind step: a workflow of one command. Its result passes through as it is spelt. */
-function stepRun(step: StepSpec): WorkflowSpec {
+function stepRun(step: StepSpec, started: Event | undefined): WorkflowSpec {
   return {
     name: STEP_RUN + step.name,
     version: "",
@@ -677,11 +709,20 @@ function stepRun(step: StepSpec): WorkflowSpec {
     },
     *begin(input) {
       const { queue: _elsewhere, ...here } = step.defaults;
-      return yield* new Step(step, input, here);
+      return yield* new Step(step, input, { ...here, ...asked(here.retry ?? ONCE, started) });
     },
     read: (value) => value,
     encodeResult: (value) => step.encodeResult(value),
   };
+}
+
+/** What the caller of a step changed of how it is declared. Called by its interpreter, which has read the event before. */
+function asked(declared: Retry, started: Event | undefined): StepOptions {
+  const { step } = (started === undefined ? {} : fromBytes(started.payload)) as { step?: Record<string, any> };
+  const { max_attempts: maxAttempts, max_delay: maxDelay, ...rest } = step?.["retry"] ?? {};
+  const given = Object.entries({ ...rest, maxAttempts, maxDelay }).filter(([, value]) => value !== undefined);
+  const retry = given.length > 0 ? { retry: { ...declared, ...Object.fromEntries(given) } } : {};
+  return step !== undefined && "timeout" in step ? { ...retry, timeout: step["timeout"] ?? undefined } : retry;
 }
 
 function immediate(): Promise<void> {

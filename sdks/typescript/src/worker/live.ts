@@ -8,7 +8,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { bytesOf, fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
+import { bytesOf, fromBytes, fromText, toBytes, toText, type Json } from "../codec/json.js";
 import { NonDeterminismError, PayloadTooLarge, RunExists } from "../errors.js";
 import { lineOf, writerOf } from "../interpreter/determinism.js";
 import type { Command, Fiber } from "../interpreter/fibers.js";
@@ -34,7 +34,7 @@ import {
   type RunKey,
   type TopicEntry,
 } from "../model/records.js";
-import { allows, delay } from "../model/retry.js";
+import { ONCE, allows, delay, spelt } from "../model/retry.js";
 import { Alarms, type Alarm } from "./alarms.js";
 import type { Attempt } from "./steps.js";
 
@@ -96,12 +96,15 @@ export class Live {
   #cancelling = false;
   #terminated = false;
   #fresh: Event[] = [];
-  #outputs: [id: string, output: Output][] = [];
+  #outputs: [id: string, output: Output, seq: number][] = [];
   #consumed: string[] = [];
   #posts: Message[] = [];
   #children: NewRun[] = [];
   #topics: TopicEntry[] = [];
   #base = 0;
+  /** What it shows, and the words that it is found by. */
+  readonly #state: Record<string, Uint8Array>;
+  #tags: Record<string, string>;
 
   constructor(
     readonly run: Run,
@@ -118,6 +121,8 @@ export class Live {
     this.committed = run.seq;
     this.applied = run.applied;
     this.paused = run.status === "paused";
+    this.#state = Object.fromEntries(Object.entries(run.state).filter(([name]) => !name.startsWith("~")));
+    this.#tags = run.tags;
     this.deliver(mail);
   }
 
@@ -147,6 +152,7 @@ export class Live {
       interp.feed(journal[this.#fed++] as Event, ANSWER_BUDGET);
       budget--;
       this.#forgetSaid();
+      this.#hear();
     }
     if (this.#fed < journal.length) return budget;
     if (interp.settled) this.#arrive();
@@ -175,8 +181,7 @@ export class Live {
     this.#cancelling = interp.root.cancel !== undefined;
     if (interp.started.deadline !== undefined && !this.#cancelling) this.#timers.set(interp.started.deadline, DEADLINE);
     this.#want([...interp.pending.values(), ...abandoned]);
-    this.#outputs.push(...interp.outputs);
-    interp.outputs = [];
+    this.#hear();
     if (interp.outcome !== undefined) this.#close(); // the closing event itself was lost with its worker
   }
 
@@ -339,13 +344,18 @@ export class Live {
     this.#gatherIn();
   }
 
+  /** Take what the interpreter said, and after which event. */
+  #hear(): void {
+    const { interp } = this;
+    if (interp.outputs.length === 0) return;
+    for (const [id, output] of interp.outputs) this.#outputs.push([id, output, interp.seq]);
+    interp.outputs = [];
+  }
+
   /** Collect what the interpreter said, withdrew and asked for. */
   #gatherIn(): void {
     const { interp } = this;
-    if (interp.outputs.length > 0) {
-      this.#outputs.push(...interp.outputs);
-      interp.outputs = [];
-    }
+    this.#hear();
     if (interp.withdrawn.length > 0) this.#withdraw();
     if (interp.issued.length > 0) {
       const issued = interp.issued;
@@ -450,7 +460,7 @@ export class Live {
   }
 
   #stepRun(command: Command, step: Step<unknown>): NewRun {
-    const begin = { workflow: STEP_RUN + step.name, patches: [], deadline: this.interp.started.deadline };
+    const begin = { workflow: STEP_RUN + step.name, patches: [], deadline: this.interp.started.deadline, step: askedOtherwise(step) };
     return this.#childRun(command, step, begin, this.run.priority, 0);
   }
 
@@ -464,12 +474,8 @@ export class Live {
     const seed = childId(this.interp, command.id, asked);
     const { namespace, id: parent } = this.key;
     const whole = { ...begin, input: asked.payload, seed, namespace, parent, parentCommand: command.id };
-    return newRun({ namespace, id: seed }, whole, command.issuedAt, {
-      queue: asked.how.queue ?? this.run.queue,
-      priority,
-      fairnessKey: this.run.fairnessKey,
-      readyAt,
-    });
+    const how = { queue: asked.how.queue ?? this.run.queue, fairnessKey: asked.how.key ?? this.run.fairnessKey, priority, readyAt };
+    return newRun({ namespace, id: seed }, whole, command.issuedAt, how);
   }
 
   /** An answer in the place of a child whose id belongs to another run. */
@@ -503,6 +509,8 @@ export class Live {
   /** All of this turn, as one commit; afterwards the turn is empty. */
   commit(release: boolean): Commit {
     const { state, tags } = this.#sayOutputs();
+    Object.assign(this.#state, state);
+    this.#tags = Object.fromEntries(Object.entries({ ...this.#tags, ...tags }).filter(([, word]) => word !== ""));
     const last = this.#fresh.at(-1);
     const closing = last !== undefined && CLOSING.has(last.kind) ? last : undefined;
     let status = this.paused ? "paused" : release ? "waiting" : "running";
@@ -539,7 +547,8 @@ export class Live {
   #sayOutputs(): { state: Record<string, Uint8Array>; tags: Record<string, string> } {
     const state: Record<string, Uint8Array> = {};
     const tags: Record<string, string> = {};
-    for (const [id, { name, target, label, payload }] of this.#outputs) {
+    const chain = this.interp.started.chain || undefined;
+    for (const [id, { name, target, label, payload }, seq] of this.#outputs) {
       if (name === "send_signal") {
         const key = { ...this.key, id: target };
         this.#posts.push(message(position(this.interp, id, ":"), key, "signal", label, bytesOf(payload)));
@@ -552,7 +561,7 @@ export class Live {
       } else if (name === "reply") {
         this.#topics.push({ topic: REPLY + target, payload: bytesOf(`{"${label}":${payload || "null"}}`) });
       } else {
-        const said = { text: label, level: target || "info", fields: fromText(payload) };
+        const said = { text: label, level: target || "info", fields: fromText(payload), seq, chain };
         this.#topics.push({ topic: (name === "log" ? LOG : NOTES) + this.key.id, payload: toBytes(said) });
       }
     }
@@ -584,17 +593,22 @@ export class Live {
     });
   }
 
-  /** The run that takes over the id: the next journal of `continueAsNew`, or the next attempt of a failed run. */
+  /**
+   * The run that takes over the id: the next journal of `continueAsNew`, or the next attempt of a failed run. The first goes on, so it keeps
+   * the state and tags that were set; the second begins again, with those that it was begun with.
+   */
   #successor(closing: Event): NewRun | undefined {
     const { interp } = this;
     const { started, spec } = { started: interp.started, spec: interp.spec };
     const chain = started.chain + 1;
-    const { namespace, parent, parentCommand, tags, deadline } = started;
+    const goesOn = closing.kind === "continued";
+    const { namespace, parent, parentCommand, deadline } = started;
+    const tags = goesOn ? this.#tags : started.tags;
     const common = { namespace, parent, parentCommand, tags, deadline, chain, seed: `${this.key.id}~${chain}` };
     let begin: Begin;
     let readyAt = 0;
     const next = interp.outcome?.call;
-    if (closing.kind === "continued" && next !== undefined) {
+    if (goesOn && next !== undefined) {
       const { version, patches } = next.spec;
       begin = { ...common, workflow: next.name, version, input: next.payload, patches: [...patches].sort(), mail: interp.unread() };
     } else {
@@ -608,8 +622,17 @@ export class Live {
     }
     const { queue, priority, fairnessKey, digest: same } = this.run;
     const made = newRun(this.key, begin, closing.at, { queue, priority, fairnessKey, readyAt });
-    return { ...made, digest: same }; // to start it again is still to start the same
+    return { ...made, digest: same, state: goesOn ? this.#state : {} }; // to start it again is still to start the same
   }
+}
+
+/** What a call's options change of how its step is declared, for whoever does it elsewhere. */
+function askedOtherwise({ how, spec }: Step<unknown>): Json | undefined {
+  const asked: Record<string, Json> = {};
+  const [retry, declared] = [spelt(how.retry ?? ONCE), spelt(spec.defaults.retry ?? ONCE)];
+  if (toText(retry) !== toText(declared)) asked["retry"] = retry;
+  if (how.timeout !== spec.defaults.timeout) asked["timeout"] = how.timeout ?? null;
+  return Object.keys(asked).length > 0 ? asked : undefined;
 }
 
 /** A run that begins with one event. */
@@ -617,7 +640,7 @@ export function newRun(
   key: RunKey,
   begin: Begin,
   at: number,
-  how: { queue?: string; priority?: number; fairnessKey?: string; readyAt?: number } = {},
+  how: { queue?: string; priority?: number; readyAt?: number; fairnessKey?: string } = {},
 ): NewRun {
   const { workflow, input } = begin;
   const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload: bytesOf(startedText(begin)) };
@@ -629,8 +652,8 @@ export function newRun(
     digest: digestOf(workflow, input),
     events: [{ ...event, check: 0, attempt: 0, duration: 0, line: "", worker: "" }],
     priority: how.priority ?? 0,
-    fairnessKey: how.fairnessKey ?? "",
     readyAt: how.readyAt ?? 0,
+    fairnessKey: how.fairnessKey ?? "",
     parent: begin.parent ?? "",
     parentCommand: begin.parentCommand ?? "",
     tags: { ...begin.tags },

@@ -35,6 +35,8 @@ export interface WorkerOptions {
   readonly linger?: number;
   /** The largest payload allowed in a journal, bytes; default 16 MB. */
   readonly maxPayload?: number;
+  /** How many workers in a row may die while they drive a run before it is set aside; default 10. */
+  readonly maxRecoveries?: number;
   /** Its name; default tells host and process. */
   readonly name?: string;
   readonly logger?: Logger;
@@ -125,6 +127,7 @@ export function settingsOf(options: WorkerOptions): Settings {
     linger: options.linger ?? 0.2,
     keep: 200,
     maxPayload: options.maxPayload ?? 16 * 1024 * 1024,
+    maxRecoveries: options.maxRecoveries ?? 10,
     logger: options.logger ?? jsonLogger,
     chance: Math.random,
     perform: (spec, input) => spec.invoke(input),

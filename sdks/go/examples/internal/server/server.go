@@ -54,8 +54,11 @@ func Start(ctx context.Context) (url string, stop func(), err error) {
 	return "", nil, errors.New("the server ended before it said where it listens")
 }
 
-// find looks for the replay command: on the path, else in a virtual environment above this folder.
+// find looks for the replay command: the one that REPLAY_COMMAND names, one on the path, else one in a virtual environment above this folder.
 func find() (string, error) {
+	if given := os.Getenv("REPLAY_COMMAND"); given != "" {
+		return given, nil
+	}
 	if found, err := exec.LookPath("replay"); err == nil {
 		return found, nil
 	}
