@@ -263,7 +263,7 @@ class Engine(Client):
             if self.worker.claimer.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
                 self.worker.inbox.put(Wake())
         except StoreError as error:
-            if not self._ended.is_set():  # else the store was closed meanwhile
+            if not self._ended.is_set():  # or the store is closed because the engine is
                 logger.warning("could not look for runs of dead workers: %s", error)
 
     def drain(self, grace: float | None = None) -> None:
