@@ -204,11 +204,11 @@ class Engine(Client):
 
     def _lead(self) -> bool:
         """Round after round; whether another thread has taken over, False when the worker has stopped."""
-        worker, acting, baton = self.worker, self.worker.acting, self._baton
+        worker, actor, baton = self.worker, self.worker.actor, self._baton
         try:
             while not worker.stopped:
                 self._round()
-                attempt, acting.at_hand = acting.at_hand, None
+                attempt, actor.at_hand = actor.at_hand, None
                 if attempt is not None and not baton.followed:
                     attempt.begin(self.executor)
                 elif attempt is not None and not baton.do(attempt.run):

@@ -64,7 +64,7 @@ class Worker:
         performers: How effects are done that are no functions of the author's, by class.
         chance: Spreads retries; a number from 0 to 1.
         sleep: Waits between tries when the store does not answer, seconds.
-        lends: Whether who drives does what it finds ``acting.at_hand`` after a pump.
+        lends: Whether who drives does what it finds ``actor.at_hand`` after a pump.
         interpreter: Makes the interpreter of a run.
         attempt: Makes an attempt of a step.
 
@@ -95,25 +95,35 @@ class Worker:
         self.inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.stopped = False
         self.offers = offers or Offers()
-        self.observers = observers or Observers(())
-        self.trouble = Trouble(self.observers, sleep)
-        ttl = round(settings.ttl * SECOND)
-        self.held = Held(Line(settings.max_recoveries, ttl))
-        self.live = self.held.live
-        told: dict[str, Any] = {"trouble": self.trouble, "observers": self.observers}
-        self.leases = Leases(store, self.held, ttl=ttl, **told)
-        self.waiters = Waiters(store, self.held, poll=round(settings.poll * SECOND), trouble=self.trouble)
-        common: dict[str, Any] = {"offers": self.offers, "leases": self.leases}
-        self.committer = Committer(store, settings, self.held, waiters=self.waiters, **common, **told)
-        self.claimer = Claimer(
-            store, name, settings, self.held, waiters=self.waiters, committer=self.committer, interpreter=interpreter, **common, **told
+        self.observers = heard = observers or Observers(())
+        self.trouble = trouble = Trouble(heard, sleep)
+        ttl, poll = round(settings.ttl * SECOND), round(settings.poll * SECOND)
+        self.held = held = Held(Line(settings.max_recoveries, ttl))
+        self.live = held.live
+        self.leases = leases = Leases(store, held, ttl=ttl, trouble=trouble, observers=heard)
+        self.waiters = waiters = Waiters(store, held, poll=poll, trouble=trouble)
+        self.committer = committer = Committer(
+            store, settings, held, leases=leases, offers=self.offers, waiters=waiters, trouble=trouble, observers=heard
         )
-        self.acting = Actor(
+        self.claimer = Claimer(
+            store,
+            name,
+            settings,
+            held,
+            offers=self.offers,
+            leases=leases,
+            waiters=waiters,
+            committer=committer,
+            trouble=trouble,
+            observers=heard,
+            interpreter=interpreter,
+        )
+        self.actor = Actor(
             store,
             settings,
-            self.held,
-            leases=self.leases,
-            committer=self.committer,
+            held,
+            leases=leases,
+            committer=committer,
             executor=executor,
             performers=performers or {},
             chance=chance,
@@ -121,11 +131,11 @@ class Worker:
             make=attempt,
             lends=lends,
         )
-        self.desk = Desk(store, name, settings, self.held, claimer=self.claimer, **common)
+        self.desk = Desk(store, name, settings, held, offers=self.offers, leases=leases, claimer=self.claimer)
         self.presence: Presence | None = None
         if settings.announce:
             every = round(settings.announce * SECOND)
-            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=self.trouble.tell)
+            self.presence = Presence(store, name, settings.namespace, every=every, tell=self._about, trouble=trouble.tell)
         self._latest = 0
 
     # ---- the pump -------------------------------------------------------------------------------------------------------
@@ -136,7 +146,7 @@ class Worker:
         Args:
             patience: How long to wait for something to come in, in seconds; it waits less when a timer is due.
         """
-        held, store, acting = self.held, self.store, self.acting
+        held, store, actor = self.held, self.store, self.actor
         busy = self._take_in(patience)
         now = store.now()
         if self._latest - now > SECOND:
@@ -155,10 +165,10 @@ class Worker:
         while held.touched:
             busy = True
             self._round(store.now())
-            acting.fill()
+            actor.fill()
             if not self.inbox.empty() or store.now() >= self._next_look():
                 break
-        acting.fill()
+        actor.fill()
         if held.leaving is not None:
             self._drain(now, held.leaving)
         return busy
@@ -195,9 +205,9 @@ class Worker:
         others: list[Item] = []
         for item in items:
             if isinstance(item, Done):
-                self.acting.done(item)
+                self.actor.done(item)
             elif isinstance(item, Beat):
-                self.acting.heard(item.pulse, item.payload, self.store.now())
+                self.actor.heard(item.pulse, item.payload, self.store.now())
             else:
                 others.append(item)
         if others:
@@ -236,9 +246,9 @@ class Worker:
         due = held.alarms.due(now)
         for whom in due:
             if isinstance(whom, Attempt):
-                self.acting.too_late(whom, now)
+                self.actor.too_late(whom, now)
             elif isinstance(whom, Pulse):
-                self.acting.heard(whom, whom.latest(now), now)
+                self.actor.heard(whom, whom.latest(now), now)
             else:
                 whom.alarm = 0
                 whom.parking = held.resting.get(whom.key, now + 1) <= now
@@ -277,7 +287,7 @@ class Worker:
             if not settled:
                 held.touched[live.key] = live
             elif commit is None:
-                self.acting.act(live, now)
+                self.actor.act(live, now)
             else:
                 batch.append(commit)
                 turned.append(live)
@@ -291,7 +301,7 @@ class Worker:
         for live, commit, fate in zip(turned, batch, committer.send(batch), strict=True):
             try:
                 if committer.settle(live, commit, fate, now):
-                    self.acting.act(live, now)
+                    self.actor.act(live, now)
             except StoreError as error:
                 committer.read_again(live, error)
 
@@ -307,7 +317,7 @@ class Worker:
             "capacity": settings.concurrency,
             "runs": len(self.live),
             "step_capacity": settings.steps,
-            "steps": len(self.acting.attempts),
+            "steps": len(self.actor.attempts),
             "draining": self.held.leaving is not None,
         }
 
@@ -319,7 +329,7 @@ class Worker:
 
     def _drain(self, now: int, until: int) -> None:
         """Wait for steps that run, as long as there is patience; what has none is given back at once, in the end everything."""
-        if now < until and any(attempt.live.tasks for attempt in self.acting.attempts.values()):
+        if now < until and any(attempt.live.tasks for attempt in self.actor.attempts.values()):
             self._leave_early()
             return
         for live in self.live.values():

@@ -70,7 +70,7 @@ def live(worker: Worker, rounds: int = 6) -> list[str]:
     """Let a worker live for some rounds; whose steps it began."""
     for _ in range(rounds):
         worker.pump(0)
-    return sorted(attempt.live.key.id for attempt in worker.acting.attempts.values())
+    return sorted(attempt.live.key.id for attempt in worker.actor.attempts.values())
 
 
 def die(clock: VirtualClock) -> None:

@@ -65,9 +65,9 @@ def test_ended_runs_leave_memory(open_engine: OpenEngine) -> None:
             handle.result(PATIENCE)
     until(lambda: not engine.worker.live, engine.store)
 
-    held, acting = engine.worker.held, engine.worker.acting
+    held, actor = engine.worker.held, engine.worker.actor
     assert before == lives()
-    assert 0 == len(held.alarms) == len(held.touched) == len(acting.todo) == len(acting.attempts)
+    assert 0 == len(held.alarms) == len(held.touched) == len(actor.todo) == len(actor.attempts)
     assert {} == engine.worker.waiters.futures
 
 
