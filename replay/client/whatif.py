@@ -26,7 +26,7 @@ from replay.client.travel import spec_for
 from replay.errors import InvalidRequest
 from replay.llm.calling import Models
 from replay.model.budgets import NOTHING, Spent
-from replay.model.comparison import compare, said_in
+from replay.model.comparison import compare, said_in, told_by
 from replay.model.effects import Call, Effect, WorkflowSpec
 from replay.model.events import CLOSING, STARTED, Event
 from replay.model.spending import spent_in_all
@@ -37,6 +37,8 @@ Runs = Handle[Any] | Recording | str | Path
 """A run: a handle, a recording, or an exported file; a folder stands for all of its files."""
 SHOWN: Final = 60
 """Characters of a value in a table."""
+UNFINISHED: Final = ("stopped", "stuck")
+"""How a run stands that could not be driven to its end; its notes say why."""
 JOBS: Final = 8
 """Runs that ask the world side by side."""
 
@@ -79,7 +81,7 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.name} {_short(self.then)} → {_short(self.now)}"
+        return f"{self.name} {_short(told_by(self.then))} → {_short(told_by(self.now))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -109,9 +111,9 @@ class Row:
 
     @property
     def difference(self) -> str:
-        """The first difference, as a sentence; empty when there is none."""
+        """The first difference, as a sentence; empty when there is none. A model's other words come before its other costs."""
         if self.changes:
-            return str(self.changes[0])
+            return str(next((one for one in self.changes if told_by(one.then) != told_by(one.now)), self.changes[0]))
         return "" if self.same else self.notes[0] if self.notes else f"{self.then} → {self.now}"
 
 
@@ -159,9 +161,9 @@ class WhatIf:
         ]
         body.append((f"{len(self.rows)} runs", "", f"{len(self.changed)} changed", str(self.then), str(self.now), ""))
         widths = [max(len(line[place]) for line in [heads, *body]) for place in range(len(heads))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [heads, *body]
-        )
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [heads, *body]]
+        lines += [f"{row.run} is {row.now.status}: {'; '.join(row.notes)}" for row in self.rows if row.now.status in UNFINISHED]
+        return "\n".join(lines)
 
 
 def whatif(
