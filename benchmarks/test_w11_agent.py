@@ -85,20 +85,21 @@ def test_w11_agent(benchmark: Any, report: Any, full: bool, tmp_path: Path, made
     calls = CALLS if full else 10
     url = f"sqlite:///{tmp_path}/agent.db"
     call, script = loops(calls)[made], Scripted(thinks)
-    with Engine(url, models=Models({"openai": script}), workflows=[call.spec]) as engine:
+    spec: Any = call.spec
+    with Engine(url, models=Models({"openai": script}), workflows=[spec]) as engine:
         engine.start(call, id="a").result(120)
         journal = engine.get("a").journal()
     with Client(url) as client:
-        _ = client.get("a", call.spec).fork(at=2 * calls - 1, id="last")  # as it stood before its last call
+        _ = client.get("a", spec).fork(at=2 * calls - 1, id="last")  # as it stood before its last call
     size = sum(len(event.payload) for event in journal)
     said = calls * (ANSWER + THOUGHT)
     tokens = sum(len(str(message)) for message in script.asked[-1].messages) / 4
     what = f"W11 {made}, {calls} calls"
     report(f"{what}, {tokens:,.0f} tokens: journal", "sqlite", size / 1e6, "MB", "≤ 2", size <= 2e6, said / 1e6)
     store = open_store(url)
-    found = [seconds_of_recovery(store, call.spec, f"w{turn}") for turn in range(ROUNDS if full else 1)]
+    found = [seconds_of_recovery(store, spec, f"w{turn}") for turn in range(ROUNDS if full else 1)]
     took, read = min(found)
     value = took * 1_000
     report(f"{what}: recovery at the last one", "sqlite", value, "ms", "≤ 50", value <= 50, read * 1_000)
-    benchmark.pedantic(seconds_of_recovery, args=(store, call.spec, "last"), rounds=1)
+    benchmark.pedantic(seconds_of_recovery, args=(store, spec, "last"), rounds=1)
     store.close()

@@ -111,9 +111,10 @@ class Row:
 
     @property
     def difference(self) -> str:
-        """The first difference, as a sentence; empty when there is none. A model's other words come before its other costs."""
-        if self.changes:
-            return str(next((one for one in self.changes if told_by(one.then) != told_by(one.now)), self.changes[0]))
+        """The first difference, as a sentence; empty when there is none, or only in what the same words of a model cost."""
+        for change in self.changes:
+            if told_by(change.then) != told_by(change.now):
+                return str(change)
         return "" if self.same else self.notes[0] if self.notes else f"{self.then} → {self.now}"
 
 
@@ -159,7 +160,16 @@ class WhatIf:
             (row.run, str(row.then), str(row.now), str(row.then.spent), str(row.now.spent), row.difference or "none")
             for row in self.rows
         ]
-        body.append((f"{len(self.rows)} runs", "", f"{len(self.changed)} changed", str(self.then), str(self.now), ""))
+        body.append(
+            (
+                f"{len(self.rows)} run{'' if len(self.rows) == 1 else 's'}",
+                "",
+                f"{len(self.changed)} changed",
+                str(self.then),
+                str(self.now),
+                "",
+            )
+        )
         widths = [max(len(line[place]) for line in [heads, *body]) for place in range(len(heads))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [heads, *body]]
         lines += [f"{row.run} is {row.now.status}: {'; '.join(row.notes)}" for row in self.rows if row.now.status in UNFINISHED]
