@@ -23,7 +23,7 @@ from replay.client.handle import Handle
 from replay.client.replica import Outcome, Plan, Recording, Replica, another_input
 from replay.client.transfer import SUFFIX, read_run
 from replay.client.travel import spec_for
-from replay.errors import InvalidRequest
+from replay.errors import InvalidRequest, describe
 from replay.llm.calling import Models
 from replay.model.budgets import NOTHING, Spent
 from replay.model.comparison import compare, said_in, told_by
@@ -237,6 +237,8 @@ def _recordings(runs: Runs | Iterable[Runs]) -> Iterable[Recording]:
             yield run
         elif isinstance(run, Handle):
             yield recording_of(run)
+        elif not isinstance(run, str | Path):
+            raise InvalidRequest("runs", f"one of them is {describe(run)}", "give handles, exported files, or folders")
         elif Path(run).is_dir():
             yield from (_read(path) for path in sorted(Path(run).glob(f"**/*{SUFFIX}")))
         else:

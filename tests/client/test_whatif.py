@@ -481,6 +481,9 @@ def test_runs_there_must_be(tmp_path: Path) -> None:
         whatif(tmp_path)
     with pytest.raises(InvalidRequest, match=r"gone\.jsonl cannot be read"):
         whatif(tmp_path / "gone.jsonl")
+    wrong: Any = [42]
+    with pytest.raises(InvalidRequest, match="one of them is int 42"):
+        whatif(wrong)
 
 
 def test_code_that_goes_on_for_ever_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
