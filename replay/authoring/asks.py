@@ -268,7 +268,7 @@ def ask(
             name that is open already or too many open questions.
         PayloadError: A choice does not fit the type, or the type is no data.
     """
-    from replay.model.schema import schema_of  # which loads cattrs; `import replay` does not
+    from replay.model.schema import schema_of  # and cattrs with it, which not every workflow needs
 
     question: Any = prompt
     if not isinstance(question, str) or not question.strip():
