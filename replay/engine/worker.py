@@ -40,6 +40,7 @@ from replay.engine.steps import Attempt, Done
 from replay.errors import (
     BudgetExceeded,
     DefinitionError,
+    JournalDamaged,
     LeaseLost,
     PayloadError,
     PayloadTooLarge,
@@ -699,6 +700,9 @@ class Worker:
                 settled = live.interp.settled or live.over  # one that never rests may have been terminated
                 commit = self._commit_of(live, now) if settled else None
                 self._put_blobs(live)
+            except JournalDamaged as error:  # reading it again would find the same
+                self._stuck(live, error)
+                continue
             except StoreError as error:
                 self._forget_turn(live, error)
                 continue
