@@ -125,8 +125,9 @@ def _revived(value: bytes, text: str) -> Exception | None:
 def _advice(text: str, server: str) -> str:
     """What to do when a server does not answer; one that misses a certificate hangs up without a word."""
     mutual = ", and with mutual TLS add ?cert=FILE&key=FILE" if server.startswith("grpcs:") else ""
+    otherwise = f"check that the server runs and can be reached{mutual}, then try again"
     lowered = text.lower()
-    return next((advice for word, advice in _HINTS if word in lowered), f"check that the server runs and can be reached{mutual}, then try again")
+    return next((advice for word, advice in _HINTS if word in lowered), otherwise)
 
 
 _HINTS: Final = (

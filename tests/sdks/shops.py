@@ -120,7 +120,7 @@ class Server:
         """Start so many orders; their steps by id."""
         started = {f"{name}-{number}": steps for number in range(runs)}
         for identity in started:
-            self.client.start(order(steps), id=identity)
+            _ = self.client.start(order(steps), id=identity)
         return started
 
 

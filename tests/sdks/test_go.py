@@ -37,7 +37,9 @@ def run_go(*arguments: str) -> str:
 def test_the_code_is_vetted_and_formatted() -> None:
     """`go vet` has nothing to say, and `gofmt` nothing to change."""
     run_go("vet", "./...")
-    listed = subprocess.run(["gofmt", "-l", "."], cwd=SDK, env=toolchains.environment(), capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["gofmt", "-l", "."], cwd=SDK, env=toolchains.environment(), capture_output=True, text=True, check=True
+    ).stdout.split()
 
     assert [] == [path for path in listed if "generated" not in path]
 

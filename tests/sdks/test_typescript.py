@@ -31,7 +31,9 @@ pytestmark = [
 
 def said_by(*command: str) -> str:
     """What a command says; a failed one fails the test with it."""
-    done = subprocess.run(command, cwd=SDK, capture_output=True, text=True, check=False, env={**toolchains.environment(), "NO_COLOR": "1"})
+    done = subprocess.run(
+        command, cwd=SDK, capture_output=True, text=True, check=False, env={**toolchains.environment(), "NO_COLOR": "1"}
+    )
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""The shop in Python: `shop.py worker URL LOG` is a worker. Each step notes in a file that it was begun; see shop.mts and go/main.go."""
+"""The shop in Python: `shop.py worker URL LOG`. Each step notes in a file that it was begun, as in shop.mts and go/main.go."""
 
 from __future__ import annotations
 
