@@ -23,7 +23,6 @@ from replay.model.asks import ANSWER, OPEN, OPEN_ASKS, Ask
 from replay.model.codec import PayloadCodec, from_json, payload_codec, to_json
 from replay.model.effects import NO_DEFAULT, Ambient, Effect, Output, Signal, Spawned
 from replay.model.names import SECOND, Micros
-from replay.model.schema import schema_of
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -269,6 +268,8 @@ def ask(
             name that is open already or too many open questions.
         PayloadError: A choice does not fit the type, or the type is no data.
     """
+    from replay.model.schema import schema_of  # and cattrs with it, which not every workflow needs
+
     question: Any = prompt
     if not isinstance(question, str) or not question.strip():
         raise EffectError(f"ask was given {describe(question)}", "say what is asked")

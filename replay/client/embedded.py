@@ -259,7 +259,8 @@ class Engine(Client):
             if self.worker.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
                 self.worker.inbox.put(Wake())
         except StoreError as error:
-            logger.warning("could not look for runs of dead workers: %s", error)
+            if not self._ended.is_set():  # or the store is closed because the engine is
+                logger.warning("could not look for runs of dead workers: %s", error)
 
     def drain(self, grace: float | None = None) -> None:
         """Take no more runs, let steps come to their end for some seconds, and give everything back."""

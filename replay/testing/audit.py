@@ -328,7 +328,7 @@ def _drive(kept: Kept, spec: WorkflowSpec, ledger: Ledger) -> list[tuple[str, Ou
     finally:
         interpreter.close()
     state = {output.target: output.payload for _, output in interpreter.outputs if output.name == "set_state"}
-    shown = {key: value for key, value in run.state.items() if not key.startswith("~")}  # those are replay's own
+    shown = {key: value for key, value in run.state.items() if key in state or not key.startswith("~")}  # those are the engine's own
     if state != shown:
         ledger.blame("state", f"{run.key.id}: it shows {shown}, its journal says {state}")
     if run.status in CLOSED and run.status != "terminated" and interpreter.outcome is None:

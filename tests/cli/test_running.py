@@ -107,7 +107,7 @@ def test_a_file_of_the_current_folder_can_be_named(program: Program) -> None:
     [
         ("nothing", 3, "no workflow 'nothing'; known: "),
         ("cli-order@7", 3, "no workflow 'cli-order@7'"),
-        ("tests.cli.shop:nothing", 3, "known: counter, echo"),
+        ("tests.cli.shop:nothing", 3, "known: asking, asks, counter, echo"),
         ("tests.cli.shop:charge", 2, "put @workflow above the function"),
         ("no_such_module:order", 2, "there is no module 'no_such_module'"),
         ("tests.cli.no_such:order", 2, "there is no module 'tests.cli.no_such'"),

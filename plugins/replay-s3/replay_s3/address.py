@@ -1,4 +1,4 @@
-"""The address of a bucket: ``s3://bucket/prefix?endpoint=…&region=…&requests=…&versions=keep&probe=off``.
+"""The address of a bucket: ``s3://bucket/prefix?endpoint=…&region=…&requests=…&timeout=…&versions=keep&probe=off``.
 
 Credentials come in the usual ways of boto3 and never in the URL: one that holds some is refused, and not repeated in the error.
 """
@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from replay.hooks import InvalidRequest
 from replay_s3.bucket import Bucket
 
-OPTIONS: Final = frozenset({"endpoint", "region", "requests", "versions", "probe"})
+OPTIONS: Final = frozenset({"endpoint", "region", "requests", "timeout", "versions", "probe"})
 ADVICE: Final = "write s3://bucket/prefix?endpoint=…&region=…; credentials come from the environment or a profile"
 
 
@@ -36,7 +36,8 @@ def open_bucket(url: str) -> tuple[Bucket, Mapping[str, str]]:
             endpoint=options.get("endpoint"),
             region=options.get("region"),
             requests=int(options.get("requests", 16)),
+            timeout=float(options.get("timeout", 30)),
         )
     except ValueError as error:
-        raise InvalidRequest(f"store URL s3://{parts.netloc}", str(error), "check endpoint and requests") from None
+        raise InvalidRequest(f"store URL s3://{parts.netloc}", str(error), "check endpoint, requests and timeout") from None
     return bucket, options

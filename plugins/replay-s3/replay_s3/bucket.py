@@ -79,13 +79,16 @@ class Bucket:
         endpoint: Another server than AWS, or None.
         region: The region, or None for the usual ways of boto3.
         requests: How many requests are under way at once, at most.
+        timeout: Seconds that an answer may take.
 
     Attributes:
         counts: Requests so far, by kind.
         closed: Whether it was closed; every further request is refused.
     """
 
-    def __init__(self, name: str, prefix: str, *, endpoint: str | None, region: str | None, requests: int = 16) -> None:
+    def __init__(
+        self, name: str, prefix: str, *, endpoint: str | None, region: str | None, requests: int = 16, timeout: float = 30.0
+    ) -> None:
         self.name = name
         self.prefix = prefix
         self.url = f"s3://{name}/{prefix}".rstrip("/")
@@ -97,7 +100,7 @@ class Bucket:
             retries={"total_max_attempts": 1},
             max_pool_connections=requests,
             connect_timeout=5,
-            read_timeout=30,
+            read_timeout=timeout,
             s3={"addressing_style": "path"} if endpoint else {},
         )
         self._client: Any = boto3.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)

@@ -106,8 +106,7 @@ class Gate:
         standings = {name: slots[name].standing(queue, now) for name, queue in limited.items()}
         chosen = allotted(claim.queues, without_slots(waiting, slots), standings, claim.limit)
         for name, queue in limited.items():
-            mine = [item for item in chosen if item.queue == name]
-            kept = [item for item in chosen if item.queue != name]
+            first = mine = [item for item in chosen if item.queue == name]
             for _ in range(TRIES):
                 if not mine or self._reserve(slots[name], standings[name], mine, now + claim.ttl):
                     break
@@ -116,7 +115,8 @@ class Gate:
                 mine = allotted([queue], without_slots((item for item in waiting if item.queue == name), slots), standings, len(mine))
             else:
                 mine = []
-            chosen = [*kept, *mine]
+            kept = [item for item in chosen if item.queue != name or item in mine]  # in their turns
+            chosen = [*kept, *(item for item in mine if item not in first)]
         return chosen, soonest(*(standing.next_at() for standing in standings.values()))
 
     def _reserve(self, slots: Slots, standing: Standing, chosen: Sequence[Waiting], until: int) -> bool:

@@ -28,7 +28,7 @@ def line(endpoint: str) -> Iterator[tuple[str, Any]]:
 @pytest.fixture
 def store(line: tuple[str, Any], bucket: str) -> Iterator[S3Store]:
     """A store behind the proxy."""
-    opened = open_s3(f"s3://{bucket}/faults?endpoint={line[0]}")
+    opened = open_s3(f"s3://{bucket}/faults?endpoint={line[0]}&timeout=1")
     yield opened
     opened.close()
 
@@ -52,7 +52,7 @@ def first_time(kind: str, part: str, verdict: str) -> Any:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("verdict", ["lose", "fail", "busy"])
+@pytest.mark.parametrize("verdict", ["lose", "hang", "fail", "busy"])
 def test_a_commit_whose_answer_is_lost_is_found_out_about(store: S3Store, line: tuple[str, Any], verdict: str) -> None:
     """Applied or not, in the end it stands in the journal once."""
     lease = begun(store)

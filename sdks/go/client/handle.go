@@ -35,31 +35,46 @@ func (h *Handle[T]) Run(ctx context.Context) (*Run, error) {
 	return runIn(answer.Run), nil
 }
 
-// Result waits until the run has ended and gives its result; a run without one is RunFailed. Servers may come and go meanwhile.
+// Result waits until the run has ended and gives its result; a run without one is RunFailed. Servers may come and go meanwhile. It
+// looks now and then, the rarer the longer it has waited: a stream would be told of every commit of the run.
 func (h *Handle[T]) Result(ctx context.Context) (T, error) {
-	var result T
-	for run, err := range h.Watch(ctx) {
-		if err != nil {
-			return result, err
-		}
+	failures := 0
+	for began := time.Now(); ; {
+		run, err := h.Run(ctx)
 		switch {
-		case run.Status == "completed":
-			if err := codec.Unmarshal(run.Result, &result); err != nil {
-				return result, &model.PayloadError{Where: "result of run " + h.ID, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
-			}
-			return result, nil
-		case run.Status == "stuck":
-			return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: "Stuck", Message: run.Note}
-		case run.Closed():
-			said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
-			_ = json.Unmarshal(run.Result, &said)
-			if said.Message == "" {
-				said.Message = said.Reason
-			}
-			return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: said.Type, Message: said.Message, Traceback: said.Traceback}
+		case err == nil && (run.Closed() || run.Status == "stuck"):
+			return h.ended(run)
+		case err == nil:
+			failures = 0
+		case !service.IsUnavailable(err) || ctx.Err() != nil || failures == patience:
+			return *new(T), err
+		default:
+			failures++
+		}
+		select {
+		case <-ctx.Done():
+			return *new(T), context.Cause(ctx)
+		case <-time.After(min(max(time.Since(began)/10, 2*time.Millisecond), time.Second)):
 		}
 	}
-	return result, &Unavailable{Store: h.c.conn.URL, Reason: "the stream ended before the run did", Advice: "ask again"}
+}
+
+func (h *Handle[T]) ended(run *Run) (result T, err error) {
+	switch run.Status {
+	case "completed":
+		if err := codec.Unmarshal(run.Result, &result); err != nil {
+			return result, &model.PayloadError{Where: "result of run " + h.ID, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
+		}
+		return result, nil
+	case "stuck":
+		return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: "Stuck", Message: run.Note}
+	}
+	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
+	_ = json.Unmarshal(run.Result, &said)
+	if said.Message == "" {
+		said.Message = said.Reason
+	}
+	return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: said.Type, Message: said.Message, Traceback: said.Traceback}
 }
 
 // Watch shows the run as it is now, and whenever it has changed, until it ends.

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Verdict = str
-"""``pass``, ``lose`` (do it, and cut the line instead of answering), ``busy`` (503, not done) or ``fail`` (done, but 500)."""
+"""``pass``, ``lose`` (do it, and cut the line instead of answering), ``hang`` (do it, and say nothing), ``busy`` (503, not done) or
+``fail`` (done, but 500)."""
 
 
 class Meddler:
@@ -54,6 +55,9 @@ def between(endpoint: str) -> Iterator[tuple[str, Meddler]]:
             if verdict == "lose":
                 self.close_connection = True
                 self.connection.close()
+            elif verdict == "hang":
+                self.close_connection = True
+                self.connection.recv(1)  # until the client has lost its patience
             elif verdict == "fail":
                 self._answer(500, {}, b"<Error><Code>InternalError</Code><Message>oops</Message></Error>")
             else:

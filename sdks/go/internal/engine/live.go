@@ -2,6 +2,7 @@
 package engine
 
 import (
+	"cmp"
 	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,7 +76,7 @@ type Live struct {
 	terminated bool
 	maxPayload int
 	fresh      []*wire.Event
-	outputs    []interpreter.Said
+	outputs    []output
 	consumed   []string
 	posts      []*wire.Message
 	children   []*wire.NewRun
@@ -188,8 +189,7 @@ func (l *Live) arrive() error {
 		l.remind(*it.Started.Deadline, "")
 	}
 	l.want(append(it.Waiting(), abandoned...))
-	l.outputs = append(l.outputs, it.Outputs...)
-	it.Outputs = nil
+	l.hear()
 	return l.close() // the closing event itself may have been lost with its worker
 }
 
@@ -407,11 +407,23 @@ func (l *Live) feed(event *model.Event) error {
 	return l.gatherIn()
 }
 
+// output is what the interpreter said, and after which event.
+type output struct {
+	interpreter.Said
+	seq int64
+}
+
+func (l *Live) hear() {
+	for _, said := range l.Interp.Outputs {
+		l.outputs = append(l.outputs, output{said, l.Interp.Seq})
+	}
+	l.Interp.Outputs = l.Interp.Outputs[:0]
+}
+
 // gatherIn collects what the interpreter said, withdrew and asked for.
 func (l *Live) gatherIn() error {
 	it := l.Interp
-	l.outputs = append(l.outputs, it.Outputs...)
-	it.Outputs = it.Outputs[:0]
+	l.hear()
 	if len(it.Withdrawn) > 0 {
 		l.withdraw()
 	}
@@ -532,7 +544,7 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 	if options.Queue != "" {
 		made.Queue = options.Queue
 	}
-	made.Priority, made.FairnessKey = options.Priority, options.FairnessKey
+	made.Priority, made.FairnessKey = options.Priority, cmp.Or(options.FairnessKey, l.Run.FairnessKey)
 	if options.Delay > 0 {
 		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
 	}
@@ -684,7 +696,11 @@ func (l *Live) sayOutputs(commit *wire.Commit) {
 			if said.Name == "log" {
 				topic, level = logTopic, said.Target
 			}
-			l.say(topic+l.Run.Key.Id, map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload)})
+			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": said.seq}
+			if chain := l.Interp.Started.Chain; chain > 0 {
+				entry["chain"] = chain
+			}
+			l.say(topic+l.Run.Key.Id, entry)
 		}
 	}
 }
