@@ -40,7 +40,7 @@ from replay.engine.settings import Settings
 from replay.engine.steps import Attempt, Done
 from replay.engine.trouble import Trouble
 from replay.engine.waiters import Waiters
-from replay.errors import StoreError
+from replay.errors import JournalDamaged, StoreError
 from replay.interpreter.interpreter import Interpreter
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
@@ -278,6 +278,9 @@ class Worker:
                 commit = committer.commit_of(live, now) if settled else None
                 if live.blobs:
                     committer.put_blobs(live)
+            except JournalDamaged as error:  # reading it again would find the same
+                committer.stuck(live, error)
+                continue
             except StoreError as error:
                 committer.read_again(live, error)
                 continue

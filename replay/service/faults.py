@@ -101,7 +101,7 @@ def revive(error: grpc.RpcError, server: str) -> Exception:
             return found or errors.StoreRefused(server, f"it failed unexpectedly: {text}")
     if code in _REFUSALS:
         return errors.StoreRefused(server, f"{code.name}: {text}", _REFUSALS[code])
-    return errors.StoreUnavailable(server, f"{code.name}: {text}", _advice(text))
+    return errors.StoreUnavailable(server, f"{code.name}: {text}", _advice(text, server))
 
 
 def _revived(value: bytes, text: str) -> Exception | None:
@@ -122,10 +122,12 @@ def _revived(value: bytes, text: str) -> Exception | None:
     return made
 
 
-def _advice(text: str) -> str:
-    """What to do when a server does not answer."""
+def _advice(text: str, server: str) -> str:
+    """What to do when a server does not answer; one that misses a certificate hangs up without a word."""
+    mutual = ", and with mutual TLS add ?cert=FILE&key=FILE" if server.startswith("grpcs:") else ""
+    otherwise = f"check that the server runs and can be reached{mutual}, then try again"
     lowered = text.lower()
-    return next((advice for word, advice in _HINTS if word in lowered), "check that the server runs and can be reached, then try again")
+    return next((advice for word, advice in _HINTS if word in lowered), otherwise)
 
 
 _HINTS: Final = (

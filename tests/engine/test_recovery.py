@@ -25,6 +25,8 @@ from replay import (
     step_info,
     workflow,
 )
+from replay.model.events import Event
+from replay.store.contract import Claim, Commit
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, crash, kinds, let_pass, named, reaches, until
 
@@ -405,6 +407,23 @@ def test_code_that_does_not_fit_leaves_the_run_stuck_until_fitting_code_comes(op
     until(lambda: handle.status not in {"stuck", "running"}, third.store)
     assert ["alpha", "today"] == handle.result(PATIENCE)
     assert ("", ["started", "step_completed", "signal_received", "completed"]) == (handle.about().note, kinds(handle))
+
+
+def test_a_journal_that_cannot_be_trusted_sets_its_run_aside(open_engine: OpenEngine) -> None:
+    """An event of a kind that this code does not know: read once, not again and again, and left as it is."""
+    yesterday, _, _ = versions()
+    first = open_engine(workflows=[])
+    handle = first.start(yesterday(), id="a")
+    claim = Claim(worker="newer", namespace="default", queues=["default"], workflows=[handle.about().workflow], limit=1, ttl=10**7)
+    (claimed,) = first.store.claim(claim).runs
+    seen = Event(2, "hologram_seen", "0", "alpha", first.store.now(), b"1")
+    first.store.commit([Commit(lease=claimed.lease, expected=1, events=[seen], status="pending", wake_at=0, release=True)])
+    first.close()
+    second = open_engine(workflows=[yesterday])
+
+    assert "stuck" == reaches(second.get("a"), "stuck")
+    assert "of unknown kind 'hologram_seen': upgrade replay-engine" in second.get("a").about().note
+    assert ["started", "hologram_seen"] == kinds(second.get("a"))
 
 
 def test_a_stuck_run_is_tried_again_by_itself(open_engine: OpenEngine, clock: VirtualClock) -> None:

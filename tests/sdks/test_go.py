@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import shutil
 import subprocess
@@ -11,25 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import toolchains
+
 ROOT = Path(__file__).resolve().parents[2]
 SDK = ROOT / "sdks" / "go"
-GO = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+MISSING = toolchains.missing("go")
 
 pytestmark = [
     pytest.mark.go,
     pytest.mark.slow,
-    pytest.mark.skipif(GO is None, reason="no go command: install Go 1.26 or newer"),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
     pytest.mark.timeout(1_800),  # the race detector compiles everything once more
 ]
 
 
 def run_go(*arguments: str) -> str:
     """What a go command printed; its output is the failure when it fails."""
-    assert GO is not None
     command = Path(sys.executable).with_name("replay")
-    path = f"{Path(GO).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "GOFLAGS": "-mod=readonly", "REPLAY_COMMAND": str(command)}
-    done = subprocess.run([GO, *arguments], cwd=SDK, env=environment, capture_output=True, text=True, check=False)
+    environment = {**toolchains.environment(), "GOFLAGS": "-mod=readonly", "REPLAY_COMMAND": str(command)}
+    done = subprocess.run(["go", *arguments], cwd=SDK, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"go {' '.join(arguments)}\n{done.stdout}\n{done.stderr}", pytrace=False)
     return done.stdout
@@ -38,8 +37,9 @@ def run_go(*arguments: str) -> str:
 def test_the_code_is_vetted_and_formatted() -> None:
     """`go vet` has nothing to say, and `gofmt` nothing to change."""
     run_go("vet", "./...")
-    gofmt = Path(GO or "go").with_name("gofmt")
-    listed = subprocess.run([str(gofmt), "-l", "."], cwd=SDK, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["gofmt", "-l", "."], cwd=SDK, env=toolchains.environment(), capture_output=True, text=True, check=True
+    ).stdout.split()
 
     assert [] == [path for path in listed if "generated" not in path]
 
@@ -50,8 +50,9 @@ def test_the_sdks_own_tests_pass_under_the_race_detector() -> None:
     assert "FAIL" not in run_go("test", "-race", "-timeout=25m", "./...")
 
 
-def test_generating_again_leaves_no_diff(tmp_path: Path) -> None:
+def test_generating_again_leaves_no_diff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make protos` changes nothing: what is committed fits the protos."""
+    monkeypatch.setenv("PATH", toolchains.environment()["PATH"])
     assert 0 == runpy.run_path(str(ROOT / "protos" / "generate_go.py"))["main"](tmp_path)
 
     def texts(folder: Path) -> dict[str, str]:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import toolchains
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "polyglot" / "polyglot.py"
-TOOLS = f"{os.environ.get('PATH', '')}:/usr/local/go/bin"
-MISSING = [tool for tool in ("go", "node", "npm") if shutil.which(tool, path=TOOLS) is None]
+MISSING = toolchains.missing("go", "node")
 
 pytestmark = [
     pytest.mark.node,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} not installed: one run through three languages needs them"),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
 ]
 
 
@@ -30,7 +29,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the example says; builds of the SDK are not made by two processes of pytest at once."""
     with (tmp_path_factory.getbasetemp().parent / "replay-sdk-typescript.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**toolchains.environment(), "PYTHONPATH": str(ROOT)}
         done = subprocess.run([sys.executable, EXAMPLE], env=environment, capture_output=True, text=True, timeout=800, check=False)
     assert 0 == done.returncode, f"{done.stdout}\n{done.stderr}"
     return done.stdout

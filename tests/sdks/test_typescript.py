@@ -6,32 +6,34 @@ Its tests play the conformance cases and drive a real ``replay serve`` of this c
 from __future__ import annotations
 
 import fcntl
-import os
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import toolchains
+
 ROOT = Path(__file__).resolve().parents[2]
 SDK = ROOT / "sdks" / "typescript"
 LOCK = SDK / "package-lock.json"
 STAMP = SDK / "node_modules" / ".package-lock.json"
-NEEDS = "Node.js 20.15 or newer with npm is not installed: apt-get install nodejs npm, or see nodejs.org"
+MISSING = toolchains.missing("node")
 
 pytestmark = [
     pytest.mark.node,
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(shutil.which("node") is None or shutil.which("npm") is None, reason=NEEDS),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
 ]
 
 
 def said_by(*command: str) -> str:
     """What a command says; a failed one fails the test with it."""
-    done = subprocess.run(command, cwd=SDK, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"})
+    done = subprocess.run(
+        command, cwd=SDK, capture_output=True, text=True, check=False, env={**toolchains.environment(), "NO_COLOR": "1"}
+    )
     assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-20_000:]}\n{done.stderr[-5_000:]}"
     return done.stdout
 
@@ -58,8 +60,9 @@ def test_the_sdk_builds_and_its_tests_pass(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("_installed")
-def test_generating_again_leaves_no_diff(tmp_path: Path) -> None:
+def test_generating_again_leaves_no_diff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make protos` changes nothing on the TypeScript side either."""
+    monkeypatch.setenv("PATH", toolchains.environment()["PATH"])
     generate = runpy.run_path(str(ROOT / "protos" / "generate.py"))["typescript"]
     assert 0 == generate(tmp_path)
 

@@ -1,4 +1,4 @@
-"""A real TCP proxy that delays, cuts and half-closes connections."""
+"""A real TCP proxy that delays, holds back, cuts and half-closes connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from contextlib import suppress
 
 CHUNK = 64 * 1024
+PIECE = 5
+"""Bytes that still get through a closed gate; less than the header of a frame."""
 
 
 class Proxy:
@@ -18,11 +20,16 @@ class Proxy:
     Attributes:
         port: Where it listens.
         delay: Seconds that every piece of data is held back.
+        asking: While it is not set, nothing goes to the server.
+        answering: While it is not set, nothing comes from it; a hole that swallows everything is both.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
         self.delay = 0.0
+        self.asking, self.answering = threading.Event(), threading.Event()
+        self.asking.set()
+        self.answering.set()
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -51,6 +58,8 @@ class Proxy:
         """Cut everything, and listen no more."""
         self._ended.set()
         self._listener.close()
+        self.asking.set()
+        self.answering.set()
         self.cut()
 
     def _take(self) -> list[tuple[socket.socket, socket.socket]]:
@@ -67,13 +76,17 @@ class Proxy:
                 continue
             with self._lock:
                 self._pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+            for source, sink, gate in ((client, server, self.asking), (server, client, self.answering)):
+                threading.Thread(target=self._carry, args=(source, sink, gate), daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket, gate: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 self._ended.wait(self.delay)
+                if not gate.is_set():
+                    sink.sendall(data[:PIECE])  # a frame is cut, not left out
+                    data = data[PIECE:]
+                    gate.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

@@ -689,7 +689,8 @@ func TestAWorkerLeavesAlsoWhenItsServerIsGone(t *testing.T) {
 
 func TestAWrongTokenIsRefused(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens.json")
-	check(t, os.WriteFile(tokens, []byte(`[{"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "namespace": "shop", "scopes": ["read", "start"]}]`), 0o600))
+	check(t, os.WriteFile(tokens, []byte(`[{"sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "namespace": "shop", "scopes": ["read", "start"]},
+		{"sha256": "4381dc2ab14285160c808659aee005d51255add7264b318d07c7417292c7442c", "namespace": "bank", "scopes": ["work"]}]`), 0o600))
 	s := servertest.Start(t, "--tokens", tokens)
 	var refused *client.Refused
 	_, err := client.Dial(within(t), s.URL+"?token=wrong", "shop")
@@ -706,7 +707,7 @@ func TestAWrongTokenIsRefused(t *testing.T) {
 	if _, err := client.Start(within(t), other, counting, 1); !errors.As(err, &refused) {
 		t.Errorf("expected Refused, got %v", err)
 	}
-	for _, token := range []string{"wrong", "test"} { // the second may not work
+	for _, token := range []string{"wrong", "test", "bank"} { // the second may not work, the third not here
 		if err := worker.Run(within(t), s.URL+"?token="+token, worker.Options{Logger: quiet}, offers...); !errors.As(err, &refused) {
 			t.Errorf("expected Refused, got %v", err)
 		}

@@ -357,9 +357,12 @@ test("TLS, and mutual TLS", async () => {
   try {
     const trusted = new Client(mutual);
     await working(mutual, async () => assert.equal(await (await trusted.start(long(2))).result(), 2));
-    for (const url of [guarded.url, secure, `${secure}?ca=${file("authority.pem")}`]) {
-      await assert.rejects(new Client(url, { deadline: 0.3 }).get("x"), StoreUnavailable, url);
+    for (const [url, advice] of [[guarded.url, "can be reached"], [`${secure}?ca=${file("authority.pem")}`, "mutual TLS"]] as const) {
+      await assert.rejects(new Client(url, { deadline: 0.3 }).get("x"), (error: StoreUnavailable) => error.advice.includes(advice), url);
     }
+    const began = Date.now();
+    await assert.rejects(new Client(secure).get("x"), (error: StoreUnavailable) => error.advice.includes("look at the certificates"));
+    assert.ok(Date.now() - began < 15_000, "it is not tried again");
   } finally {
     await guarded.stop();
   }

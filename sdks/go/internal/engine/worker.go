@@ -70,6 +70,7 @@ type Worker struct {
 	renewAt   int64
 	breath    time.Duration
 	failures  int
+	refused   error           // what the server said when it gave this worker no runs at all
 	leaveAt   int64           // when steps that run are given up, or 0 while nobody has asked to leave
 	asked     context.Context // ends when the worker is asked to leave
 	steps     context.Context // ends when steps are given up
@@ -119,7 +120,7 @@ func NewWorker(conn *service.Connection, settings Settings, workflows []*authori
 }
 
 // Run works until ctx ends, then drains: it takes no more runs, lets steps that run come to an end for a while, and gives
-// everything back.
+// everything back. A server that refuses to give it runs ends it with that error.
 func (w *Worker) Run(ctx context.Context) (err error) {
 	background := context.WithoutCancel(ctx)
 	var stopSteps, stopCalls context.CancelFunc
@@ -152,6 +153,11 @@ func (w *Worker) Run(ctx context.Context) (err error) {
 		}
 		w.takeAll()
 		w.heed()
+		if w.refused != nil {
+			w.forgetAll()
+			ended = true
+			return w.refused
+		}
 		if w.round() {
 			ended = true
 			return nil
@@ -301,6 +307,10 @@ func (w *Worker) claimed(got claims) {
 	w.claiming = false
 	now := w.conn.Now()
 	w.claimAt = now + w.set.Poll.Microseconds()
+	if refused := (*model.RefusedError)(nil); errors.As(got.err, &refused) {
+		w.refused = refused // asking again does not help
+		return
+	}
 	if got.err != nil {
 		w.unavailable("claim", got.err)
 		w.claimAt = now + w.pause().Microseconds()

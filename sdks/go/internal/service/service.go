@@ -17,6 +17,7 @@ import (
 	"math"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -364,6 +365,12 @@ var refusals = map[codes.Code]string{
 	codes.OutOfRange:        "client and server do not understand each other: upgrade the older of the two",
 }
 
+// hints say what to do about a word in an error; the first that fits.
+var hints = [][2]string{
+	{"certificate", "look at the certificates: grpcs://host:port?ca=FILE, and on the server --tls-cert"},
+	{"tls", "look at TLS: a server with TLS needs grpcs://, with mutual TLS also ?cert=FILE&key=FILE; one without needs grpc://"},
+}
+
 // revive makes the error that a call failed with: as itself where replay knows it, else Unavailable when it is unknown whether
 // the call took effect or asking again may help, and Refused when the server said no.
 func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) error {
@@ -379,14 +386,11 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 		return &model.RefusedError{Store: c.URL, Reason: reason, Advice: advice}
 	}
 	advice := "check that the server runs and can be reached, then try again"
-	for word, hint := range map[string]string{
-		"certificate": "look at the certificates: grpcs://host:port?ca=FILE, and on the server --tls-cert",
-		"tls":         "look at TLS: a server with TLS needs grpcs://, with mutual TLS also ?cert=FILE&key=FILE; one without needs grpc://",
-	} {
-		if strings.Contains(strings.ToLower(reason), word) {
-			advice = hint
-			break
-		}
+	if strings.HasPrefix(c.URL, "grpcs:") { // one that wants to see a certificate hangs up without a word
+		advice = "check that the server runs and can be reached, and with mutual TLS add ?cert=FILE&key=FILE, then try again"
+	}
+	if at := slices.IndexFunc(hints, func(hint [2]string) bool { return strings.Contains(strings.ToLower(reason), hint[0]) }); at >= 0 {
+		advice = hints[at][1]
 	}
 	return &model.UnavailableError{Store: c.URL, Reason: reason, Advice: advice}
 }

@@ -4,7 +4,7 @@
  * Rule 1: the trailer `replay-error-bin` says which error was raised at the store; only classes in a table are made of it.
  * Rule 2: an answer that was not heard leaves the outcome unknown: `StoreUnavailable`. Verbs that are idempotent by ids are asked again,
  * with back-off, until their deadline; so a server that is killed and started again is a pause and no failure.
- * Rule 3: what the server refused is refused: asking again does not help.
+ * Rule 3: what the server refused is refused: asking again does not help; nor does it where TLS does not fit.
  */
 
 import { readFileSync } from "node:fs";
@@ -89,8 +89,8 @@ export class Channel {
       try {
         return await this.#once(method, request, until, signal);
       } catch (error) {
-        const again = retry && error instanceof StoreUnavailable && Date.now() + pause < until && !signal?.aborted;
-        if (!again) throw error;
+        const again = retry && error instanceof StoreUnavailable && hintOf(error.reason) === undefined;
+        if (!again || Date.now() + pause >= until || signal?.aborted) throw error;
         await new Promise((resolve) => setTimeout(resolve, pause));
         options.onRetry?.();
       }
@@ -162,7 +162,7 @@ export class Channel {
     }
     const refused = REFUSALS.get(error.code);
     const said = `${status[error.code] ?? "UNKNOWN"}: ${error.details || error.message || "no answer"}`;
-    return refused === undefined ? new StoreUnavailable(this.url, said, adviceFor(said)) : new StoreRefused(this.url, said, refused);
+    return refused === undefined ? new StoreUnavailable(this.url, said, adviceFor(said, this.url)) : new StoreRefused(this.url, said, refused);
   }
 }
 
@@ -264,8 +264,13 @@ const HINTS: readonly (readonly [word: string, advice: string])[] = [
   ["ssl", "look at TLS: a server with TLS needs grpcs://, one without needs grpc://"],
 ];
 
-function adviceFor(text: string): string {
+function adviceFor(text: string, url: string): string {
+  const mutual = url.startsWith("grpcs:") ? ", and with mutual TLS add ?cert=FILE&key=FILE" : ""; // a server that misses one hangs up without a word
+  return hintOf(text) ?? `check that the server runs and can be reached${mutual}, then try again`;
+}
+
+/** What to do about a connection that cannot be made as both sides are set up. */
+function hintOf(text: string): string | undefined {
   const lowered = text.toLowerCase();
-  const [, advice] = HINTS.find(([word]) => lowered.includes(word)) ?? ["", "check that the server runs and can be reached, then try again"];
-  return advice;
+  return HINTS.find(([word]) => lowered.includes(word))?.[1];
 }
