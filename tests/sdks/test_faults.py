@@ -300,7 +300,7 @@ def test_an_event_of_a_kind_from_the_future_sets_its_run_aside(language: str, se
     assert ({language}, []) == audited(server, hands, orders)
 
 
-@every
+@sdk
 def test_a_run_that_takes_its_workers_with_it_is_set_aside(language: str, server: Server, hands: Crew) -> None:
     """Ten in a row died while they drove it: the eleventh does not try, says so, and `resume` puts it back."""
     run = server.client.start(order(2), id="poison")
