@@ -1,22 +1,35 @@
 """What would another prompt have done? Production journals as regression tests: `python examples/whatif.py`.
 
-Recorded runs are run again in memory. Their steps are answered from the record, but for the one that is to be tried out: it is really
-done. Nothing else happens: nobody is mailed a second time, and the recorded runs stay as they are.
+Recorded runs are run again in memory. Their steps are answered from the record; only the model is asked again, with another prompt or
+as another model, and a stub stands in for the one step that acts outside. Nothing else happens: nobody is mailed a second time, and
+the recorded runs stay as they are. The model answers from a script, offline; a real one is asked in the same way.
+
+In a test the runs are a folder of exported journals, and the pytest fixture `whatif` is this function:
+
+    def test_a_shorter_prompt_sorts_as_the_old_one(whatif):
+        whatif("tests/journals", llm={"system": SHORTER}).assert_same()
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
+import attrs
+
 import replay
-from replay import Workflow, sleep, step, workflow
+from replay import Workflow, llm_call, sleep, step, workflow
+from replay.llm import Ask, Models, Scripted
 
-PROMPT = {"words": ["win"]}
-"""What the classifier goes by; think of the prompt of a language model."""
+PROMPT = "You sort mail. It is spam when it says that somebody has won."
+SHORTER = "Spam is what says that somebody has won. Sort."
+STRICTER = "You sort mail. It is spam when it says that somebody has won, or sells something."
 
 
-@step
-def classify(text: str) -> dict[str, object]:
-    found = any(word in text for word in PROMPT["words"])
-    return {"label": "spam" if found else "ham", "cost": 0.001 * len(PROMPT["words"])}
+@attrs.frozen
+class Sorted:
+    """What the model answers."""
+
+    label: Literal["spam", "ham"]
 
 
 @step
@@ -27,30 +40,46 @@ def forward(text: str) -> str:
 
 @workflow
 def inbox(text: str) -> Workflow[str]:
-    found = yield from classify(text)
+    reply = yield from llm_call(text, model="gpt-4o-mini", system=PROMPT, response_type=Sorted)
     yield from sleep(0.2)
-    if found["label"] == "spam":
+    if reply.parsed.label == "spam":
         return "binned"
     return (yield from forward(text))
 
 
+def sort(ask: Ask) -> dict[str, str]:
+    """The model: it does what its prompt says."""
+    prompt, text = (message["content"] for message in ask.messages)
+    is_spam = ("won" in prompt and "won" in text) or ("sells" in prompt and "cheap" in text)
+    return {"label": "spam" if is_spam else "ham"}
+
+
 def main() -> None:
-    with replay.Engine("memory://") as engine:
+    models = Models({"openai": Scripted(sort)})
+    with replay.Engine("memory://", models=models) as engine:
         print("in production:")
-        texts = ["you win", "cheap pills", "dear Ada"]
-        runs = [engine.start(inbox(text), id=text.split()[-1]) for text in texts]
+        runs = [engine.start(inbox(text), id=text.split()[-1]) for text in ("you have won", "cheap pills", "dear Ada")]
         for run in runs:
             run.result()
 
-        print("\nthe same again:")
-        print(replay.whatif(runs))
+        print("\nthe same again, nothing asked:")
+        replay.whatif(runs).assert_same()
+        print("all end as they ended")
 
-        print("\nwith another prompt:")
-        PROMPT["words"] = ["win", "cheap"]
-        report = replay.whatif(runs, live={"classify"}, progress=lambda row: print(f"  {row.run} done"))
-        print(report)
-        for row in report.changed:
-            print(f"{row.run} changes: {row.then.value} → {row.now.value}")
+        for title, changed in (
+            ("a shorter prompt", {"system": SHORTER}),
+            ("a stricter prompt", {"system": STRICTER}),
+            ("another model", {"model": "gpt-4o"}),
+        ):
+            print(f"\n{title}:")
+            report = replay.whatif(runs, llm=changed, stub={"forward": "forwarded"}, models=models)
+            print(report)
+
+        print("\nas a test of the stricter prompt:")
+        try:
+            replay.whatif(runs, llm={"system": STRICTER}, models=models).assert_same()
+        except AssertionError as error:
+            print(error)
 
 
 if __name__ == "__main__":

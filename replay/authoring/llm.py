@@ -131,7 +131,7 @@ def _response(annotation: Any) -> Response[Any]:
 
 
 def _models(given: Models) -> tuple[str, ...]:
-    listed: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given)
+    listed: tuple[Any, ...] = tuple(given) if isinstance(given, list | tuple) else (given,)
     if not listed or not all(isinstance(model, str) and model.strip("/") for model in listed):
         raise EffectError(f"llm_call with model={describe(given)}", 'name one, such as "gpt-4o-mini", or several')
     return listed
@@ -191,7 +191,7 @@ def asked_otherwise(
     request = call.request
     models = request.models if model is None else _models(model)
     if provider is not None:
-        models = tuple([f"{provider}/{name.rpartition('/')[2]}" for name in models])
+        models = tuple([f"{provider}/{name.partition('/')[2] or name}" for name in models])
     said: Sequence[Message] = request.messages
     if system is not None:
         said = _conversation([message for message in said if message["role"] not in _SYSTEM], system)

@@ -312,7 +312,7 @@ def logs(scene: Scene, id: str, follow: bool, level: str) -> None:  # noqa: FBT0
 
 def _new_entries(handle: Handle[Any], offsets: dict[str, int]) -> Iterator[Entry]:
     """Entries of log and notes that were not read yet, by time."""
-    from replay.engine.live import LOG, NOTES
+    from replay.engine.outputs import LOG, NOTES
 
     return heapq.merge(*(_entries(handle, prefix + handle.id, offsets) for prefix in (LOG, NOTES)), key=lambda entry: entry.at)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from replay.cli.exits import Exit
 from replay.cli.text import count, iso, plain, span
 from replay.engine.observers import Observer
-from replay.engine.worker import Stop
+from replay.engine.requests import Stop
 from replay.model.events import CLOSING, Event
 from replay.model.names import SECOND
 from replay.store.contract import Committed, Lease, Run, RunKey

@@ -21,6 +21,7 @@ from replay.cli.scene import Scene
 from replay.cli.screen import STATUS_STYLES, progress
 from replay.cli.text import count, plain
 from replay.errors import InvalidRequest
+from replay.model.budgets import dollars
 
 if TYPE_CHECKING:
     from replay.client.replica import Recording
@@ -112,6 +113,8 @@ def _recording(shelf: Shelf, run: Recorded) -> Recording:
 
 
 def _draw(scene: Scene, report: WhatIf) -> None:
+    from replay.client.whatif import UNFINISHED
+
     rows = report.rows
     marks = ["=" if row.same else "≠" for row in rows]
     columns = [
@@ -124,6 +127,9 @@ def _draw(scene: Scene, report: WhatIf) -> None:
     ]
     scene.screen.draw(laid_out(columns, scene.screen.width, ("cost",))[0])
     scene.screen.gap()
+    for row in rows:
+        if row.now.status in UNFINISHED and row.notes:
+            scene.screen.draw(plain(f"{row.run} is {row.now.status}: {'; '.join(row.notes)}"))
     scene.screen.draw(f"{count(len(rows), 'run')}, {len(report.changed)} end otherwise; cost {report.then} then, {report.now} now")
 
 
@@ -133,7 +139,7 @@ def _style(ending: Ending) -> str:
 
 def _cost(row: Row) -> str:
     then, now = row.then.spent, row.now.spent
-    return "" if not (then.calls or now.calls) else f"${then.usd:.4f} → ${now.usd:.4f}"
+    return "" if not (then.calls or now.calls) else f"{dollars(then.usd)} → {dollars(now.usd)}"
 
 
 def report_facts(report: WhatIf) -> dict[str, Any]:

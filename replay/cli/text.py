@@ -10,6 +10,7 @@ from typing import Any, Final
 from replay.errors import PayloadError
 from replay.model.about import moment
 from replay.model.codec import from_json
+from replay.model.comparison import is_reply
 from replay.model.names import SECOND
 
 PREVIEW: Final = 2_000
@@ -93,5 +94,7 @@ def preview(payload: bytes) -> str:
 
 
 def compact(value: Any) -> str:
-    """JSON on one line, as a person would write it."""
+    """JSON on one line, as a person would write it; of a model's reply its words come first."""
+    if is_reply(value):
+        value = {key: value[key] for key in sorted(value, key=lambda key: (key not in {"text", "tool_calls"}, key))}
     return plain(json.dumps(value, ensure_ascii=False, separators=(", ", ": "), default=repr))

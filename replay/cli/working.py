@@ -84,7 +84,9 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
     from replay.engine.identity import end_orphans, worker_name
     from replay.engine.observers import Observers
     from replay.engine.pool import Pool
-    from replay.engine.worker import Settings, Stop, Wake, Worker
+    from replay.engine.requests import Stop, Wake
+    from replay.engine.settings import Settings
+    from replay.engine.worker import Worker
 
     grace, threads = chosen.pop("grace"), chosen.pop("threads", scene.settings.threads)
     mine = scene.settings
@@ -102,7 +104,7 @@ def _serve_until_idle(scene: Scene, clerk: Any, chosen: dict[str, Any]) -> None:
                 driven.inbox.put(Stop(until))
                 scene.note(DRAINING)
             if not driven.live:
-                driven.claim_at = 0
+                driven.held.claim_at = 0
             if not driven.pump(driven.patience() if driven.live else 0.0) and not driven.live:
                 break
         pool.close()

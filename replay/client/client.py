@@ -13,9 +13,9 @@ from replay.authoring.effects import CALLBACK
 from replay.client import travel
 from replay.client.handle import Handle
 from replay.client.names import require_name, require_namespace
-from replay.engine.live import new_run
+from replay.engine.family import new_run
 from replay.engine.presence import WorkerInfo, workers
-from replay.engine.worker import ending
+from replay.engine.waiters import ending
 from replay.errors import InvalidRequest, PayloadTooLarge, RunExists, UnknownName
 from replay.hooks import open_store
 from replay.model.about import micros_of

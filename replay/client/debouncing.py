@@ -18,7 +18,7 @@ import attrs
 from replay.client.handle import Handle
 from replay.client.names import require_name
 from replay.engine.debounce import FIRING, NAME, STARTED, Wanted, collect, wanted_of
-from replay.engine.live import new_run
+from replay.engine.family import new_run
 from replay.errors import InvalidRequest, PayloadTooLarge, StoreUnavailable, WaitTimedOut, describe
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call

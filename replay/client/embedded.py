@@ -22,10 +22,14 @@ from replay.authoring.definitions import WorkflowFunction
 from replay.client.client import Client
 from replay.client.names import require_name, require_namespace
 from replay.engine.baton import Baton
+from replay.engine.held import BUSY_BREATH, IDLE_BREATH
 from replay.engine.identity import end_orphans, worker_name
 from replay.engine.observers import Observer, Observers
+from replay.engine.offers import Offers
 from replay.engine.pool import Executor, Pool
-from replay.engine.worker import BUSY_BREATH, IDLE_BREATH, PostRequest, Settings, StartRequest, Stop, WaitRequest, Wake, Worker, logger
+from replay.engine.requests import PostRequest, StartRequest, Stop, WaitRequest, Wake
+from replay.engine.settings import Settings
+from replay.engine.worker import Worker, logger
 from replay.errors import DefinitionError, InvalidRequest, StoreError
 from replay.hooks import performers, plugins
 from replay.llm.calling import Models
@@ -124,7 +128,7 @@ class Engine(Client):
             name=worker_name(),
             executor=self.executor,
             settings=settings,
-            workflows=offered,
+            offers=Offers(offered),
             observers=Observers([*heard, *observers]),
             lends=executor is None,
             performers=performers(models),
@@ -175,7 +179,7 @@ class Engine(Client):
 
     def spec_for(self, workflow: str, version: str = "") -> WorkflowSpec:
         """The workflow of that name that this engine offers, or that has been imported."""
-        found = self.worker._spec(workflow, version)  # noqa: SLF001 - the engine's own worker
+        found = self.worker.offers.find(workflow, version)
         return found if found is not None else super().spec_for(workflow, version)
 
     def _put(self, item: Any) -> None:
@@ -200,11 +204,11 @@ class Engine(Client):
 
     def _lead(self) -> bool:
         """Round after round; whether another thread has taken over, False when the worker has stopped."""
-        worker, baton = self.worker, self._baton
+        worker, acting, baton = self.worker, self.worker.acting, self._baton
         try:
             while not worker.stopped:
                 self._round()
-                attempt, worker.at_hand = worker.at_hand, None
+                attempt, acting.at_hand = acting.at_hand, None
                 if attempt is not None and not baton.followed:
                     attempt.begin(self.executor)
                 elif attempt is not None and not baton.do(attempt.run):
@@ -256,7 +260,7 @@ class Engine(Client):
     def _adopt(self) -> None:
         """Take over what dead workers of this machine hold; here, as looking for it may take a while."""
         try:
-            if self.worker.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
+            if self.worker.claimer.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
                 self.worker.inbox.put(Wake())
         except StoreError as error:
             if not self._ended.is_set():  # or the store is closed because the engine is
@@ -266,8 +270,8 @@ class Engine(Client):
         """Take no more runs, let steps come to their end for some seconds, and give everything back."""
         patience = self.grace if grace is None else grace
         if not self._ended.is_set() and os.getpid() == self._process:
-            self.worker.leave_at = self.store.now() + round(patience * SECOND)
-            self.worker.inbox.put(Stop(self.worker.leave_at))
+            until = self.worker.trouble.leave_at = self.store.now() + round(patience * SECOND)
+            self.worker.inbox.put(Stop(until))
             self._ended.wait(patience + 30)
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ import attrs
 
 from replay.client import travel
 from replay.client.names import require_name
-from replay.engine.live import NOTES, REPLY, REVIEWS
+from replay.engine.outputs import NOTES, REPLY, REVIEWS
 from replay.errors import (
     AnswerRefused,
     AskClosed,

@@ -19,7 +19,8 @@ import attrs
 from replay.authoring.llm import asked_otherwise
 from replay.client.embedded import Engine
 from replay.client.travel import edited, spelt_for, taken_again
-from replay.engine.live import ANSWER_BUDGET, new_run
+from replay.engine.family import new_run
+from replay.engine.live import ANSWER_BUDGET
 from replay.errors import InvalidRequest, ReplayError, UnknownName, WorkflowError, describe
 from replay.interpreter.determinism import agrees
 from replay.interpreter.fibers import Command

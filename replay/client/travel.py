@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 
 from replay.authoring.definitions import STEPS, WORKFLOWS
-from replay.engine.live import digest
+from replay.engine.family import digest
 from replay.engine.remote import STEP_RUN, StepRun
 from replay.errors import InvalidRequest, NonDeterminismError, PayloadError, UnknownName
 from replay.interpreter.determinism import innermost

@@ -23,10 +23,10 @@ from replay.client.handle import Handle
 from replay.client.replica import Outcome, Plan, Recording, Replica, another_input
 from replay.client.transfer import SUFFIX, read_run
 from replay.client.travel import spec_for
-from replay.errors import InvalidRequest
+from replay.errors import InvalidRequest, describe
 from replay.llm.calling import Models
 from replay.model.budgets import NOTHING, Spent
-from replay.model.comparison import compare, said_in
+from replay.model.comparison import compare, said_in, told_by
 from replay.model.effects import Call, Effect, WorkflowSpec
 from replay.model.events import CLOSING, STARTED, Event
 from replay.model.spending import spent_in_all
@@ -37,6 +37,8 @@ Runs = Handle[Any] | Recording | str | Path
 """A run: a handle, a recording, or an exported file; a folder stands for all of its files."""
 SHOWN: Final = 60
 """Characters of a value in a table."""
+UNFINISHED: Final = ("stopped", "stuck")
+"""How a run stands that could not be driven to its end; its notes say why."""
 JOBS: Final = 8
 """Runs that ask the world side by side."""
 
@@ -79,7 +81,7 @@ class Change:
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.name} {_short(self.then)} → {_short(self.now)}"
+        return f"{self.name} {_short(told_by(self.then))} → {_short(told_by(self.now))}"
 
 
 @attrs.frozen(kw_only=True)
@@ -109,9 +111,10 @@ class Row:
 
     @property
     def difference(self) -> str:
-        """The first difference, as a sentence; empty when there is none."""
-        if self.changes:
-            return str(self.changes[0])
+        """The first difference, as a sentence; empty when there is none, or only in what the same words of a model cost."""
+        for change in self.changes:
+            if told_by(change.then) != told_by(change.now):
+                return str(change)
         return "" if self.same else self.notes[0] if self.notes else f"{self.then} → {self.now}"
 
 
@@ -157,11 +160,20 @@ class WhatIf:
             (row.run, str(row.then), str(row.now), str(row.then.spent), str(row.now.spent), row.difference or "none")
             for row in self.rows
         ]
-        body.append((f"{len(self.rows)} runs", "", f"{len(self.changed)} changed", str(self.then), str(self.now), ""))
-        widths = [max(len(line[place]) for line in [heads, *body]) for place in range(len(heads))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [heads, *body]
+        body.append(
+            (
+                f"{len(self.rows)} run{'' if len(self.rows) == 1 else 's'}",
+                "",
+                f"{len(self.changed)} changed",
+                str(self.then),
+                str(self.now),
+                "",
+            )
         )
+        widths = [max(len(line[place]) for line in [heads, *body]) for place in range(len(heads))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [heads, *body]]
+        lines += [f"{row.run} is {row.now.status}: {'; '.join(row.notes)}" for row in self.rows if row.now.status in UNFINISHED]
+        return "\n".join(lines)
 
 
 def whatif(
@@ -225,6 +237,8 @@ def _recordings(runs: Runs | Iterable[Runs]) -> Iterable[Recording]:
             yield run
         elif isinstance(run, Handle):
             yield recording_of(run)
+        elif not isinstance(run, str | Path):
+            raise InvalidRequest("runs", f"one of them is {describe(run)}", "give handles, exported files, or folders")
         elif Path(run).is_dir():
             yield from (_read(path) for path in sorted(Path(run).glob(f"**/*{SUFFIX}")))
         else:

@@ -8,47 +8,40 @@ Rule 3: what an interpreter says while it is driven over old events has been sai
 
 from __future__ import annotations
 
-import hashlib
 import heapq
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-import attrs
-
-from replay.authoring.definitions import RIVALS
 from replay.engine.alarms import SWEEP
 from replay.engine.attempts import PROGRESS, packed, unpacked
-from replay.engine.remote import STEP_RUN, asked_otherwise
-from replay.errors import DefinitionError, NonDeterminismError, PayloadTooLarge, RunExists
-from replay.interpreter.budgets import sealed_with
+from replay.engine.family import answer_to_parent, child_run, step_run, successor_of
+from replay.engine.outputs import NOTES, REPLY, note_payload, say
+from replay.errors import PayloadTooLarge
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
-from replay.interpreter.issue import child_id, position, savepoint_payload
+from replay.interpreter.issue import child_id, savepoint_payload
 from replay.model import events
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, Output, Savepoint, Signal, Sleep, Step, WorkflowSpec
 from replay.model.events import Event
-from replay.model.failure import Failure, qualified
-from replay.model.journal import Resume, Started
+from replay.model.failure import Failure
+from replay.model.journal import Resume
 from replay.model.names import SECOND
-from replay.store.contract import Commit, Lease, Message, NewRun, Run, RunKey, takes_on
+from replay.store.contract import Claimed, Commit, Message, NewRun, RunKey, takes_on
 
 TURN_LIMIT: Final = 2_000
 """Events that one commit of one run holds at most; the rest follows in the next."""
 HEED: Final = 100
 """After so many answers in a row a run hears a timer or a message: one that answers itself for ever can be cancelled."""
 NEVER: Final = float("inf")
+_SEQ: Final = attrgetter("seq")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
-INLINE: Final = 16 * 1024
-"""Characters of a note that stand in its entry; a longer one goes to the blob side."""
-PREVIEW: Final = 500
-"""Characters of such a note that its entry shows."""
 LOST: Final = "~lost"
 """State key under which a run in doubt shows how many workers it cost, and what was under way."""
-REPLY, NOTES, LOG, REVIEWS = "~reply:", "~notes:", "~log:", "~reviews:"
-"""Topics that replay itself uses; a user's topic may not begin with a tilde."""
 ENDS: Final = {
     events.COMPLETED: "completed",
     events.FAILED: "failed",
@@ -102,22 +95,15 @@ class Live:
         tags: Words that it is found by.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        lease: Lease,
-        spec: WorkflowSpec,
-        journal: Sequence[Event],
-        mail: Sequence[Message],
-        max_payload: int = 16 * 1024 * 1024,
-    ) -> None:
+    def __init__(self, claimed: Claimed, interp: Interpreter, max_payload: int) -> None:
+        run, lease, journal, mail = claimed
         self.run = run
         self.key = run.key
         self.lease = lease
-        self.interp = Interpreter(spec, run.key.id)
+        self.interp = interp
         self.journal = journal
         self.fed = 0
-        self.said = sum(1 for event in journal if event.seq <= run.applied)
+        self.said = bisect_right(journal, run.applied, key=_SEQ)
         self.arrived = False
         self.committed = run.seq
         self.applied = run.applied
@@ -156,7 +142,7 @@ class Live:
         self.base = 0
         self.blobs: list[bytes] = []
         self.state = {key: value for key, value in run.state.items() if not key.startswith("~")}
-        self.tags = dict(run.tags)
+        self.tags = {name: word for name, word in run.tags.items() if word}
         self.deliver(mail)
 
     # ---- what comes in --------------------------------------------------------------------------------------------------
@@ -424,13 +410,14 @@ class Live:
 
     def _begin(self, command: Command, effect: Any) -> None:
         """Something new that a paused run leaves alone: a child, a step elsewhere, a step here."""
-        if isinstance(effect, Call):
-            self.children.append(self._child(command, effect))
+        if isinstance(effect, Step):
+            if self.is_remote(effect):
+                self.children.append(step_run(self, command, effect))
+            else:
+                self.acting.append(command)
+        elif isinstance(effect, Call):
+            self.children.append(child_run(self, command, effect))
             self.met.append(effect.spec)
-        elif isinstance(effect, Step) and self.is_remote(effect):
-            self.children.append(self._step_run(command, effect))
-        elif isinstance(effect, Step):
-            self.acting.append(command)
 
     def is_remote(self, effect: Step[Any]) -> bool:
         """Whether a step is done by the workers of another queue."""
@@ -476,70 +463,6 @@ class Live:
     def _note(self, text: str) -> None:
         self.topics.append((NOTES + self.key.id, note_payload(text)))
 
-    # ---- runs that this one asks for --------------------------------------------------------------------------------------
-
-    def _child(self, command: Command, call: Call[Any]) -> NewRun:
-        options, started = call.options_, self.interp.started
-        own = None if options.deadline is None else command.issued_at + options.deadline
-        deadlines = [moment for moment in (own, started.deadline) if moment is not None]
-        patches: Any = call.spec.patches  # None where it is begun by name alone
-        patches = None if patches is None else tuple(sorted(patches))
-        begin = Started(
-            workflow=call.name,
-            version=call.spec.version,
-            input=call.payload,
-            seed=child_id(self.interp, command.id, call),
-            namespace=self.key.namespace,
-            parent=self.key.id,
-            parent_command=command.id,
-            patches=patches,
-            deadline=min(deadlines, default=None),
-            tags=dict(options.tags),
-            budget=options.budget,
-        )
-        return new_run(
-            RunKey(self.key.namespace, begin.seed),
-            begin,
-            at=command.issued_at,
-            queue=options.queue or self.run.queue,
-            priority=options.priority,
-            fairness_key=self.run.fairness_key if options.key is None else options.key,
-            ready_at=command.issued_at + options.delay if options.delay else 0,
-        )
-
-    def _step_run(self, command: Command, step: Step[Any]) -> NewRun:
-        if step.name in RIVALS:
-            problem = f"two steps bear this name: {' and '.join(RIVALS[step.name])}; another queue could not tell them apart"
-            raise DefinitionError(f"step {step.name}", problem, "give one of them name=…")
-        begin = Started(
-            workflow=STEP_RUN + step.name,
-            input=step.payload,
-            seed=child_id(self.interp, command.id, step),
-            namespace=self.key.namespace,
-            parent=self.key.id,
-            parent_command=command.id,
-            patches=(),
-            deadline=self.interp.started.deadline,
-            step=asked_otherwise(step),
-        )
-        options = step.options_
-        return new_run(
-            RunKey(self.key.namespace, begin.seed),
-            begin,
-            at=command.issued_at,
-            queue=options.queue or self.run.queue,
-            priority=self.run.priority,
-            fairness_key=self.run.fairness_key if options.key is None else options.key,
-        )
-
-    def refusal(self, child: NewRun, problem: RunExists) -> Message:
-        """An answer in the place of a child whose id belongs to another run."""
-        is_step = child.workflow.startswith(STEP_RUN)
-        failure = Failure(type=qualified(RunExists), message=str(problem), args=None if is_step else [child.key.id, "failed"])
-        kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
-        command = child.parent_command
-        return Message(f"{position(self.interp, command, '.')}:taken", self.key, "answer", kind, failure.encode(), command)
-
     # ---- the commit -------------------------------------------------------------------------------------------------------
 
     def wake_at(self) -> int | None:
@@ -550,7 +473,7 @@ class Live:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way for it in this process."""
-        return self.interp.settled and not (self.tasks or self.answers or self.mail or self.acting)
+        return not (self.tasks or self.answers or self.mail or self.acting) and self.interp.settled
 
     @property
     def unsaid(self) -> bool:
@@ -566,9 +489,12 @@ class Live:
             release: Whether the lease is given back.
             inline: Whether long notes stay in the commit; else they are in ``blobs``, to be put into the store before it.
         """
-        state, tags = self._say_outputs(inline=inline)
-        self.state |= state
-        self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
+        state: dict[str, bytes] = {}
+        tags: dict[str, str] = {}
+        if self.outputs:
+            state, tags = say(self, inline=inline)
+            self.state |= state
+            self.tags = {name: word for name, word in {**self.tags, **tags}.items() if word}
         if self.progress:
             self._say_progress(state)
         closing = self.fresh[-1] if self.fresh and self.fresh[-1].kind in events.CLOSING else None
@@ -576,9 +502,9 @@ class Live:
         successor = None
         if closing is not None:
             status = TERMINATED if self.terminated is not None else ENDS[closing.kind]
-            successor = self._successor(closing)
-            if successor is None:
-                self._tell_parent(closing, status)
+            successor = successor_of(self, closing)
+            if successor is None and (answer := answer_to_parent(self, closing, status)) is not None:
+                self.posts.append(answer)
         made = Commit(
             lease=self.lease,
             expected=self.committed,
@@ -619,154 +545,6 @@ class Live:
             state[LOST] = b"[]"
         elif self.doing:
             state[LOST] = to_json([self.lost, self.run.recoveries, self.doing])
-
-    def _say_outputs(self, *, inline: bool) -> tuple[dict[str, bytes], dict[str, str]]:
-        state: dict[str, bytes] = {}
-        tags: dict[str, str] = {}
-        for identity, output, seq in self.outputs:
-            kind = output.name
-            if kind == "send_signal":
-                key = RunKey(self.key.namespace, output.target)
-                self.posts.append(Message(position(self.interp, identity, ":"), key, "signal", output.label, output.payload))
-            elif kind == "publish":
-                self.topics.append((output.target, output.payload))
-            elif kind == "set_state":
-                state[output.target] = output.payload
-            elif kind == "set_tags":
-                tags.update(from_json(output.payload))
-            elif kind == "reply":
-                self.topics.append((REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}"))
-            else:
-                topic = (LOG if kind == "log" else NOTES) + self.key.id
-                said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload), "seq": seq}
-                if self.interp.started.chain:
-                    said["chain"] = self.interp.started.chain
-                if len(output.label) > INLINE and not inline:
-                    said |= self._put_aside(output.label)
-                self.topics.append((topic, to_json(said)))
-        return state, tags
-
-    def _put_aside(self, text: str) -> dict[str, Any]:
-        """A long text goes to the blob side; its entry has the beginning, and the blob's name."""
-        data = text.encode("utf-8", "surrogatepass")
-        self.blobs.append(data)
-        return {"text": text[:PREVIEW], "blob": hashlib.sha256(data).hexdigest(), "size": len(data)}
-
-    def _tell_parent(self, closing: Event, status: str) -> None:
-        started = self.interp.started
-        if not started.parent:
-            return
-        is_step = started.workflow.startswith(STEP_RUN)
-        payload, kind = closing.payload, events.STEP_COMPLETED if is_step else events.CHILD_COMPLETED
-        if closing.kind != events.COMPLETED:
-            kind = events.STEP_FAILED if is_step else events.CHILD_FAILED
-            payload = self._failure_for_parent(closing, status, is_step=is_step)
-        if self.interp.account is not None:
-            payload = sealed_with(self.interp.account.spent, kind, payload)
-        key = RunKey(self.key.namespace, started.parent)
-        self.posts.append(Message(f"{self.key.id}:answer", key, "answer", kind, payload, started.parent_command))
-
-    def _failure_for_parent(self, closing: Event, status: str, *, is_step: bool) -> bytes:
-        if is_step:
-            failed = [event.payload for event in self.fresh if event.kind == events.STEP_FAILED]
-            if failed:
-                return failed[-1]
-        data = from_json(closing.payload)
-        failure = Failure(
-            type=data.get("type", "Cancelled"),
-            message=data.get("message", data.get("reason", "")),
-            traceback=data.get("traceback", ""),
-            args=None if is_step else [self.key.id, status],
-        )
-        return failure.encode()
-
-    def _successor(self, closing: Event) -> NewRun | None:
-        """The run that takes over the id: the next journal of ``continue_as_new``, or the next attempt of a failed run.
-
-        The first goes on, so it keeps the state and tags that were set; the second begins again, with those that it was begun with.
-        """
-        interp = self.interp
-        started = interp.started
-        goes_on = closing.kind == events.CONTINUED
-        common: dict[str, Any] = {"namespace": started.namespace, "parent": started.parent}
-        common["tags"] = self.tags if goes_on else started.tags
-        chain = started.chain + 1
-        common |= {"parent_command": started.parent_command, "seed": f"{self.key.id}~{chain}", "chain": chain}
-        if interp.account is not None:
-            common |= {"budget": started.budget, "spent": interp.account.spent}
-        ready_at = 0
-        if goes_on and interp.outcome is not None and interp.outcome.call is not None:
-            call = interp.outcome.call
-            begin = Started(
-                workflow=call.name,
-                version=call.spec.version,
-                input=call.payload,
-                patches=tuple(sorted(call.spec.patches)),
-                deadline=started.deadline,
-                mail=interp.unread(),
-                **common,
-            )
-        else:
-            retry = getattr(interp.spec, "defaults", None) and interp.spec.defaults.retry  # type: ignore[attr-defined]  # workflows have it
-            if closing.kind != events.FAILED or self.terminated is not None or not retry or interp.error is None:
-                return None
-            if isinstance(interp.error, NonDeterminismError) or not retry.allows(interp.error, started.attempt):
-                return None
-            chance = interp.chance.random("retry")
-            ready_at = closing.at + round(retry.delay(started.attempt, chance=chance) * SECOND)
-            begin = Started(
-                workflow=started.workflow,
-                version=started.version,
-                input=started.input,
-                patches=tuple(sorted(interp.spec.patches)),
-                deadline=started.deadline,
-                attempt=started.attempt + 1,
-                **common,
-            )
-        run = self.run
-        made = new_run(
-            self.key, begin, at=closing.at, queue=run.queue, priority=run.priority, fairness_key=run.fairness_key, ready_at=ready_at
-        )
-        # To start it again is still to start the same.
-        return attrs.evolve(made, digest=self.run.digest, state=self.state if goes_on else {})
-
-
-def new_run(
-    key: RunKey,
-    begin: Started,
-    *,
-    at: int,
-    queue: str = "default",
-    priority: int = 0,
-    fairness_key: str = "",
-    ready_at: int = 0,
-) -> NewRun:
-    """A run that begins with one event."""
-    event = Event(1, events.STARTED, "", begin.workflow, at, begin.encode())
-    return NewRun(
-        key=key,
-        workflow=begin.workflow,
-        version=begin.version,
-        queue=queue,
-        digest=digest(begin.workflow, begin.input),
-        events=[event],
-        priority=priority,
-        fairness_key=fairness_key,
-        ready_at=ready_at,
-        parent=begin.parent,
-        parent_command=begin.parent_command,
-        tags=begin.tags,
-    )
-
-
-def note_payload(text: str) -> bytes:
-    """A note that the engine itself leaves for people."""
-    return to_json({"text": text, "fields": {}})
-
-
-def digest(workflow: str, payload: bytes) -> str:
-    """What tells two starts of one id apart."""
-    return hashlib.sha256(workflow.encode() + b"\n" + payload).hexdigest()[:16]
 
 
 _MAIL: Final = {

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from replay.engine.live import new_run
+from replay.engine.family import new_run
 from replay.errors import ReplayError
 from replay.model.codec import from_json, to_json
 from replay.model.journal import Started

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from replay.errors import BudgetExceeded
+from replay.errors import BudgetExceeded, PayloadError
 from replay.interpreter.fibers import WAIT, Fiber, GatherScope, Loom, PassScope, RaceScope, Scope
 from replay.model import events
 from replay.model.budgets import KINDS, NOTHING, Limits, Spent
@@ -151,7 +151,12 @@ def _raising(account: Account) -> Generator[Any, Any, None]:
 
 
 def _more(payload: bytes) -> Mapping[str, float]:
-    return payload_codec(dict[str, float]).decode(payload, "signal that raises a budget")
+    where = "signal that raises a budget"
+    more = payload_codec(dict[str, float]).decode(payload, where)
+    for kind, by in more.items():
+        if kind not in KINDS or by < 0:
+            raise PayloadError(where, f"{', '.join(KINDS)}, each by 0 or more", f"{kind} by {by:g}")
+    return more
 
 
 # ---- children ---------------------------------------------------------------------------------------------------------------

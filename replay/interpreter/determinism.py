@@ -9,6 +9,7 @@ Rule 3: a report shows both sides.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from types import GeneratorType
 from typing import Any, Final
 
 from replay.errors import NonDeterminismError
@@ -49,7 +50,8 @@ def mismatch(run: str, event: Event, command: Command | None, pending: Iterable[
 
 def line_of(fiber: Fiber) -> str:
     """``file:line`` of the innermost yield of the author's code, or empty."""
-    while not isinstance(fiber.branch, Generator):  # a branch of one effect has no code of its own: its combinator's line counts
+    # A branch of one effect has no code of its own: its combinator's line counts.
+    while type(fiber.branch) is not GeneratorType and not isinstance(fiber.branch, Generator):
         if fiber.scope is None:
             return ""
         fiber = fiber.scope.owner
@@ -60,7 +62,7 @@ def line_of(fiber: Fiber) -> str:
 def innermost(generator: Generator[Any, Any, Any] | None) -> Any:
     """The frame of the deepest ``yield from`` that is not an effect's own, or None."""
     found = None
-    while isinstance(generator, Generator):
+    while generator is not None:  # what a generator waits for may be any iterator, which has no frame
         frame = getattr(generator, "gi_frame", None)
         if frame is None or (found is not None and frame.f_code.co_filename == _EFFECT_FILE):
             break

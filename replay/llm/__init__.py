@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from replay.authoring.llm import image, tool_message, user
+    from replay.authoring.llm import image, response_of, tool_message, user
     from replay.authoring.tools import Tool, bind, tool_name, tool_schema
     from replay.llm.calling import Models
     from replay.llm.contract import Ask, Provider, Said, Say, provide
@@ -43,6 +43,7 @@ __all__ = [
     "bind",
     "image",
     "provide",
+    "response_of",
     "tokens",
     "tool_message",
     "tool_name",
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    **dict.fromkeys(("image", "tool_message", "user"), "replay.authoring.llm"),
+    **dict.fromkeys(("image", "response_of", "tool_message", "user"), "replay.authoring.llm"),
     **dict.fromkeys(("Tool", "bind", "tool_name", "tool_schema"), "replay.authoring.tools"),
     **dict.fromkeys(("Ask", "Provider", "Said", "Say", "provide"), "replay.llm.contract"),
     **dict.fromkeys(("LLMRequest", "LLMResult", "Message", "ToolCall", "Usage"), "replay.model.llm"),

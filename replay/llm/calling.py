@@ -18,9 +18,9 @@ from replay.errors import PayloadError, ProviderBusy, ProviderFailed, ReplyInval
 from replay.llm.contract import DEFAULT, PROVIDED, Ask, Provider, Said
 from replay.llm.prices import Prices
 from replay.llm.reserving import Reserves, estimate
-from replay.llm.speaking import Speaker, logger
+from replay.llm.speaking import Speaker, logger, sound
 from replay.model.codec import from_json, to_json
-from replay.model.llm import NO_USAGE, LLMCall, LLMRequest, LLMResult, Response
+from replay.model.llm import NO_USAGE, LLMCall, LLMRequest, LLMResult, Response, ToolCall
 
 CACHE: Final = "~llm:"
 """What the topic of a cached reply begins with; the request's digest follows."""
@@ -112,7 +112,7 @@ class Models:
             schema=None if request.response is None else request.response.schema,
             settings=request.settings,
             stream=request.stream,
-            key=scene.info.idempotency_key,
+            key=scene.info.idempotency_key + (f"/{before}" if before else ""),  # another model's question is another one
         )
         result = await self._turn(provider, asked, ask, request, scene, 2 * before + 1)
         problem = _misfit(request.response, result)
@@ -155,8 +155,8 @@ class Models:
         usage = said.usage or NO_USAGE
         cost = None if said.usage is None else self.prices.cost(usage, provider, ask.model, said.model)
         return LLMResult(
-            text=said.text,
-            tool_calls=said.tool_calls,
+            text=sound(said.text),
+            tool_calls=tuple(ToolCall(sound(call.id), sound(call.name), sound(call.arguments)) for call in said.tool_calls),
             usage=usage,
             cost=cost,
             model=said.model or ask.model,

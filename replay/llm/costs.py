@@ -14,7 +14,8 @@ import attrs
 from replay.model import events
 from replay.model.budgets import NOTHING, Spent
 from replay.model.events import Event
-from replay.model.llm import LLM, LLMResult, spent_of
+from replay.model.llm import LLM, LLMResult
+from replay.model.spending import spent_in
 
 FAILED: Final = "(failed attempts)"
 """Stands for the model of attempts whose journal names none."""
@@ -45,8 +46,9 @@ def costs_of(journal: Iterable[Event]) -> Costs:
     found: dict[str, Spent] = {}
     for event in journal:
         if is_reply(event):
-            model, spent = _spent(event)
+            spent = spent_in(event)
             if spent != NOTHING:
+                model = _model(event)
                 found[model] = found.get(model, NOTHING) + spent
     return Costs(dict(sorted(found.items())))
 
@@ -57,8 +59,8 @@ def is_reply(event: Event) -> bool:
     return named and event.kind in {events.STEP_COMPLETED, events.STEP_FAILED, events.STEP_ATTEMPT_FAILED}
 
 
-def _spent(event: Event) -> tuple[str, Spent]:
-    if event.kind == events.STEP_COMPLETED:
-        result = LLMResult[Any].decode(event.payload)
-        return f"{result.provider}/{result.model}", spent_of(event.payload)
-    return FAILED, spent_of(event.payload)
+def _model(event: Event) -> str:
+    if event.kind != events.STEP_COMPLETED:
+        return FAILED
+    result = LLMResult[Any].decode(event.payload)
+    return f"{result.provider}/{result.model}"

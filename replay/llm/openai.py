@@ -2,7 +2,7 @@
 
 Rule 1: the ``openai`` client does the HTTP, without retries of its own: those are journaled steps of the engine.
 Rule 2: a client belongs to one event loop, and is closed with it (``shutdown_asyncgens``); connections are kept and shared meanwhile.
-Rule 3: a key is read when it is needed, named when it is missing, and cut out of whatever a server says.
+Rule 3: a key is read when it is needed, named when it is missing, and cut out of whatever a server says; so are headers of one's own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SPENT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 """Codes of a 429 that patience does not mend."""
 PIECES: Final = 1_000_000
 """Pieces of a streamed reply at most: a server that never ends must not fill the memory."""
+SECRET: Final = 6
+"""Characters from which on a word is taken for a secret; shorter ones would be cut out of ordinary sentences."""
 REASON_LIMIT: Final = 1_000
 """Characters of a server's words that are kept."""
 
@@ -158,9 +160,11 @@ class OpenAI:
         return ProviderFailed("openai", ask.model, reason, status)
 
     def _clean(self, text: str) -> str:
-        """A server's words, bounded, and without the key that some of them repeat."""
+        """A server's words, bounded, and without the key that some of them repeat, be it in a header of one's own."""
         key = os.environ.get(self.key_env) if self.key_env else None
-        return (text.replace(key, "***") if key else text)[:REASON_LIMIT]
+        for secret in [key or "", *self.headers.values()]:
+            text = text.replace(secret, "***") if len(secret) >= SECRET else text
+        return text[:REASON_LIMIT]
 
 
 class _Place:

@@ -62,7 +62,7 @@ class Reserves:
 
     def __init__(self) -> None:
         self._holds: weakref.WeakKeyDictionary[Any, list[Hold]] = weakref.WeakKeyDictionary()
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     @contextlib.asynccontextmanager
     async def reserved(self, scene: Scene, least: Mapping[str, float], amount: Mapping[str, float]) -> AsyncIterator[None]:
@@ -83,9 +83,9 @@ class Reserves:
             yield
         finally:
             hold.settle(scene.spent - before)
-            waiting, self._waiting = self._waiting, []
-            for loop, event in waiting:
-                loop.call_soon_threadsafe(event.set)
+            for loop, event in tuple(self._waiting):
+                if not loop.is_closed():  # engines may share models, and one that has crashed waits no more
+                    loop.call_soon_threadsafe(event.set)
 
     async def _admit(self, purses: Sequence[Purse], least: Mapping[str, float], hold: Hold) -> None:
         """Come in, wait, or be refused.
@@ -126,8 +126,11 @@ class Reserves:
     async def _change(self) -> None:
         """Wait until something has settled."""
         here = (asyncio.get_running_loop(), asyncio.Event())
-        self._waiting.append(here)
-        await here[1].wait()
+        self._waiting.add(here)
+        try:
+            await here[1].wait()
+        finally:
+            self._waiting.discard(here)
 
 
 def _around(purse: Purse | None) -> Iterator[Purse]:

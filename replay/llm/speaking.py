@@ -59,11 +59,16 @@ class Speaker:
 
     async def _publish(self, more: Mapping[str, str]) -> None:
         pieces, self._pieces = self._pieces, []
-        text = {"text": "".join(pieces)} if pieces else {}
+        text = {"text": sound("".join(pieces))} if pieces else {}
         try:
             await self._scene.publish(TOKENS + self._scene.info.run_id, [to_json({**self._mark, **text, **more})])
         except StoreError as error:
             logger.warning("tokens of run %s could not be published: %s", self._scene.info.run_id, error)
+
+
+def sound(text: str) -> str:
+    """A model's words as valid Unicode: one that is cut off may leave half a character, which no store can keep."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 @attrs.define

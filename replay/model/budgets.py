@@ -47,7 +47,7 @@ class Spent:
     def __str__(self) -> str:
         tokens = f", {self.tokens:,} tokens" if self.tokens else ""
         unknown = f", {self.unpriced} of unknown cost" if self.unpriced else ""
-        return f"${self.usd:.4f}{tokens}{unknown}" if self != NOTHING else "nothing"
+        return f"{dollars(self.usd)}{tokens}{unknown}" if self != NOTHING else "nothing"
 
     def of(self, kind: str) -> float:
         """What was used of one kind."""
@@ -64,6 +64,11 @@ class Spent:
         given = data if isinstance(data, dict) else {}
         known = [field.name for field in attrs.fields(cls)]
         return cls(**{name: given[name] for name in known if isinstance(given.get(name), int | float)})
+
+
+def dollars(usd: float) -> str:
+    """An amount for people: never 0 for what is more."""
+    return f"${usd:.4f}" if usd == 0 or usd >= 0.001 else f"${usd:.1e}" if usd < 1e-6 else f"${usd:.6f}"
 
 
 NOTHING: Final = Spent()

@@ -1,7 +1,7 @@
 """Two journals, event by event.
 
 Rule 1: what counts is what replay reads. Moments, attempts, durations, workers and tracebacks differ between any two runs and are
-not compared; nor is what names the run itself.
+not compared; nor is what names the run itself, or the latency and request digest of a model's reply.
 Rule 2: up to the first difference events are paired by place, after it by what they answer, so that one event more or less does not
 make all others look different.
 """
@@ -22,6 +22,8 @@ from replay.model.events import Event
 
 Verdict = Literal["other", "only_a", "only_b", "moved"]
 _IDENTITY: Final = frozenset({"seed", "parent", "parent_command", "deadline", "tags", "namespace", "mail", "chain"})
+_BESIDE: Final = frozenset({"latency", "digest"})
+"""What a model's reply says of its question and its duration."""
 _FAILED: Final = frozenset({events.STEP_FAILED, events.STEP_ATTEMPT_FAILED, events.CHILD_FAILED, events.FAILED})
 
 
@@ -83,12 +85,27 @@ def compare(a: Sequence[Event], b: Sequence[Event]) -> Comparison:
 def essence(event: Event) -> tuple[Any, ...]:
     """What counts of an event."""
     payload: Any = event.payload
+    if b'"latency":' in payload and is_reply(said := said_in(payload)):
+        payload = to_json({key: value for key, value in said.items() if key not in _BESIDE})
     if event.kind == events.STARTED or event.kind in _FAILED:
         said = said_in(event.payload)
         if isinstance(said, dict):
             kept = {"type", "message"} if event.kind in _FAILED else said.keys() - _IDENTITY
             payload = to_json({key: said.get(key) for key in sorted(kept)})
     return event.kind, event.command, event.name, event.check, payload
+
+
+def is_reply(said: Any) -> bool:
+    """Whether an answer is a reply of a language model."""
+    return isinstance(said, dict) and {"cost", "digest"} <= said.keys()
+
+
+def told_by(said: Any) -> Any:
+    """What counts of an answer for people: of a model's reply its words, and what it wants done."""
+    if not is_reply(said):
+        return said
+    calls = [f"{name}({arguments})" for _, name, arguments in said.get("tool_calls", ())]
+    return " ".join([*([said["text"]] if said.get("text") else []), *calls])
 
 
 def _named(journal: Sequence[Event]) -> dict[Hashable, Event]:

@@ -94,8 +94,7 @@ class Started:
         if found > FORMAT:
             problem = f"it was written in format {found}, this code reads up to {FORMAT}: upgrade replay-engine"
             raise JournalDamaged(run, event.seq, problem)
-        known = {field.name for field in attrs.fields(cls)}
-        fields = {key: value for key, value in data.items() if key in known}
+        fields = {key: value for key, value in data.items() if key in _STARTED}
         if "input" in fields:
             fields["input"] = to_json(fields["input"])
         fields["mail"] = decode_mail(fields.get("mail", ()))
@@ -103,7 +102,12 @@ class Started:
             fields["patches"] = tuple(fields["patches"])
         if fields.get("budget") is not None:
             fields["budget"] = Limits(**fields["budget"])
-        return cls(**{**fields, "spent": Spent.decode(fields.get("spent"))})
+        if "spent" in fields:
+            fields["spent"] = Spent.decode(fields["spent"])
+        return cls(**fields)
+
+
+_STARTED: Final = frozenset(field.name for field in attrs.fields(Started))
 
 
 @attrs.frozen(kw_only=True)

@@ -30,11 +30,12 @@ from replay.errors import (
     describe,
 )
 from replay.model import events
-from replay.model.budgets import NOTHING, Spent
+from replay.model.budgets import Spent
 from replay.model.codec import PayloadCodec, from_json, to_json, type_name
 from replay.model.effects import Answer, Metered
 from replay.model.failure import Failure
 from replay.model.options import StepOptions
+from replay.model.spending import spent_by
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -363,17 +364,6 @@ def freeze(messages: Iterable[Message]) -> tuple[Frozen, ...]:
     return tuple([known(message) for message in messages])
 
 
-def spent_of(payload: bytes) -> Spent:
-    """What an answer, or a failed attempt, tells that it cost.
-
-    A reply's own usage is all of it, unless something was spent before it in vain: then ``spent`` says how much it was in all.
-    """
-    data = from_json(payload) if payload else {}
-    if "spent" in data:
-        return Spent.decode(data["spent"])
-    return LLMResult[Any].decode(payload).spent if "cost" in data else NOTHING
-
-
 # ---- the effect ------------------------------------------------------------------------------------------------------------
 
 
@@ -453,7 +443,7 @@ class LLMCall(Metered[R_co]):
 
     def spent(self, payload: bytes) -> Spent:
         """What an answer, or a failed attempt, tells that it cost."""
-        return spent_of(payload)
+        return spent_by(payload)
 
     def __str__(self) -> str:
         return f"{self.name} {' or '.join(self.request.models)}, {len(self.request.frozen)} messages"

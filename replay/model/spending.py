@@ -1,7 +1,7 @@
 """What answers cost, as they tell it themselves.
 
 Rule 1: an answer that is an object with ``cost`` (dollars) or ``usage`` (tokens) tells what it cost; replies of language models do, and
-so may any step's result. A failure may tell it under ``spent``. What tells nothing costs nothing.
+so may any step's result. What was spent in all, with attempts in vain, stands under ``spent``. What tells nothing costs nothing.
 Rule 2: a cost that is told as unknown (``"cost": null``) is counted apart, and never 0.
 """
 
@@ -21,16 +21,23 @@ _MARKS: Final = (b'"cost"', b'"usage"', b'"spent"')
 
 def spent_in(event: Event) -> Spent:
     """What one answer tells of its cost."""
-    if event.kind not in _ANSWERS or not any(mark in event.payload for mark in _MARKS):
+    return spent_by(event.payload) if event.kind in _ANSWERS else NOTHING
+
+
+def spent_by(payload: bytes) -> Spent:
+    """What an answer, or a failed attempt, tells of its cost by its bytes."""
+    if not any(mark in payload for mark in _MARKS):
         return NOTHING
-    said = said_in(event.payload)
+    said = said_in(payload)
     if not isinstance(said, dict):
         return NOTHING
     if isinstance(said.get("spent"), dict):
         return Spent.decode(said["spent"])
-    unpriced = "cost" in said and said["cost"] is None
-    usd, tokens = _number(said.get("cost")), _tokens(said.get("usage"))
-    return Spent(usd=usd, tokens=tokens, calls=1, unpriced=int(unpriced)) if usd or tokens or unpriced else NOTHING
+    unknown = "cost" in said and said["cost"] is None
+    usd, tokens, calls = _number(said.get("cost")), _tokens(said.get("usage")), int(_number(said.get("calls", 1)))
+    if not (unknown or tokens or _is_number(said.get("cost"))):
+        return NOTHING
+    return Spent(usd=usd, tokens=tokens, calls=calls, unpriced=calls if unknown else 0)
 
 
 def spent_in_all(journal: Iterable[Event]) -> Spent:
@@ -48,5 +55,9 @@ def _tokens(usage: Any) -> int:
     return 0
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    return float(value) if _is_number(value) else 0.0

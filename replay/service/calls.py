@@ -18,7 +18,8 @@ from replay.client.client import Client
 from replay.client.debouncing import debounce
 from replay.client.names import require_name
 from replay.engine.debounce import Named
-from replay.engine.live import REPLY, digest, new_run
+from replay.engine.family import digest, new_run
+from replay.engine.outputs import REPLY
 from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, StoreUnavailable, UnknownRun, UpdateRefused
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.engine.live import LOG, Live
+from replay.engine.live import Live
+from replay.engine.outputs import LOG
 from replay.errors import ReplayError
 from replay.interpreter.interpreter import Interpreter
 from replay.interpreter.issue import position

@@ -263,7 +263,7 @@ def _kept(world: World) -> tuple[dict[str, Run], dict[str, list[Event]]]:
 
 def _examined(world: CrashWorld) -> list[str]:
     def spec_of(name: str, version: str) -> WorkflowSpec | None:
-        return world.members[0].worker._spec(name, version)  # noqa: SLF001 - what its worker offers
+        return world.members[0].worker.offers.find(name, version)
 
     return [str(problem) for problem in examine(world.medium, world.namespace, world.ledger, spec_of)]
 

@@ -20,7 +20,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from replay.engine.worker import Settings, StartRequest, Stop, Wake
+from replay.engine.requests import StartRequest, Stop, Wake
+from replay.engine.settings import Settings
 from replay.errors import ReplayError, StoreError, StoreUnavailable
 from replay.model.effects import WorkflowSpec
 from replay.model.names import SECOND
@@ -417,8 +418,7 @@ class Simulation(World):
     def judge(self, check: Check | None) -> list[Problem]:
         """What was broken."""
         if not self.ledger.problems:
-            worker = self.members[0].worker
-            examine(self.medium, self.namespace, self.ledger, worker._spec)  # noqa: SLF001 - what its worker offers
+            examine(self.medium, self.namespace, self.ledger, self.members[0].worker.offers.find)
         if not self.ledger.problems and check is not None:
             try:
                 check(self)

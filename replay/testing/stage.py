@@ -23,19 +23,17 @@ from replay.authoring.definitions import StepFunction
 from replay.authoring.step_context import CURRENT, StepInfo
 from replay.engine.debounce import Named
 from replay.engine.live import Live
+from replay.engine.offers import Offers
 from replay.engine.pool import Job
 from replay.engine.remote import STEP_RUN, StepRun
 from replay.engine.steps import Attempt, Done
-from replay.engine.worker import Worker
 from replay.errors import Cancelled
 from replay.interpreter.fibers import Command
 from replay.interpreter.issue import position
 from replay.model.effects import Step, WorkflowSpec
 from replay.model.llm import LLMCall, LLMSpec
 from replay.model.names import SECOND
-from replay.store.contract import Claimed
 from replay.testing.problems import NoAnswer
-from replay.testing.unyielded import Watch, WatchedInterpreter
 
 NEVER: Final = 1 << 62
 """A moment that does not come."""
@@ -378,26 +376,18 @@ def arguments_of(effect: Step[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return spec.arguments.decode(effect.payload) if isinstance(spec, StepFunction) else ((), {})
 
 
-class StagedWorker(Worker):
-    """A real worker whose attempts are rehearsed and whose workflows are watched."""
+class StagedOffers(Offers):
+    """What a worker offers, and what only the world knows, such as a workflow inside a test function."""
 
-    def __init__(self, *args: Any, stage: Stage, watch: Watch, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, workflows: Mapping[tuple[str, str], WorkflowSpec] | None, stage: Stage) -> None:
+        super().__init__(workflows)
         self.stage = stage
-        self.watch = watch
 
-    def _new_attempt(self, live: Live, command: Command, info: StepInfo) -> Attempt:
-        return Rehearsal(self.stage, live, command, info, self.store.now, self.inbox.put)
+    def names(self) -> list[str]:
+        """What to ask a store for."""
+        return sorted({*super().names(), *(name for name, _ in self.stage.specs)})
 
-    def _take(self, claimed: Claimed) -> None:
-        super()._take(claimed)
-        live = self.live.get(claimed.run.key)
-        if live is not None and not isinstance(live.interp, WatchedInterpreter):  # else it was here already
-            live.interp = WatchedInterpreter(live.interp.spec, claimed.run.key.id, self.watch)
-
-    def _names(self) -> list[str]:
-        return sorted({*super()._names(), *(name for name, _ in self.stage.specs)})
-
-    def _spec(self, name: str, version: str) -> WorkflowSpec | None:
-        self.extra.update(self.stage.specs)
-        return super()._spec(name, version) or self.stage.specs.get((name, ""))
+    def find(self, name: str, version: str) -> WorkflowSpec | None:
+        """What drives a run."""
+        self._met.update(self.stage.specs)
+        return super().find(name, version) or self.stage.specs.get((name, ""))

@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final, Self
 
 import attrs
@@ -24,7 +25,10 @@ from replay.authoring.definitions import STEPS, StepFunction, WorkflowFunction
 from replay.client.client import Client
 from replay.engine.observers import Observer, Observers
 from replay.engine.remote import STEP_RUN
-from replay.engine.worker import Settings, Wake, ending
+from replay.engine.requests import Wake
+from replay.engine.settings import Settings
+from replay.engine.waiters import ending
+from replay.engine.worker import Worker
 from replay.errors import InvalidRequest, ReplayError, UnknownName
 from replay.hooks import open_store, performers
 from replay.llm.calling import Models
@@ -36,8 +40,8 @@ from replay.store.memory import MemoryStore
 from replay.testing.clock import VirtualClock
 from replay.testing.interposed import Interposed
 from replay.testing.problems import RunsOn, StillWaiting, UnyieldedEffect
-from replay.testing.stage import Hands, Stage, StagedWorker, StepCall, Stub
-from replay.testing.unyielded import HOOK, Found, Watch
+from replay.testing.stage import Hands, Rehearsal, Stage, StagedOffers, StepCall, Stub
+from replay.testing.unyielded import HOOK, Found, Watch, WatchedInterpreter
 
 POLL: Final = 1e11
 """Seconds between two looks that nobody asked for: never, for the world tells its workers when the store has changed."""
@@ -63,7 +67,7 @@ class Member:
 
     place: int
     life: int
-    worker: StagedWorker
+    worker: Worker
     hands: Hands
     store: Store
     resumes_at: int = 0
@@ -175,18 +179,18 @@ class World(Client):
         """A new worker."""
         hands = Hands(self.clock)
         store = self._store_for(place)
-        worker = StagedWorker(
+        worker = Worker(
             store,
             name=f"worker-{place}.{life}",
             executor=hands,
             settings=self._settings,
-            workflows=self._offered,
+            offers=StagedOffers(self._offered, self.stage),
             observers=Observers(self._observers),
             performers=self._performers,
             chance=self._luck,
             sleep=self._doze,
-            stage=self.stage,
-            watch=self.watch,
+            interpreter=partial(WatchedInterpreter, watch=self.watch),
+            attempt=partial(Rehearsal, self.stage),
         )
         return Member(place, life, worker, hands, store)
 
@@ -437,7 +441,7 @@ class World(Client):
     def _advice(self, run: Run) -> str:
         if run.queue not in self._settings.queues:
             return f"it waits in queue {run.queue!r}, which no worker here serves; pass World(queues=…)"
-        if run.workflow not in self.members[0].worker._names():  # noqa: SLF001 - its own worker
+        if run.workflow not in self.members[0].worker.offers.names():
             return f"no worker here offers {run.workflow.removeprefix(STEP_RUN)!r}; import it, or pass World(workflows=…)"
         if run.status == "paused":
             return "resume it"

@@ -207,7 +207,7 @@ def test_sigterm_leaves_an_engine_that_drains(here: Path) -> None:
         def hears(number: int) -> str:
             print("begun", flush=True)
             word = sys.stdin.readline().strip()
-            while engine.worker.stopping is None:  # the word may come before the main thread has seen the signal
+            while engine.worker.held.leaving is None:  # the word may come before the main thread has seen the signal
                 pause.wait(0.01)
             return word
 

@@ -37,7 +37,7 @@ from replay.authoring.llm import asked_otherwise
 from replay.client.transfer import export_run
 from replay.client.whatif import WhatIf, whatif
 from replay.errors import ChildFailed, StepFailed, TimedOut
-from replay.llm import Models, Scripted, user
+from replay.llm import LLMResult, Models, Said, Scripted, user
 from replay.testing import World
 
 DONE: Counter[str] = Counter()
@@ -264,6 +264,8 @@ def writer(topic: str) -> Workflow[str]:
         ({"model": "gpt-4o-mini", "temperature": 0}, "gpt-4o-mini", [("be short", 0)] * 2),
         ({"system": "be long"}, "gpt-4o", [("be long", 0.5)] * 2),
         ({"provider": "other"}, "gpt-4o", [("be short", 0.5)] * 2),
+        ({"provider": "other", "model": "x/gpt-4o"}, "gpt-4o", [("be short", 0.5)] * 2),
+        ({"provider": "other", "model": "x/meta/llama"}, "meta/llama", [("be short", 0.5)] * 2),
         (lambda call: asked_otherwise(call, messages=lambda said: [*said, user("Please.")]), "gpt-4o", [("be short", 0.5)] * 2),
     ],
 )
@@ -279,6 +281,36 @@ def test_language_models_are_asked_again_otherwise(llm: Any, model: str, asked: 
     assert {model} == {ask.model for ask in scripted.asked}
     assert asked == [(ask.messages[0]["content"], ask.settings["temperature"]) for ask in scripted.asked]
     assert report.now.tokens > 0
+
+
+def test_a_reply_with_the_same_words_is_the_same_whatever_its_question_and_its_duration() -> None:
+    """Latency and digest of the request are beside the point; the words are what a difference shows first."""
+    with World(models=Models({"openai": Scripted(["same", "old"])})) as world:
+        handles = [world.start(writer(topic), id=topic) for topic in ("tea", "rain")]
+        world.run()
+        asked = iter(["same", "new"])
+        usage = LLMResult[None].decode(handles[0].journal()[1].payload).usage
+        script = Scripted(lambda _: Said(text=next(asked), usage=usage))
+        report = whatif(handles, llm={"system": "be long"}, models=Models({"openai": script}), jobs=1)
+
+    assert ["", "llm_call old → new"] == [row.difference for row in report.rows]
+
+
+def test_a_table_says_why_a_run_stopped() -> None:
+    """Beneath its rows."""
+
+    @workflow(name="whatif.writer", version="3")
+    def rewriter(topic: str) -> Workflow[str]:
+        reply = yield from llm_call(f"Say something of {topic}.", model="gpt-4o")
+        return reply.text
+
+    with World(models=Models({"openai": Scripted(["old"])})) as world:
+        handle = world.start(writer("tea"), id="tea")
+        world.run()
+        last = str(whatif(handle, workflow=rewriter)).splitlines()[-1]
+
+    assert last.startswith("tea is stopped: llm_call gpt-4o, 1 messages at ")
+    assert last.endswith("was not recorded; stub it, or let it be live")
 
 
 def test_a_changed_prompt_is_only_asked_when_that_is_allowed() -> None:
@@ -449,6 +481,9 @@ def test_runs_there_must_be(tmp_path: Path) -> None:
         whatif(tmp_path)
     with pytest.raises(InvalidRequest, match=r"gone\.jsonl cannot be read"):
         whatif(tmp_path / "gone.jsonl")
+    wrong: Any = [42]
+    with pytest.raises(InvalidRequest, match="one of them is int 42"):
+        whatif(wrong)
 
 
 def test_code_that_goes_on_for_ever_is_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_a_result_that_is_asked_for_after_the_end_asks_the_store_nothing(store_u
     store = between(store_url)
     engine = open_engine(store, workflows=[echo], poll=60.0)
     handle = engine.start(echo(7), id="a")
-    until(lambda: not engine.worker.live and KEY in engine.worker.fresh, store.store)
+    until(lambda: not engine.worker.live and KEY in engine.worker.waiters.fresh, store.store)
     before = store.calls["get"]
 
     assert 7 == handle.result(PATIENCE)
@@ -44,7 +44,7 @@ def test_an_id_that_is_used_again_is_not_answered_with_the_old_ending(store_url:
     store = between(store_url)
     engine = open_engine(store, workflows=[echo, shout], poll=60.0)
     _ = engine.start(echo(7), id="a")
-    until(lambda: KEY in engine.worker.fresh, store.store)
+    until(lambda: KEY in engine.worker.waiters.fresh, store.store)
     assert 1 == store.delete([KEY])
 
     assert "8!" == engine.start(shout(8), id="a").result(PATIENCE)

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from replay import Client, Workflow, step, workflow
+from replay.engine.offers import Offers
 from replay.engine.pool import Inline, Job
 from replay.engine.recoveries import DOUBT
-from replay.engine.worker import Settings, Stop, Worker
+from replay.engine.requests import Stop
+from replay.engine.settings import Settings
+from replay.engine.worker import Worker
 from replay.hooks import Store, open_store
 from replay.store.contract import Message, Run, RunKey
 from replay.testing import VirtualClock
@@ -53,7 +56,7 @@ def working() -> Workflow[int]:
 def hire(store: Store, name: str) -> Worker:
     """A worker whose steps are begun and never end."""
     settings = Settings(ttl=TTL, max_recoveries=LIMIT)
-    return Worker(store, name=name, executor=Endless(), settings=settings, workflows={(working.name, ""): working})
+    return Worker(store, name=name, executor=Endless(), settings=settings, offers=Offers({(working.name, ""): working}))
 
 
 def start(store: Store, *names: str) -> None:
@@ -67,7 +70,7 @@ def live(worker: Worker, rounds: int = 6) -> list[str]:
     """Let a worker live for some rounds; whose steps it began."""
     for _ in range(rounds):
         worker.pump(0)
-    return sorted(attempt.live.key.id for attempt in worker.attempts.values())
+    return sorted(attempt.live.key.id for attempt in worker.acting.attempts.values())
 
 
 def die(clock: VirtualClock) -> None:

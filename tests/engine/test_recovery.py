@@ -186,7 +186,7 @@ def test_a_graceful_end_never_leaves_an_intent_behind(open_engine: OpenEngine) -
 
 
 def stop_in(engine: Engine, seconds: float) -> Any:
-    from replay.engine.worker import Stop
+    from replay.engine.requests import Stop
 
     return Stop(engine.store.now() + round(seconds * 1_000_000))
 

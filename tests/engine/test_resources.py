@@ -46,7 +46,7 @@ def test_parked_runs_leave_memory(open_engine: OpenEngine) -> None:
     until(lambda: not engine.worker.live, engine.store)
 
     assert before == lives()
-    assert 0 == len(engine.worker.alarms)
+    assert 0 == len(engine.worker.held.alarms)
     assert {"waiting"} == {handle.status for handle in handles}
 
 
@@ -65,9 +65,10 @@ def test_ended_runs_leave_memory(open_engine: OpenEngine) -> None:
             handle.result(PATIENCE)
     until(lambda: not engine.worker.live, engine.store)
 
-    worker = engine.worker
+    held, acting = engine.worker.held, engine.worker.acting
     assert before == lives()
-    assert 0 == len(worker.alarms) == len(worker.waiters) == len(worker.todo) == len(worker.attempts) == len(worker.touched)
+    assert 0 == len(held.alarms) == len(held.touched) == len(acting.todo) == len(acting.attempts)
+    assert {} == engine.worker.waiters.futures
 
 
 def test_a_step_with_a_timeout_leaves_no_alarm_behind(open_engine: OpenEngine) -> None:
@@ -83,7 +84,7 @@ def test_a_step_with_a_timeout_leaves_no_alarm_behind(open_engine: OpenEngine) -
         return sum((yield from gather(*[quick(n) for n in range(1000)])))
 
     assert 499_500 == engine.start(flow()).result(PATIENCE)
-    assert 0 == len(engine.worker.alarms)
+    assert 0 == len(engine.worker.held.alarms)
 
 
 def test_a_long_life_does_not_collect_what_is_over(open_engine: OpenEngine) -> None:
@@ -379,7 +380,7 @@ def test_a_run_waits_for_many_things_with_one_alarm(open_engine: OpenEngine, clo
     handle = engine.start(flow(), deadline=86400)
     gate.await_entry()
     until(lambda: handle.about().seq >= 2, engine.store)
-    assert 1 == len(engine.worker.alarms)
+    assert 1 == len(engine.worker.held.alarms)
     for _ in range(5):
         let_pass(engine, clock, 30)
     until(lambda: handle.about().seq >= 23, engine.store)

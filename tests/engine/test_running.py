@@ -282,7 +282,7 @@ def test_those_who_gave_up_are_forgotten(engine: Engine) -> None:
         with pytest.raises(WaitTimedOut):
             handle.result(0)
 
-    assert len(engine.worker.waiters.get(handle.key, [])) < 150
+    assert len(engine.worker.waiters.futures.get(handle.key, [])) < 150
     handle.signal("go", "gone")
     assert "gone" == handle.result(PATIENCE)
 

@@ -14,7 +14,7 @@ import pytest
 
 from replay import Client, Engine, InvalidRequest, RunFailed, Start, Workflow, gather, signal, sleep, step, workflow
 from replay.engine.identity import end_orphans, is_dead, worker_name
-from replay.engine.worker import Wake
+from replay.engine.requests import Wake
 from replay.store.contract import Claim, Lease, RunKey
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, crash, kinds, let_pass, named, reaches, until
@@ -163,7 +163,7 @@ def test_a_run_is_taken_again_by_the_worker_that_lost_it(open_engine: OpenEngine
     gate.await_entry()
     live = engine.worker.live[handle.key]
     engine.store.release([live.lease])
-    engine.worker.claim_at = 0
+    engine.worker.held.claim_at = 0
     engine.worker.inbox.put(Wake())
     until(lambda: 2 == handle.about().fence, engine.store)
     gate.open()
@@ -199,7 +199,7 @@ def test_closing_waits_for_steps_that_run(open_engine: OpenEngine) -> None:
     gate.await_entry()
     closing = threading.Thread(target=first.close)
     closing.start()
-    until(lambda: first.worker.stopping, first.store)
+    until(lambda: first.worker.held.leaving is not None, first.store)
     gate.open()
     closing.join(PATIENCE)
 

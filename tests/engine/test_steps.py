@@ -566,7 +566,7 @@ def test_many_cancelled_coroutines_leave_room_for_others(open_engine: OpenEngine
         handle = engine.start(flow())
         handle.signal("stop")
         assert 2 == handle.result(PATIENCE)
-    assert not [attempt for attempt in engine.worker.attempts.values() if attempt.began is None]
+    assert not [attempt for attempt in engine.worker.acting.attempts.values() if attempt.began is None]
 
 
 def test_a_waiting_step_of_one_run_does_not_hold_up_another(open_engine: OpenEngine) -> None:

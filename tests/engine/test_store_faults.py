@@ -168,7 +168,7 @@ def test_a_store_that_is_away_for_long_stops_nothing_for_good(store_url: str, op
 
     store.before = before
     engine = open_engine(store)
-    engine.worker.sleep = lambda _seconds: None
+    engine.worker.trouble.sleep = lambda _seconds: None
 
     assert 2 == engine.start(flow()).result(PATIENCE)
     assert 1500 == refusals
@@ -272,7 +272,7 @@ def test_an_engine_outlives_what_nobody_expected(store_url: str, open_engine: Op
     engine = open_engine(store)
     handle = engine.start(waiting(), id="a")
     store.before = before
-    engine.worker.claim_at = 0
+    engine.worker.held.claim_at = 0
     handle.signal("go")
 
     assert handle.result(PATIENCE) is None

@@ -52,10 +52,11 @@ TELLING: dict[str, list[str]] = {
     ],
     "webhook": [r"small: paid 1200 cents, reference R-1200", r"large: not paid: no such account"],
     "whatif": [
-        r"^in production:\n  \(forwarding .*\n  \(forwarding .*\n\nthe same again:\nrun ",
-        r"^3 runs +0 changed +\$0\.0030",
-        r"^3 runs +1 changed +\$0\.0030 +\$0\.0060",
-        r"^pills changes: forwarded → binned$",
+        r"^in production:\n  \(forwarding .*\n  \(forwarding .*\n\nthe same again, nothing asked:\nall end as they ended$",
+        r"^3 runs +0 changed +\$0\.000022, 110 tokens +\$0\.000020, 98 tokens$",
+        r"^pills +completed forwarded +completed binned .* llm_call {\"label\":\"ham\"} → {\"label\":\"spam\"}$",
+        r"^3 runs +0 changed .*\$0\.000365, 110 tokens$",
+        r"^1 of 3 runs end otherwise$",
     ],
     "versions": [
         r"recorded:  step_completed charge as command 0 .*versions\.py:\d+\)\n  now asks:  step check_fraud\(1200\)",

@@ -18,7 +18,7 @@ import pytest
 
 from replay import Engine, StoreUnavailable
 from replay.client import Handle
-from replay.engine.worker import Wake
+from replay.engine.requests import Wake
 from replay.hooks import open_store
 from replay.model.events import Event
 from replay.store.contract import Store

@@ -378,6 +378,21 @@ def test_a_call_waits_for_the_signal_that_raises_its_budget() -> None:
         assert 6 == handle.costs().total.usd
 
 
+@pytest.mark.parametrize(("said", "odd"), [({"dollars": 5}, "dollars by 5"), ({"usd": -1}, "usd by -1")])
+def test_a_signal_that_raises_nothing_is_refused(said: dict[str, float], odd: str) -> None:
+    """It is told in the run's notes, and the call waits on."""
+    with World(models=saying()) as world:
+        handle = world.start(raised(3))
+        world.run_until_idle()
+        handle.signal("more", said)
+        world.run_until_idle()
+        refused = handle.notes()[0]["text"]
+        handle.signal("more", {"usd": 1})
+        assert ["x"] * 3 == handle.result()
+
+    assert refused.endswith(f"signal that raises a budget: expected usd, tokens, calls, each by 0 or more, got {odd}")
+
+
 def test_a_signal_that_comes_early_raises_the_budget_when_it_is_needed() -> None:
     """It is kept, as signals are."""
     with World(models=saying()) as world:

@@ -27,7 +27,7 @@ from replay import (
     step,
     workflow,
 )
-from replay.llm import Models, Said, Scripted, ToolCall, Usage, bind, image, tool_message, tool_schema, user
+from replay.llm import TOKENS, Models, Said, Scripted, ToolCall, Usage, bind, image, tokens, tool_message, tool_schema, user
 from replay.model.codec import from_json
 from replay.model.llm import LLMCall
 from replay.testing import World, check_determinism, crash_everywhere
@@ -385,6 +385,7 @@ def test_a_turn_with_tools_goes_on_where_it_was() -> None:
         ({"messages": [{"role": "user", "content": {1, 2}}]}, "plain JSON"),
         ({"model": ""}, "model="),
         ({"model": []}, "model="),
+        ({"model": 42}, "model=int 42"),
         ({"tool_choice": "auto"}, "no tools"),
         ({"tools": [look_up], "tool_choice": "other"}, "use one of auto, none, required, look_up"),
     ],
@@ -428,6 +429,33 @@ def test_models_are_asked_in_their_order_until_one_answers() -> None:
 
     assert "here of azure/gpt-4o" == said
     assert [1, 1, 0] == [len(one.asked) for one in (first, second, third)]
+
+
+def test_another_model_is_asked_under_another_key() -> None:
+    """A server that knows idempotency keys takes one key for one question only; a retry repeats it."""
+    script = Scripted([ProviderBusy("x", "m", "down"), ProviderBusy("x", "n", "down"), ProviderBusy("x", "m", "down"), "here"])
+
+    @workflow(name="calls.keys")
+    def keys() -> Workflow[str]:
+        return (yield from llm_call("x", model=["m", "n"], retry=Retry(max_attempts=2, initial=0.01))).text
+
+    with World(models=Models({"openai": script})) as world:
+        assert "here" == world.start(keys(), id="a").result()
+    assert ["a#0", "a#0/1"] * 2 == [asked.key for asked in script.asked]
+
+
+def test_half_a_character_is_replaced() -> None:
+    """A model that is cut off within an emoji leaves what no store can keep; halves that meet are whole."""
+    said = Said(text="a \ud83d\ude00, b \ud83d", tool_calls=(ToolCall("c", "look_up", '{"word": "\ud800"}'),))
+
+    @workflow(name="calls.halves")
+    def halves() -> Workflow[list[str]]:
+        reply = yield from llm_call("x", model="m", stream=True)
+        return [reply.text, reply.tool_calls[0].arguments]
+
+    with World(models=Models({"openai": Scripted([said])})) as world:
+        assert ["a \U0001f600, b \ufffd", '{"word": "\ufffd"}'] == world.start(halves(), id="a").result()
+        assert "a \U0001f600, b \ufffd" == tokens(entry.payload for entry in world.read(TOKENS + "a"))["0"].text
 
 
 def test_when_no_model_answers_all_that_was_said_is_told() -> None:

@@ -223,6 +223,14 @@ def test_a_key_is_never_shown(open_engine: OpenEngine, replay_llm_server: OpenSe
     assert key not in str(handle.journal()) + repr(OpenAI(server.url)) + str(vars(OpenAI(server.url)))
 
 
+def test_a_key_in_a_header_of_ones_own_is_never_shown(open_engine: OpenEngine, replay_llm_server: OpenServer) -> None:
+    """As Azure takes it."""
+    server = replay_llm_server([Fails(401, message="wrong key azure-secret")])
+    models = models_of(server, key_env=None, headers={"api-key": "azure-secret", "x-n": "y"})
+
+    assert "wrong key ***" in open_engine(models=models).start(caught()).result(20)
+
+
 def test_an_attempt_that_takes_too_long_is_stopped(open_engine: OpenEngine, replay_llm_server: OpenServer) -> None:
     """Its connection is cut; the next attempt is another."""
     server = replay_llm_server(["warm", Says("late", pause=60), Says("late", pause=60)])

@@ -26,6 +26,10 @@ def event(seq: int, kind: str, payload: Any = None, **fields: Any) -> Event:
         ({"cost": None, "usage": [10, 2, 0, 0]}, Spent(tokens=12, calls=1, unpriced=1)),
         ({"cost": 1, "usage": {"prompt_tokens": 3, "completion_tokens": 4}}, Spent(usd=1.0, tokens=7, calls=1)),
         ({"type": "Busy", "spent": {"usd": 0.1, "tokens": 7, "calls": 1}}, Spent(usd=0.1, tokens=7, calls=1)),
+        ({"cost": 1, "calls": 2}, Spent(usd=1.0, calls=2)),
+        ({"cost": None, "calls": 2}, Spent(calls=2, unpriced=2)),
+        ({"cost": 0.0}, Spent(calls=1)),
+        ({"cost": 0.0, "calls": 0}, NOTHING),
         ({"cost": "much", "usage": "none"}, NOTHING),
         ({"cost": True}, NOTHING),
         ("cost", NOTHING),
@@ -35,6 +39,14 @@ def event(seq: int, kind: str, payload: Any = None, **fields: Any) -> Event:
 def test_an_answer_tells_its_cost(payload: Any, spent: Spent) -> None:
     """By the names in use; what tells nothing costs nothing."""
     assert spent == spent_in(event(2, events.STEP_COMPLETED, payload))
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"), [(0, "$0.0000"), (12, "$12.0000"), (0.00123, "$0.0012"), (0.00007, "$0.000070"), (2.4e-8, "$2.4e-08")]
+)
+def test_what_is_more_than_nothing_is_not_shown_as_nothing(usd: float, shown: str) -> None:
+    """However little a call costs."""
+    assert f"{shown}, 9 tokens" == str(Spent(usd=usd, tokens=9, calls=1))
 
 
 def test_only_answers_of_steps_cost() -> None:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from replay.engine.worker import Stop
+from replay.engine.requests import Stop
 from replay.testing import Takes, World, simulate
 from replay.testing.clock import SECOND
 from tests.simulation.scenarios import OPTIONS, double, everything, fan, sums

@@ -12,8 +12,8 @@ import pytest
 
 import replay
 from replay import Workflow, step, workflow
+from replay.engine.acting import Actor
 from replay.engine.live import Live
-from replay.engine.worker import Worker
 from replay.hooks import Commit, Committed, Store, open_store
 from replay.interpreter.fibers import Command
 from replay.store.memory import MemoryStore
@@ -174,14 +174,14 @@ def test_outputs_that_take_effect_twice_are_found() -> None:
 
 def test_an_engine_that_does_a_committed_step_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worst of all: the card is charged twice."""
-    act = Worker._act
+    act = Actor.act
 
-    def greedy(self: Worker, live: Any, now: int) -> None:
+    def greedy(self: Actor, live: Any, now: int) -> None:
         act(self, live, now)
         if live.interp.seq == 3:
             self._begin(live, Command("0", add(0, 0), live.interp.root, now), now)
 
-    monkeypatch.setattr(Worker, "_act", greedy)
+    monkeypatch.setattr(Actor, "act", greedy)
 
     with pytest.raises(CheckFailed, match=r"\[again\] run: step add \(command 0\) began again after #2"):
         crash_everywhere(sums(3))

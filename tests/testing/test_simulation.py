@@ -12,13 +12,13 @@ import pytest
 
 from replay import Workflow, step, workflow
 from replay.engine.live import Live
+from replay.engine.worker import Worker
 from replay.hooks import Commit, Committed, Lease, Message, Posted, RunKey, Store
 from replay.store.memory import MemoryStore, Record
 from replay.testing import Decision, Simulation, SimulationFailed, UnyieldedEffect, VirtualClock, simulate
 from replay.testing.interposed import Interposed
 from replay.testing.shrinking import shrink
 from replay.testing.simulation import TROUBLE, decide
-from replay.testing.stage import StagedWorker
 from tests.simulation.scenarios import OPTIONS, everything, messages, plain, sums
 from tests.testing.shop import asks, note
 
@@ -214,7 +214,7 @@ def test_a_workflow_that_is_not_deterministic_is_found() -> None:
 
 def test_a_worker_that_waits_by_spinning_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor that burns is no broken journal, and broken all the same."""
-    monkeypatch.setattr(StagedWorker, "patience", lambda self: 0.0)
+    monkeypatch.setattr(Worker, "patience", lambda self: 0.0)
 
     assert {"spins"} == rules(failure(messages))
 

@@ -6,12 +6,14 @@ import functools
 import operator
 import re
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, cast
 
 import attrs
 from typing_extensions import TypeVar
 
-from replay import DefinitionError, Effect, Workflow, workflow
+from replay import DefinitionError, Effect, Workflow, WorkflowFunction, workflow
+from replay.llm import response_of
+from replay_agents.errors import AgentError
 from replay_agents.facts import AgentResult, Conversation, Kept, Progress
 from replay_agents.guards import Guard
 from replay_agents.loop import Hooks, Loop
@@ -23,6 +25,8 @@ T = TypeVar("T", default=str)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
 HAND_OVER: Final = "hand_over_to_"
 """What the tool of a hand-off begins with; the other agent's name follows."""
+TAKEN: Final = frozenset({"messages", "model", "name", "response_type", "stream", "system", "tools"})
+"""What an agent says to ``llm_call`` itself."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -74,12 +78,7 @@ class Agent(Generic[T]):
     stops: tuple[Stop, ...] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise DefinitionError(
-                f"agent {self.name!r}", "its name has other characters, or none", "use letters, digits, _ and -, 48 at most"
-            )
-        if self.max_turns < 1 or self.parallel < 1:
-            raise DefinitionError(f"agent {self.name}", "max_turns and parallel must be positive", "leave them out")
+        self._check()
         targets = {f"{HAND_OVER}{other.name}": other for other in self.handoffs}
         box = Toolbox(self.name, self.tools, self.approve, self.assignee, list(targets))
         schemas = [tool.schema for tool in box.tools.values()] + [_handing(name, other) for name, other in targets.items()]
@@ -87,6 +86,34 @@ class Agent(Generic[T]):
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "schemas", schemas)
         object.__setattr__(self, "stops", (*self.stop, turns_reached(self.max_turns)))
+
+    def _check(self) -> None:
+        """Tell at once what would be found out in the middle of a run.
+
+        Raises:
+            DefinitionError: It cannot be.
+            PayloadError: Its response type is no data.
+        """
+        if not _NAME.fullmatch(self.name):
+            raise DefinitionError(
+                f"agent {self.name!r}", "its name has other characters, or none", "use letters, digits, _ and -, 48 at most"
+            )
+        if self.max_turns < 1 or self.parallel < 1:
+            raise DefinitionError(f"agent {self.name}", "max_turns and parallel must be positive", "leave them out")
+        models: Any = [self.model] if isinstance(self.model, str) else self.model
+        for what, listed, fits, wanted in (
+            ("model", models, _is_model, 'one, such as "gpt-4o-mini", or several'),
+            ("tools", self.tools, bool, "a list of steps, workflows, functions or agents"),
+            ("guards", self.guards, _is_guard, "a list of guard_input(…), guard_output(…) and guard_tool(…)"),
+            ("stop", self.stop, callable, "a list of conditions, such as tokens_reached(50_000)"),
+            ("handoffs", self.handoffs, _is_agent, "a list of agents"),
+        ):
+            if not isinstance(listed, list | tuple) or not all(map(fits, listed)) or (what == "model" and not listed):
+                raise DefinitionError(f"agent {self.name}", f"{what}= is {listed!r}", f"give it {wanted}")
+        if taken := sorted(TAKEN & self.settings.keys()):
+            raise DefinitionError(f"agent {self.name}", f"settings= holds {taken[0]!r}", "an agent has fields of its own for that")
+        if self.response_type is not None:
+            response_of(self.response_type)
 
     def run(self, prompt: str, *, conversation: Conversation | None = None) -> Generator[Effect[Any], Any, AgentResult[T]]:
         """Work on a prompt, inside a workflow: ``result = yield from agent.run("…")``.
@@ -104,7 +131,7 @@ class Agent(Generic[T]):
         """
         return Loop(self, Conversation() if conversation is None else conversation, Progress(), saves=False).begin(prompt)
 
-    def as_workflow(self, *, name: str = "", **options: Any) -> Any:
+    def as_workflow(self, *, name: str = "", **options: Any) -> WorkflowFunction[[str], AgentResult[T]]:
         """A workflow of one parameter, the prompt, that answers with an ``AgentResult``.
 
         It takes a savepoint whenever its conversation was made shorter, so it recovers in the time of what came after.
@@ -120,15 +147,18 @@ class Agent(Generic[T]):
             conversation = Conversation()
             conversation.replace(state.messages)
             loop = Loop(self, conversation, state.progress, saves=True)
-            loop.agent = self.team()[state.agent]
+            loop.agent = team.get(state.agent, self)
+            if loop.agent.name != state.agent:
+                raise AgentError(self.name, f"it was {state.agent}'s turn, who is no longer in its team ({', '.join(team)})")
             return (yield from loop.go_on())
 
-        answers = {agent.response_type or str for agent in self.team().values()}
+        team = self.team()
+        answers = {agent.response_type or str for agent in team.values()}
         kind: Any = functools.reduce(operator.or_, sorted(answers, key=str))
         work.__annotations__["return"] = Workflow[AgentResult[kind]]
         work.__annotations__ |= {"prompt": str, "state": Kept | None}
         work.__doc__ = self.about or f"Agent {self.name}."
-        return workflow(name=name or f"agent.{self.name}", **options)(work)
+        return cast("WorkflowFunction[[str], AgentResult[T]]", workflow(name=name or f"agent.{self.name}", **options)(work))
 
     def team(self) -> dict[str, Agent[Any]]:
         """Itself and all that the conversation may be handed over to, by name.
@@ -144,6 +174,18 @@ class Agent(Generic[T]):
                 raise DefinitionError(f"agent {agent.name}", "two agents of one team share this name", "rename one")
             waiting += [other for other in agent.handoffs if found.get(other.name) is not other]
         return found
+
+
+def _is_model(given: Any) -> bool:
+    return isinstance(given, str) and bool(given.strip("/"))
+
+
+def _is_guard(given: Any) -> bool:
+    return isinstance(given, Guard)
+
+
+def _is_agent(given: Any) -> bool:
+    return isinstance(given, Agent)
 
 
 def _handing(name: str, other: Agent[Any]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class ToolUse:
         answer: What the model was told.
         done: Whether the tool was done and answered; not when it failed, was refused, or does not exist.
         mistake: Whether the model called wrongly: a tool that does not exist, or arguments that do not fit.
+        work: What another agent came to, where that was the tool.
     """
 
     agent: str
@@ -62,6 +63,7 @@ class ToolUse:
     answer: Any
     done: bool = True
     mistake: bool = False
+    work: AgentResult[Any] | None = None
 
 
 @attrs.define
@@ -70,10 +72,12 @@ class Progress:
 
     Attributes:
         turns: Replies of models so far.
-        tokens: Tokens in and out, guards and memory included.
+        tokens: Tokens in and out; guards, memory and agents that were tools included.
         usd: Dollars, of those calls whose price is known.
         unpriced: Calls whose price is not known.
         mistakes: Wrong calls of tools.
+        wrong: How many of them were the last ones, in a row.
+        anew: How often in a row an answer was asked for anew.
         text: What was said last.
         done: Names of the tools that were done, in order, each time.
     """
@@ -83,6 +87,8 @@ class Progress:
     usd: float = 0.0
     unpriced: int = 0
     mistakes: int = 0
+    wrong: int = 0
+    anew: int = 0
     text: str = ""
     done: list[str] = attrs.field(factory=list)
 
@@ -91,6 +97,17 @@ class Progress:
         self.tokens += reply.usage.total
         self.usd += reply.cost or 0.0
         self.unpriced += reply.cost is None
+
+    def note(self, use: ToolUse) -> None:
+        """What came of a call of a tool."""
+        self.wrong = self.wrong + 1 if use.mistake else 0
+        self.mistakes += use.mistake
+        if use.done:
+            self.done.append(use.call.name)
+        if use.work is not None:
+            self.tokens += use.work.tokens
+            self.usd += use.work.cost or 0.0
+            self.unpriced += use.work.cost is None
 
     @property
     def cost(self) -> float | None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from replay import Effect, LLMResult, gather, info, llm_call, publish, savepoint
-from replay.llm import ToolCall, tool_message, user
+from replay import Effect, LLMResult, PayloadError, gather, info, llm_call, publish, savepoint
+from replay.llm import ToolCall, response_of, tool_message, user
 from replay_agents.errors import AgentError
 from replay_agents.facts import AgentResult, Conversation, Kept, Progress, ToolUse
 from replay_agents.guards import Again, Change, Fail, Guard, Place, refused
@@ -66,8 +66,6 @@ class Loop:
         self.conversation = conversation
         self.progress = progress
         self.saves = saves
-        self.wrong = 0
-        self.anew = 0
 
     def begin(self, prompt: str) -> Generator[Effect[Any], Any, AgentResult[Any]]:
         """Take a prompt in, and work on it.
@@ -113,6 +111,7 @@ class Loop:
         yield from self._call(agent.hooks.turn, agent.name, reply)
         yield from self._tell("turn", text=reply.text, tools=[call.name for call in reply.tool_calls])
         if reply.tool_calls:
+            self.progress.anew = 0
             yield from self._use(reply.tool_calls)
             return None
         return (yield from self._answer(reply))
@@ -121,27 +120,31 @@ class Loop:
 
     def _use(self, calls: Sequence[ToolCall]) -> Generator[Effect[Any], Any, None]:
         """Do what the model asked for, side by side, and tell it."""
-        uses: tuple[ToolUse, ...] = yield from gather(*[self._one(call) for call in calls], limit=self.agent.parallel)
-        successor: Agent[Any] | None = None
+        targets = self.agent.targets
+        successor = next((targets[call.name] for call in calls if call.name in targets), None)
+        uses: tuple[ToolUse, ...] = yield from gather(*[self._watched(call, successor) for call in calls], limit=self.agent.parallel)
         for use in uses:
             self.conversation.add(tool_message(use.call, use.answer))
-            self.wrong = self.wrong + 1 if use.mistake else 0
-            self.progress.mistakes += use.mistake
-            if use.done:
-                self.progress.done.append(use.call.name)
-                successor = successor or self.agent.targets.get(use.call.name)
+            self.progress.note(use)
             yield from self._call(self.agent.hooks.tool, use)
-            yield from self._tell("tool", name=use.call.name, done=use.done)
-        if self.wrong >= MISTAKES:
-            raise AgentError(self.agent.name, f"the model called wrongly {self.wrong} times in a row; the last time: {uses[-1].answer}")
+        if (wrong := self.progress.wrong) >= MISTAKES:
+            raise AgentError(self.agent.name, f"the model called wrongly {wrong} times in a row; the last time: {uses[-1].answer}")
         if successor is not None:
             yield from self._tell("handoff", to=successor.name)
             self.agent = successor
 
-    def _one(self, call: ToolCall) -> Generator[Effect[Any], Any, ToolUse]:
+    def _watched(self, call: ToolCall, successor: Agent[Any] | None) -> Generator[Effect[Any], Any, ToolUse]:
+        """One call; whoever watches hears of it as soon as it has ended, whatever the others do."""
+        use = yield from self._one(call, successor)
+        yield from self._tell("tool", name=call.name, call=call.id, done=use.done)
+        return use
+
+    def _one(self, call: ToolCall, successor: Agent[Any] | None) -> Generator[Effect[Any], Any, ToolUse]:
         box = self.agent.toolbox
         target = self.agent.targets.get(call.name)
-        if target is not None:
+        if target is not None and successor is not None:
+            if target is not successor:
+                return box.mistake(call, f"Only one agent can go on from here, and that is {successor.name}.")
             return ToolUse(agent=box.owner, call=call, answer=f"{target.name} goes on from here.")
         found = box.find(call)
         if isinstance(found, ToolUse):
@@ -152,7 +155,10 @@ class Loop:
             if isinstance(verdict, Again):
                 return box.mistake(call, verdict.feedback)
             if isinstance(verdict, Change):
-                arguments = verdict.value
+                changed = box.changed(tool, call, guard.name, verdict.value)
+                if isinstance(changed, ToolUse):
+                    return changed
+                arguments = changed
         return (yield from box.do(call, tool, arguments))
 
     # ---- what goes in and what comes out ------------------------------------------------------------------------------------
@@ -168,18 +174,26 @@ class Loop:
 
     def _answer(self, reply: LLMResult[Any]) -> Generator[Effect[Any], Any, AgentResult[Any] | None]:
         """The answer, as guards let it pass; None when it is asked for anew."""
-        output: Any = reply.text if self.agent.response_type is None else reply.parsed
+        kind = None if self.agent.response_type is None else response_of(self.agent.response_type)
+        text = reply.text
+        output: Any = text if kind is None else reply.parsed
         for guard in self._guards("output"):
-            verdict = yield from self._judge(guard, self.progress.text)
+            verdict = yield from self._judge(guard, text)
+            if isinstance(verdict, Change):
+                output = verdict.value
+                try:
+                    if kind is not None:  # a model that judges gives it as text
+                        output = kind.read(output) if isinstance(guard.check, str) else output
+                    text = output if kind is None else kind.spell(output)
+                except PayloadError as unfit:
+                    verdict = Again(f"Guard {guard.name} changed the answer to one that does not fit: {unfit}")
             if isinstance(verdict, Again):
-                self.anew += 1
-                if self.anew > AGAIN:
+                self.progress.anew += 1
+                if self.progress.anew > AGAIN:
                     raise refused(self.agent.name, guard, f"after {AGAIN} more tries: {verdict.feedback}")
                 self.conversation.add(user(verdict.feedback))
                 return None
-            if isinstance(verdict, Change):
-                output = verdict.value
-                self.progress.text = output if isinstance(output, str) else self.progress.text
+        self.progress.text = text
         return self._result(output, "answered")
 
     def _result(self, output: Any, stopped: str) -> AgentResult[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from replay import Effect, LLMResult, llm_call
+from replay import DefinitionError, Effect, LLMResult, llm_call
 from replay_agents.facts import Conversation
 
 PROMPT = (
@@ -37,6 +37,10 @@ class Memory:
     keep: int = 12
     model: str | None = None
     summarise: Callable[[list[dict[str, Any]]], Any] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.tokens < 0 or self.keep < 0:
+            raise DefinitionError("memory", f"tokens={self.tokens!r}, keep={self.keep!r}", "let both be 0 or more")
 
     def is_full(self, conversation: Conversation) -> bool:
         """Whether it is time, and anything is there that can be summarised."""

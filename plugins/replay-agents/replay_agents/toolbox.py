@@ -15,7 +15,7 @@ import attrs
 
 from replay import BudgetExceeded, DefinitionError, Effect, EffectError, PayloadError, ask, step
 from replay.llm import ToolCall, bind, tool_name, tool_schema
-from replay_agents.facts import ToolUse
+from replay_agents.facts import AgentResult, ToolUse
 
 SHOWN = 2_000
 """Characters of arguments that a person is shown."""
@@ -89,8 +89,7 @@ def _is_agent(given: Any) -> bool:
 
 def _delegate(agent: Worker) -> Tool:
     def work(prompt: str) -> Generator[Effect[Any], Any, Any]:
-        result = yield from agent.run(prompt)
-        return result.text if result.output is None else result.output
+        return (yield from agent.run(prompt))
 
     work.__name__, work.__doc__ = agent.name, agent.about
     return Tool(agent.name, tool_schema(work), work, work)
@@ -131,6 +130,22 @@ class Toolbox:
         except PayloadError as unfit:
             return self.mistake(call, f"The arguments do not fit: {unfit}")
 
+    def changed(self, tool: Tool, call: ToolCall, guard: str, value: Any) -> dict[str, Any] | ToolUse:
+        """The arguments that a guard wants instead; JSON from a model that judges, which may be wrong about them.
+
+        Raises:
+            EffectError: The author's guard gave something else than arguments by name.
+        """
+        if isinstance(value, dict):
+            return value
+        if not isinstance(value, str):
+            raise EffectError(f"guard {guard} changed the arguments of {tool.name} to {value!r}", "give all of them by name, as a dict")
+        try:
+            return bind(tool.described, attrs.evolve(call, arguments=value))
+        except PayloadError as unfit:
+            answer = f"Guard {guard} changed this call to one that does not fit: {unfit}"
+            return ToolUse(agent=self.owner, call=call, answer=answer, done=False)
+
     def mistake(self, call: ToolCall, why: str) -> ToolUse:
         """What the model is told that called wrongly."""
         return ToolUse(agent=self.owner, call=call, answer=why, done=False, mistake=True)
@@ -153,7 +168,10 @@ class Toolbox:
             raise
         except Exception as error:  # noqa: BLE001 - border: whatever a tool raises, the model is told and may do better
             return ToolUse(agent=self.owner, call=call, answer=f"The tool failed: {error}", done=False)
-        return ToolUse(agent=self.owner, call=call, answer=value)
+        if not isinstance(value, AgentResult):
+            return ToolUse(agent=self.owner, call=call, answer=value)
+        said = value.text if value.output is None else value.output
+        return ToolUse(agent=self.owner, call=call, answer=said, work=value)
 
     def _ask(self, tool: Tool, arguments: dict[str, Any]) -> Generator[Effect[Any], Any, Decision]:
         shown = json.dumps(arguments, ensure_ascii=False, default=str)[:SHOWN]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, assert_type
 
 import attrs
@@ -28,9 +33,22 @@ from replay_agents import (
     turns_reached,
 )
 
-from replay import BudgetExceeded, DefinitionError, Effect, RunFailed, Workflow, budget, publish, step, workflow
+from replay import (
+    BudgetExceeded,
+    DefinitionError,
+    Effect,
+    Engine,
+    PayloadError,
+    RunFailed,
+    Workflow,
+    WorkflowFunction,
+    budget,
+    publish,
+    step,
+    workflow,
+)
 from replay.llm import Ask, Models, Said, Scripted, ToolCall
-from replay.testing import World, check_determinism, crash_everywhere
+from replay.testing import Says, Simulation, World, check_determinism, check_savepoints, crash_everywhere, simulate
 
 MODEL = "gpt-4o-mini"
 DONE: list[str] = []
@@ -116,6 +134,7 @@ def test_a_typed_answer_is_read(done: list[str]) -> None:
     world, _ = world_of(['{"title": "t", "score": 7}'])
     with world:
         assert 7 == world.start(typed()).result()
+    assert_type(agent.as_workflow(), WorkflowFunction[[str], AgentResult[Report]])
     own, _ = play(agent, ['{"title": "t", "score": 8}'])
     assert Report("t", 8) == own.output
 
@@ -348,6 +367,66 @@ def test_a_prompt_judges_as_a_guard(judged: str, output: str) -> None:
     assert "Is it funny?" in scripted.asked[1].messages[0]["content"]
 
 
+def judged(verdict: str, value: str = "") -> str:
+    """What a model that judges says."""
+    return json.dumps({"verdict": verdict, "value": value})
+
+
+def test_a_prompt_changes_arguments_and_typed_answers(done: list[str]) -> None:
+    """What it gives as text is read as the tool and the answer are."""
+    guards = [guard_tool("Is it polite?"), guard_output("Is it true?")]
+    agent = Agent(name="judged", model=MODEL, tools=[look_up], response_type=Report, guards=guards)
+    script = [
+        calls(("look_up", '{"word": "bad"}')),
+        judged("change", '{"word": "good"}'),
+        '{"title": "t", "score": 1}',
+        judged("change", '{"title": "t", "score": 2}'),
+    ]
+
+    result, scripted = play(agent, script)
+
+    assert (["good"], Report("t", 2)) == (done, result.output)
+    assert 'tool look_up with {"word": "bad"}' == scripted.asked[1].messages[-1]["content"]
+
+
+def test_what_a_prompt_changes_badly_is_not_taken(done: list[str]) -> None:
+    """The tool is not done, the answer is asked for anew; neither is the fault of the model that was judged."""
+    guards = [guard_tool("Is it polite?"), guard_output("Is it true?")]
+    agent = Agent(name="misjudged", model=MODEL, tools=[look_up], response_type=Report, guards=guards)
+    script = [
+        calls(("look_up", '{"word": "bad"}')),
+        judged("change", "a nicer word"),
+        '{"title": "t", "score": 1}',
+        judged("change", "two"),
+        '{"title": "t", "score": 3}',
+        judged("pass"),
+    ]
+
+    result, scripted = play(agent, script)
+
+    assert ([], Report("t", 3), 0) == (done, result.output, result.mistakes)
+    assert told(scripted.asked[2])[0].startswith("Guard prompt changed this call to one that does not fit: ")
+    assert scripted.asked[4].messages[-1]["content"].startswith("Guard prompt changed the answer to one that does not fit: ")
+
+
+def test_a_guard_that_gives_no_arguments_is_its_authors_error() -> None:
+    """The model can do nothing about it."""
+    agent = Agent(name="argless", model=MODEL, tools=[look_up], guards=[guard_tool(lambda *_: Change(["x"]), name="odd")])
+
+    with pytest.raises(RunFailed, match=r"guard odd changed the arguments of look_up to \['x'\]; give all of them by name"):
+        play(agent, [calls(("look_up", '{"word": "x"}'))])
+
+
+def test_a_guard_sees_the_answer_and_nothing_older() -> None:
+    """An answer without words has none, whatever was said before it."""
+    seen: list[str] = []
+    agent = Agent(name="silent", model=MODEL, tools=[look_up], guards=[guard_output(seen.append)])
+
+    result, _ = play(agent, [attrs.evolve(calls(("look_up", '{"word": "x"}')), text="let me see"), ""])
+
+    assert ([""], "", "") == (seen, result.output, result.text)
+
+
 def test_a_guard_may_be_made_of_effects(done: list[str]) -> None:
     """It looks something up, durably, before it decides."""
 
@@ -405,6 +484,18 @@ def test_an_agent_hands_over_to_another() -> None:
     assert (Report("t", 1), "writer") == (result.output, result.agent)
     assert ("find", "write") == tuple(asked.messages[0]["content"] for asked in scripted.asked)
     assert ["writer goes on from here."] == told(scripted.asked[1])
+
+
+def test_only_one_agent_can_take_over() -> None:
+    """The first that is named does; the model is told that the other does not."""
+    others = [Agent(name=name, model=MODEL) for name in ("ann", "ben")]
+
+    result, scripted = play(
+        Agent(name="both", model=MODEL, handoffs=others), [calls(("hand_over_to_ben", "{}"), ("hand_over_to_ann", "{}")), "x"]
+    )
+
+    assert ("ben", ["hand_over_to_ben"], 1) == (result.agent, result.tools, result.mistakes)
+    assert ["ben goes on from here.", "Only one agent can go on from here, and that is ben."] == told(scripted.asked[1])
 
 
 def test_a_long_conversation_is_made_shorter() -> None:
@@ -470,6 +561,30 @@ def test_hooks_and_events_tell_of_the_work() -> None:
     assert (["start", "turn", "tool", "turn", "end"], ["look_up"]) == (told_of, tools)
 
 
+def test_whoever_watches_hears_of_a_tool_while_another_is_still_being_done() -> None:
+    """Not only when all of them have ended."""
+    released = threading.Event()
+
+    @step(name="agents_slow")
+    def slow() -> str:
+        """Take long."""
+        assert released.wait(60)
+        return "slow"
+
+    agent = Agent(name="live", model=MODEL, tools=[look_up, slow], events=True)
+    script = Scripted([calls(("agents_slow", "{}"), ("look_up", '{"word": "x"}')), "done"])
+    with Engine("memory://", models=Models({"openai": script})) as engine:
+        handle = engine.start(agent.as_workflow()("go"), id="live")
+        next(event for event in handle.events(timeout=60) if event.name == "look_up")
+        before = [json.loads(entry.payload) for entry in engine.read("agent:live")]
+        released.set()
+        handle.result(60)
+        after = [json.loads(entry.payload) for entry in engine.read("agent:live")]
+
+    assert [("start", ""), ("turn", ""), ("tool", "look_up")] == [(one["kind"], one.get("name", "")) for one in before]
+    assert [("tool", "agents_slow"), ("turn", ""), ("end", "")] == [(one["kind"], one.get("name", "")) for one in after[3:]]
+
+
 # ---- crashes -------------------------------------------------------------------------------------------------------------------
 
 
@@ -510,6 +625,108 @@ def test_an_agent_begins_again_at_its_last_savepoint() -> None:
     assert report.fits
 
 
+def test_going_on_equals_starting_again_at_a_savepoint() -> None:
+    """Also of what was counted in a row: a model that only errs is given up on after as many calls."""
+    agent = Agent(name="lawful", model=MODEL, tools=[look_up], memory=Memory(tokens=150, keep=2, summarise=lambda _: sum_up()))
+
+    def errs(ask: Ask) -> Said:
+        return calls(("nothing", json.dumps({"n": len(ask.messages)})))
+
+    report = check_savepoints(agent.as_workflow()("go"), models=Models({"openai": Scripted(errs)}))
+
+    assert len(report.savepoints) > 2
+
+
+@step(name="agents_sum_up")
+def sum_up() -> str:
+    """Say what was said."""
+    return "they erred"
+
+
+def test_agents_survive_all_trouble_together() -> None:
+    """Several workers that die, stop, and meet wrong clocks and failing stores; agents with children and budgets among them."""
+    helper = Agent(name="helper", model=MODEL, tools=[look_up], memory=Memory(tokens=60, keep=2))
+    helped = helper.as_workflow(name="agents_helper")
+    agent = Agent(name="troubled", model=MODEL, tools=[shout, helped], events=True)
+
+    def thinks(ask: Ask) -> Any:
+        if any("helper" in str(tool) for tool in ask.tools):
+            wanted = calls(("agents_helper", '{"prompt": "go"}'), ("shout", '{"word": "hey"}'))
+            return wanted if not told(ask) else "all is well"
+        return thinking(ask)
+
+    @workflow(name="agents.troubled_within_a_budget")
+    def limited() -> Workflow[str]:
+        result = yield from budget(agent.run("go"), calls=40)
+        return result.text
+
+    def world(simulation: Simulation) -> None:
+        for number in range(3):
+            _ = simulation.start(limited(), id=f"agent-{number}")
+
+    def ended(simulation: Simulation) -> None:
+        assert ["all is well"] * 3 == [simulation.get(f"agent-{number}").result() for number in range(3)]
+
+    report = simulate(world, seeds=range(6), check=ended, models=Models({"openai": Scripted(thinks)}))
+
+    assert 6 == report.worlds
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+import replay
+from replay.llm import Models, OpenAI
+from replay_agents import Agent
+
+def count(word: str) -> int:
+    'Count the letters of a word.'
+    with Path("counted").open("a") as counted:
+        counted.write(f"{word}\\n")
+    if not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(word)
+
+agent = Agent(name="counter", model="gpt-4o-mini", tools=[count], stream=True)
+models = Models({"openai": OpenAI(sys.argv[1], key_env=None)})
+with replay.Engine("sqlite:///agent.db", models=models, ttl=1) as engine:
+    print(engine.start(agent.as_workflow()("count"), id="one").result(60).text)
+"""
+
+
+def test_a_killed_process_goes_on_over_real_http(replay_llm_server: Any, tmp_path: Path) -> None:
+    """It is killed while a tool is done: the tool is done again, and no reply that was paid for is asked for again."""
+    server = replay_llm_server([Says(calls=[("count", {"word": "frog"})]), Says("four")])
+    (tmp_path / "agent.py").write_text(PROGRAM, encoding="utf-8")
+    lives = [
+        subprocess.run([sys.executable, "agent.py", server.url], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        for _ in range(2)
+    ]
+
+    assert [-signal.SIGKILL, 0] == [life.returncode for life in lives], lives[1].stderr
+    assert "four\n" == lives[1].stdout
+    assert ["frog", "frog"] == (tmp_path / "counted").read_text(encoding="utf-8").split()
+    assert 2 == len(server.requests)
+    assert "4" == server.requests[1].body["messages"][-1]["content"]
+
+
+def test_what_an_agent_spent_is_told_with_its_children_and_guards() -> None:
+    """Each call in the journal of the run that made it, and all of them in the tree's sum."""
+    helped = Agent(name="costly", model="gpt-4o", guards=[guard_output("Is it true?")]).as_workflow(name="agents_costly")
+    agent = Agent(name="boss", model=MODEL, tools=[helped])
+    world, _ = world_of([calls(("agents_costly", '{"prompt": "go"}')), "it is so", judged("pass"), "done"])
+    with world:
+        handle = world.start(agent.as_workflow()("go"))
+        result = handle.result()
+        own, tree = handle.costs(), handle.costs(tree=True)
+
+    assert {"openai/gpt-4o-mini": 2} == {model: spent.calls for model, spent in own.models.items()}
+    assert {"openai/gpt-4o": 2, "openai/gpt-4o-mini": 2} == {model: spent.calls for model, spent in tree.models.items()}
+    assert tree.total.tokens == result.tokens
+    assert pytest.approx(tree.total.usd) == result.cost
+
+
 def test_an_agent_is_deterministic() -> None:
     """Under other clocks, hash seeds and random states it issues the same commands."""
     agent = Agent(name="steady", model=MODEL, tools=[look_up, shout])
@@ -528,14 +745,31 @@ def test_an_agent_is_deterministic() -> None:
         ({"name": "x", "tools": [42]}, "a tool is 42, which nobody can call"),
         ({"name": "x", "approve": ["other"]}, "approve= names ['other'], no tools"),
         ({"name": "x", "max_turns": 0}, "max_turns and parallel must be positive"),
+        ({"name": "x", "model": 42}, 'give it one, such as "gpt-4o-mini", or several'),
+        ({"name": "x", "model": []}, 'give it one, such as "gpt-4o-mini", or several'),
+        ({"name": "x", "tools": look_up}, "give it a list of steps, workflows, functions or agents"),
+        ({"name": "x", "guards": [brief]}, "give it a list of guard_input(…), guard_output(…) and guard_tool(…)"),
+        ({"name": "x", "stop": ["soon"]}, "give it a list of conditions, such as tokens_reached(50_000)"),
+        ({"name": "x", "handoffs": ["other"]}, "give it a list of agents"),
+        ({"name": "x", "settings": {"stream": True}}, "settings= holds 'stream'; an agent has fields of its own for that"),
     ],
 )
 def test_a_wrong_agent_is_refused_where_it_is_made(options: dict[str, Any], says: str) -> None:
     """The error says what to write instead."""
     with pytest.raises(DefinitionError) as refused:
-        Agent(model=MODEL, **options)
+        Agent(**{"model": MODEL, **options})
 
     assert says in str(refused.value)
+
+
+def test_a_type_that_is_no_data_and_a_memory_of_less_than_nothing_are_refused() -> None:
+    """Where they are written, not in the middle of a run."""
+    wrong: Any = 42
+
+    with pytest.raises(PayloadError, match="expected a type that is data, got 42"):
+        Agent(name="x", model=MODEL, response_type=wrong)
+    with pytest.raises(DefinitionError, match="tokens=1, keep=-1; let both be 0 or more"):
+        Memory(tokens=1, keep=-1)
 
 
 def test_two_agents_of_a_team_need_two_names() -> None:
