@@ -300,6 +300,27 @@ def test_an_event_of_a_kind_from_the_future_sets_its_run_aside(language: str, se
     assert ({language}, []) == audited(server, hands, orders)
 
 
+@sdk
+def test_a_run_that_takes_its_workers_with_it_is_set_aside(language: str, server: Server, hands: Crew) -> None:
+    """Ten in a row died while they drove it: the eleventh does not try, says so, and `resume` puts it back."""
+    run = server.client.start(order(2), id="poison")
+    asking = Claim(worker="dies", namespace="default", queues=["default"], workflows=["faults.order"], limit=1, ttl=1)
+    deaths: list[RunKey] = []
+
+    def died_often() -> bool:
+        deaths.extend(found.run.key for found in server.store.claim(asking).runs)
+        return len(deaths) >= 10
+
+    server.until(died_often)
+    hands.worker(language, server.url)
+    server.until(lambda: run.status == "stuck")
+    assert "it was set aside after 10 workers in a row died" in run.about().note
+    run.resume()
+    server.until(lambda: run.status != "stuck")  # the message has been heard
+
+    assert 2 == run.result(PATIENCE)
+
+
 def given_back(lease: Lease, event: Event) -> Commit:
     return Commit(lease=lease, expected=1, events=[event], status="pending", wake_at=0, release=True)
 

@@ -20,14 +20,15 @@ import (
 )
 
 const (
-	breath       = time.Millisecond      // between two claims at the least
-	idleBreath   = 5 * time.Millisecond  // the same when the server says that something changed
-	busyBreath   = 20 * time.Millisecond // the same while runs are under way here, whose own commits would wake the claimer again and again
-	claimShare   = 10                    // while runs are under way, claiming takes one part in so many of the time
-	stuckPause   = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
-	claimLimit   = 200                   // runs taken in one claim at most
-	replayBudget = 5_000                 // old events fed per round, so that one long journal does not hold up the others
-	patience     = 20 * time.Second      // of a call that waits for something to change
+	breath        = time.Millisecond      // between two claims at the least
+	idleBreath    = 5 * time.Millisecond  // the same when the server says that something changed
+	busyBreath    = 20 * time.Millisecond // the same while runs are under way here, whose own commits would wake the claimer again and again
+	claimShare    = 10                    // while runs are under way, claiming takes one part in so many of the time
+	stuckPause    = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
+	claimLimit    = 200                   // runs taken in one claim at most
+	maxRecoveries = 10                    // workers in a row that a run may lose before it is set aside
+	replayBudget  = 5_000                 // old events fed per round, so that one long journal does not hold up the others
+	patience      = 20 * time.Second      // of a call that waits for something to change
 )
 
 // Settings say how a worker works.
@@ -372,6 +373,12 @@ func (w *Worker) take(claimed *wire.Claimed) {
 		w.giveBack([]*wire.Lease{lease})
 		return
 	}
+	if run.Recoveries >= maxRecoveries && !slices.ContainsFunc(claimed.Mail, putsBack) {
+		note := fmt.Sprintf("it was set aside after %d workers in a row died while they drove it; resume puts it back", run.Recoveries)
+		w.set.Logger.Error("run is stuck", "run", run.Key.Id, "workflow", run.Workflow, "error", note)
+		w.send([]*wire.Commit{{Lease: lease, Expected: run.Seq, Status: "stuck", Applied: run.Applied, Note: note, Release: true}})
+		return
+	}
 	if known := w.live[run.Key.Id]; known != nil {
 		if known.committed == run.Seq && known.Lease.Fence+1 == lease.Fence { // it ended unnoticed, and nobody else was there
 			known.Lease = lease
@@ -387,6 +394,11 @@ func (w *Worker) take(claimed *wire.Claimed) {
 		w.renewAt = due
 	}
 	w.touch(live)
+}
+
+// putsBack says whether a message has a run that was set aside driven again.
+func putsBack(message *wire.Message) bool {
+	return slices.Contains([]string{"resume", "cancel", "terminate"}, message.Kind)
 }
 
 func (w *Worker) restNoMore() {
