@@ -17,6 +17,7 @@ The seed decides what is started, who is killed and after how long; the machine'
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -110,7 +111,7 @@ def work(store: str, log: str, ttl: float, ready: Any) -> None:
     from replay import Engine
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with Engine(opened(store), workflows=load.WORKFLOWS, ttl=ttl, poll=0.2, threads=8, grace=1.0):
+    with opened(store) as place, Engine(place, workflows=load.WORKFLOWS, ttl=ttl, poll=0.2, threads=8, grace=1.0):
         ready.send(True)
         threading.Event().wait()
 
@@ -212,9 +213,14 @@ class Load:
                 del self.open[name]
 
 
-def opened(url: str) -> Store:
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Store]:
     """The store; a bucket's clock tells whole seconds only, and the audit needs the moments of answers as exactly as those of steps."""
-    return open_store(url, clock=machine_clock if url.startswith("s3:") else None)
+    store = open_store(url, clock=machine_clock if url.startswith("s3:") else None)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def machine_clock() -> int:
@@ -249,7 +255,7 @@ def chaos(
     began = time.monotonic()
     crew = Workers(store, str(log), workers, ttl)
     load.prepare(store)
-    with Client(opened(store)) as client:
+    with opened(store) as place, Client(place) as client:
         under_way = Load(client, chance, open_at_once)
         try:
             while report.kills < kills:

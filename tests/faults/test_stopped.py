@@ -75,6 +75,7 @@ def is_free(client: Client, process: int) -> bool:
 def test_two_processes_never_both_commit_to_one_run(url: str, log: Path, tmp_path: Path) -> None:
     """One that holds runs is stopped until the other has taken all of them, and then goes on where it was; again and again."""
     path = tmp_path / "runs.db"
+    load.prepare(url)
     crew = Workers(url, str(log), 2, ttl=LEASE)
     with Client(url) as client:
         under_way = Load(client, random.Random(7), 10)

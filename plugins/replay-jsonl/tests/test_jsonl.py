@@ -148,12 +148,13 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 
 WORKER = """
-import sys, threading
+import sys, threading, time
 import replay
 from replay import Workflow, step, workflow
 
 @step
 def jsonl_add(a: int, b: int) -> int:
+    time.sleep(0.05)  # or all is over before anybody sees the file grow
     return a + b
 
 @workflow
