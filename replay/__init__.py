@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from replay.authoring.asks import ask
 from replay.authoring.definitions import StepFunction, Workflow, WorkflowFunction, step, workflow
 from replay.authoring.effects import (
     Callback,
@@ -40,7 +39,6 @@ from replay.authoring.effects import (
     uuid,
 )
 from replay.authoring.patterns import CompensationFailed, Saga, poll, saga
-from replay.authoring.recall import Distillation, Recall, RecallState, recall
 from replay.authoring.step_context import StepInfo, step_info
 from replay.errors import (
     AnswerRefused,
@@ -81,18 +79,20 @@ from replay.errors import (
     WorkflowError,
 )
 from replay.model.about import RunInfo
-from replay.model.asks import Ask
 from replay.model.codec import upcaster
 from replay.model.effects import Call, ChildHandle, Effect, Spawned, Step
 from replay.model.events import Event
-from replay.model.health import Health, Thresholds
-from replay.model.ledger import Ledger, Review
 from replay.model.retry import Retry
 
 if TYPE_CHECKING:
+    from replay.authoring.asks import ask
     from replay.authoring.llm import llm_call
+    from replay.authoring.recall import Distillation, Recall, RecallState, recall
     from replay.client import AskPage, Client, Engine, Handle, ReplayReport, Reply, Start, WorkerInfo, run
     from replay.client.whatif import WhatIf, whatif
+    from replay.model.asks import Ask
+    from replay.model.health import Health, Thresholds
+    from replay.model.ledger import Ledger, Review
     from replay.model.llm import LLMResult
     from replay.model.queues import Queue, Rate
 
@@ -100,8 +100,13 @@ __version__ = "0.1.0"
 _LATE: dict[str, str] = {
     **dict.fromkeys(("AskPage", "Client", "Engine", "Handle", "ReplayReport", "Reply", "Start", "WorkerInfo", "run"), "replay.client"),
     **dict.fromkeys(("WhatIf", "whatif"), "replay.client.whatif"),
+    **dict.fromkeys(("Distillation", "Recall", "RecallState", "recall"), "replay.authoring.recall"),
+    **dict.fromkeys(("Health", "Thresholds"), "replay.model.health"),
+    **dict.fromkeys(("Ledger", "Review"), "replay.model.ledger"),
+    "Ask": "replay.model.asks",
     **dict.fromkeys(("Queue", "Rate"), "replay.model.queues"),
     "LLMResult": "replay.model.llm",
+    "ask": "replay.authoring.asks",
     "llm_call": "replay.authoring.llm",
 }
 
