@@ -105,8 +105,9 @@ class Report:
 # ---- workers -------------------------------------------------------------------------------------------------------------
 
 
-def work(store: str, log: str, ttl: float, ready: Any) -> None:
+def work(store: str, log: str, ttl: float, environment: dict[str, str], ready: Any) -> None:
     """A worker process: an engine, until it is killed."""
+    os.environ.update(environment)  # of now: the server that forks workers may be older than a bucket's credentials
     os.environ[load.LOG_FILE] = log
     from replay import Engine
 
@@ -143,7 +144,7 @@ class Workers:
         self._living = [worker for worker in self._living if worker.process.is_alive()]
         while len(self._living) < self.count:
             ready, tell = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=work, args=(self.store, self.log, self.ttl, tell), daemon=True)
+            process = self._context.Process(target=work, args=(self.store, self.log, self.ttl, dict(os.environ), tell), daemon=True)
             process.start()
             tell.close()
             self._living.append(Crewman(process, ready))
