@@ -15,9 +15,9 @@ from replay.cli.options import pass_scene
 from replay.cli.recorded import Recorded, Shelf
 from replay.cli.scene import Scene
 from replay.cli.screen import facts, styled
-from replay.cli.text import count, data, plain, shorten
+from replay.cli.text import count, plain, shorten
 from replay.cli.timeline import LOOKS, answer_of
-from replay.model.comparison import Comparison, Verdict, compare
+from replay.model.comparison import Comparison, Verdict, compare, said_in
 from replay.model.events import Event
 
 SHOWN: Final = 100
@@ -76,7 +76,7 @@ def _side(run: Recorded) -> dict[str, Any]:
         "workflow": run.workflow,
         "events": len(run.journal),
         "ended": None if closing is None else closing.kind,
-        "result": None if closing is None else data(closing.payload),
+        "result": None if closing is None else said_in(closing.payload),
     }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from replay.cli.text import data, iso
+from replay.cli.text import iso
 from replay.model.codec import payload_codec
+from replay.model.comparison import said_in
 from replay.model.names import SECOND
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def run_facts(run: Run) -> dict[str, Any]:
     """A run's index entry."""
     completed = run.status == "completed"
-    closing = data(run.result)
+    closing = said_in(run.result)
     return {
         "id": run.key.id,
         "namespace": run.key.namespace,
@@ -42,7 +43,7 @@ def run_facts(run: Run) -> dict[str, Any]:
         "parent": run.parent,
         "source": run.source,
         "tags": dict(run.tags),
-        "state": {key: data(value) for key, value in run.state.items() if not key.startswith("~")},
+        "state": {key: said_in(value) for key, value in run.state.items() if not key.startswith("~")},
         "worker": run.worker,
         "recoveries": run.recoveries,
         "note": run.note,
@@ -57,7 +58,7 @@ def event_facts(event: Event) -> dict[str, Any]:
         "command": event.command,
         "name": event.name,
         "at": iso(event.at),
-        "payload": data(event.payload),
+        "payload": said_in(event.payload),
         "check": event.check,
         "attempt": event.attempt,
         "duration": event.duration / SECOND,
@@ -85,7 +86,7 @@ def savepoint_facts(point: SavepointView) -> dict[str, Any]:
 
 def entry_facts(entry: Entry) -> dict[str, Any]:
     """An entry of a run's log or notes."""
-    said = data(entry.payload)
+    said = said_in(entry.payload)
     said = said if isinstance(said, dict) else {"text": said}
     return {"at": iso(entry.at), "level": said.get("level", "note"), "text": said.get("text", ""), "fields": said.get("fields", {})}
 
@@ -114,7 +115,7 @@ def difference_facts(difference: NonDeterminismError | None) -> dict[str, Any] |
 def value_facts(value: Any) -> Any:
     """A live value: JSON as its class spells it, else its repr."""
     try:
-        return data(payload_codec(type(value)).encode(value, "value"))
+        return said_in(payload_codec(type(value)).encode(value, "value"))
     except Exception:  # noqa: BLE001 - border: any object may stand in a workflow's variables, and its hooks may raise anything
         return _repr(value)
 

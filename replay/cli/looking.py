@@ -16,8 +16,9 @@ from replay.cli.layout import Cells, laid_out
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
 from replay.cli.screen import STATUS_STYLES, facts, status_text, styled
-from replay.cli.text import ago, compact, count, data, date_and_time, local, plain, preview, shorten, span
+from replay.cli.text import ago, compact, count, date_and_time, local, plain, preview, shorten, span
 from replay.errors import InvalidRequest, ReplayError
+from replay.model.comparison import said_in
 
 if TYPE_CHECKING:
     from replay.client import Client, Handle
@@ -131,7 +132,7 @@ def outcome_of(run: Run, now: int) -> str:
     if run.status == "completed":
         return preview(run.result)
     if run.result:
-        said = data(run.result)
+        said = said_in(run.result)
         if isinstance(said, dict):
             return plain(f"{said['type']}: {said.get('message', '')}" if "type" in said else str(said.get("reason", "")))
         return preview(run.result)
@@ -191,9 +192,11 @@ def about(run: Run, now: int) -> Any:
     lease = "" if run.ready_at is None else f", lease ends {ago(run.ready_at, now)}"
     wakes = None if closed else run.wake_at
     state = [
-        f"{plain(key)} = {shorten(compact(data(value)), LONG)}" for key, value in sorted(run.state.items()) if not key.startswith("~")
+        f"{plain(key)} = {shorten(compact(said_in(value)), LONG)}"
+        for key, value in sorted(run.state.items())
+        if not key.startswith("~")
     ]
-    progress = [f"{command}: {shorten(compact(data(told)), LONG)}" for command, told in sorted(unpacked(run.state).items())]
+    progress = [f"{command}: {shorten(compact(said_in(told)), LONG)}" for command, told in sorted(unpacked(run.state).items())]
     return facts(
         [
             ("run", styled(plain(run.key.id), "bold")),

@@ -17,8 +17,9 @@ from replay.cli.exits import Exit
 from replay.cli.facts import run_facts
 from replay.cli.options import C, pass_scene
 from replay.cli.scene import Scene, dotted
-from replay.cli.text import compact, count, data, plain, shorten
+from replay.cli.text import compact, count, plain, shorten
 from replay.errors import ReplayError, RunFailed
+from replay.model.comparison import said_in
 
 if TYPE_CHECKING:
     from replay.client import Client, Engine, Handle
@@ -165,7 +166,7 @@ def show_end(scene: Scene, about: Run) -> None:
         if about.status != "completed":
             click.get_current_context().exit(Exit.NEGATIVE)
         return
-    result = data(about.result)
+    result = said_in(about.result)
     if about.status != "completed":
         said = result if isinstance(result, dict) else {}
         error_type, message = said.get("type", "Stuck" if about.note else "Cancelled"), said.get("message", about.note)

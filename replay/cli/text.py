@@ -7,10 +7,8 @@ import json
 import unicodedata
 from typing import Any, Final
 
-from replay.errors import PayloadError
 from replay.model.about import moment
-from replay.model.codec import from_json
-from replay.model.comparison import is_reply
+from replay.model.comparison import is_reply, said_in
 from replay.model.names import SECOND
 
 PREVIEW: Final = 2_000
@@ -76,20 +74,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def data(payload: bytes) -> Any:
-    """A payload as JSON; bytes that are none are shown as text."""
-    if not payload:
-        return None
-    try:
-        return from_json(payload)
-    except PayloadError:
-        return payload.decode("utf-8", "backslashreplace")
-
-
 def preview(payload: bytes) -> str:
     """The beginning of a payload on one line; of a huge one, no more is read than is shown."""
     if len(payload) <= PREVIEW:
-        return compact(data(payload))
+        return compact(said_in(payload))
     return plain(payload[:PREVIEW].decode("utf-8", "ignore")) + "…"
 
 

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from replay.cli.text import PREVIEW, compact, data, plain, preview, shorten
+from replay.cli.text import PREVIEW, compact, plain, preview, shorten
 from replay.model import events
+from replay.model.comparison import said_in
 from replay.model.events import Event
 
 WORK: Final = "█"
@@ -104,7 +105,7 @@ def answer_of(event: Event) -> str:
     say = _SAYINGS.get(event.kind)
     if say is None:
         return "" if event.payload in _NOTHING and event.kind in _SILENT else preview(event.payload)
-    said = data(event.payload)
+    said = said_in(event.payload)
     return shorten(plain(say(said)), PREVIEW) if isinstance(said, dict) else preview(event.payload)
 
 

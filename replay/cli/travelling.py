@@ -19,8 +19,9 @@ from replay.cli.looking import close_pending, draw_pending
 from replay.cli.options import pass_scene
 from replay.cli.scene import Scene
 from replay.cli.screen import facts, styled
-from replay.cli.text import compact, data, plain, shorten
+from replay.cli.text import compact, plain, shorten
 from replay.errors import UnknownName
+from replay.model.comparison import said_in
 
 if TYPE_CHECKING:
     from replay.client import Handle
@@ -132,7 +133,7 @@ def _show_plan(
                 "source": handle.id,
                 "shared": until,
                 "left_behind": len(journal) - until,
-                "edited": [{"seq": new.seq, "old": data(old.payload), "new": data(new.payload)} for old, new in edited],
+                "edited": [{"seq": new.seq, "old": said_in(old.payload), "new": said_in(new.payload)} for old, new in edited],
                 "events": [event_facts(event) for event in made.events],
                 "pending": list(pending),
                 "ended": ended,
@@ -158,4 +159,4 @@ def _show_plan(
 
 
 def _short(event: Event) -> str:
-    return shorten(compact(data(event.payload)), SHOWN)
+    return shorten(compact(said_in(event.payload)), SHOWN)
