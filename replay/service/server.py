@@ -179,11 +179,13 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
             answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             seen = 0
             waited = 0.0
-            while not answer.runs and not answer.mail and self.gate.busy(context) and waited < NAP:
+            while not answer.runs and not answer.mail and waited < NAP:
                 until = (answer.next_at - answer.now) / 1e6 if answer.HasField("next_at") else 1.0
                 pause = max(0.001, min(1.0, until))
                 seen = self.pulse.wait(seen, pause)
                 waited += pause
+                if not self.gate.busy(context):  # nothing is claimed for who has gone meanwhile
+                    break
                 answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             yield answer
 
@@ -349,8 +351,8 @@ class Server:
         self.gate.closing.set()
         self._health.enter_graceful_shutdown()
         ended = self._server.stop(grace)
+        self._room.close()  # first, so that who is answered now also ends its stream
         self._pulse.close()
-        self._room.close()
         ended.wait(grace + 5)
         self._pool.shutdown(wait=False)
 

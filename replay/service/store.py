@@ -120,7 +120,7 @@ class GrpcStore:
         hello = self._hello()
         self.capabilities = Capability.NONE
         for name in hello.capabilities:
-            self.capabilities |= getattr(Capability, name.upper(), Capability.NONE)
+            self.capabilities |= Capability.__members__.get(name.upper(), Capability.NONE)  # a newer server may know more
 
     def _hello(self) -> wb.HelloResponse:
         try:
