@@ -105,7 +105,7 @@ def test_a_server_that_closes_ends_a_stream_that_is_silent(server: Server, line:
     assert until(lambda: server._room._open)
     stopping = threading.Thread(target=server.stop, args=(60.0,))
     stopping.start()
-    with pytest.raises(grpc.RpcError, match="CANCELLED|UNAVAILABLE"):
+    with pytest.raises(grpc.RpcError, match=r"CANCELLED|UNAVAILABLE"):
         next(claims.answers)
     stopping.join(10)
 
