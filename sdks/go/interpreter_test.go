@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -255,52 +254,4 @@ func TestArgumentsAreReadByPositionOrName(t *testing.T) {
 			t.Errorf("expected %s to be refused", payload)
 		}
 	}
-}
-
-// BenchmarkReplay drives a workflow over a journal of 10,000 steps; ns/op is that of all of them.
-func BenchmarkReplay(b *testing.B) {
-	const steps = 10_000
-	workflow := replay.NewWorkflow("long", func(run *replay.Run, n int) (int, error) {
-		total := 0
-		for range n {
-			got, err := replay.Call(run, double, total)
-			if err != nil {
-				return 0, err
-			}
-			total = got
-		}
-		return total, nil
-	})
-	payload, _ := model.Started{Workflow: "long", Input: []byte(fmt.Sprintf("[%d]", steps))}.Encode()
-	journal := []model.Event{{Seq: 1, Kind: model.Begun, Name: "long", Payload: payload}}
-	spec := &workflow.Definition().(*authoring.Workflow).Spec
-	first := interpreter.New(spec, "run")
-	if err := first.Feed(journal, interpreter.Unlimited); err != nil {
-		b.Fatal(err)
-	}
-	for i := range steps {
-		event := model.Event{Seq: int64(i + 2), Kind: model.StepCompleted, Command: fmt.Sprint(i), Name: "double", Payload: []byte(fmt.Sprint(i)), Check: first.Waiting()[0].Check()}
-		journal = append(journal, event)
-		if err := first.Feed(journal[i+1:], interpreter.Unlimited); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	began := cpu()
-	for b.Loop() {
-		machine := interpreter.New(spec, "run")
-		if err := machine.Feed(journal, interpreter.Unlimited); err != nil || machine.Outcome == nil {
-			b.Fatal(err)
-		}
-	}
-	done := float64(steps) * float64(b.N)
-	b.ReportMetric(done/b.Elapsed().Seconds(), "steps/s")
-	b.ReportMetric(done/(cpu()-began).Seconds(), "steps/cpu-s")
-}
-
-// cpu is the processor time that this process has used: what a machine that others use too cannot spoil.
-func cpu() time.Duration {
-	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
