@@ -25,7 +25,7 @@ type Options struct {
 	Namespace   string        // whose runs it drives; "default"
 	Queues      []string      // which queues it serves; "default"
 	Concurrency int           // runs that it holds at most; 1,000
-	Steps       int           // attempts of steps under way at most; 256
+	Steps       int           // attempts of steps under way at most; 1,000
 	Lease       time.Duration // how long a dead worker's runs wait for another; 15 s
 	Poll        time.Duration // how often it asks the server without being told to; 1 s
 	Linger      time.Duration // how long a run that only waits is kept in memory; 200 ms
@@ -77,7 +77,7 @@ func (o Options) settings() (engine.Settings, error) {
 		return engine.Settings{}, &model.InvalidRequestError{What: "worker.Options", Problem: "a number is negative", Advice: "leave it out"}
 	}
 	made := engine.Settings{
-		Name: o.Name, Namespace: or(o.Namespace, "default"), Queues: o.Queues, Concurrency: or(o.Concurrency, 1_000), Steps: or(o.Steps, 256),
+		Name: o.Name, Namespace: or(o.Namespace, "default"), Queues: o.Queues, Concurrency: or(o.Concurrency, 1_000), Steps: or(o.Steps, 1_000),
 		TTL: or(o.Lease, 15*time.Second), Poll: or(o.Poll, time.Second), Linger: or(o.Linger, 200*time.Millisecond), Keep: 200,
 		Grace: or(o.Grace, 10*time.Second), MaxPayload: or(o.MaxPayload, 16<<20), Logger: or(o.Logger, slog.Default()),
 	}

@@ -22,10 +22,10 @@ import (
 const (
 	breath        = time.Millisecond      // between two claims at the least
 	idleBreath    = 5 * time.Millisecond  // the same when the server says that something changed
-	busyBreath    = 20 * time.Millisecond // the same while runs are under way here, whose own commits would wake the claimer again and again
+	busyBreath    = 20 * time.Millisecond // the same while this worker commits
 	claimShare    = 10                    // while runs are under way, claiming takes one part in so many of the time
 	stuckPause    = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
-	claimLimit    = 200                   // runs taken in one claim at most
+	claimLimit    = 500                   // runs taken in one claim at most
 	maxRecoveries = 10                    // workers in a row that a run may lose before it is set aside
 	replayBudget  = 5_000                 // old events fed per round, so that one long journal does not hold up the others
 	patience      = 20 * time.Second      // of a call that waits for something to change
@@ -69,7 +69,7 @@ type Worker struct {
 	claimAt   int64
 	claimedAt int64
 	renewAt   int64
-	breath    time.Duration
+	committed bool // since the last claim
 	failures  int
 	refused   error           // what the server said when it gave this worker no runs at all
 	leaveAt   int64           // when steps that run are given up, or 0 while nobody has asked to leave
@@ -95,7 +95,6 @@ type (
 func NewWorker(conn *service.Connection, settings Settings, workflows []*authoring.Workflow, steps []*authoring.Step) (*Worker, error) {
 	w := &Worker{
 		conn: conn, set: settings, workflows: map[string]map[string]*authoring.Workflow{}, inbox: make(chan any, 1_024), live: map[string]*Live{},
-		breath: busyBreath,
 	}
 	for _, step := range steps {
 		workflows = append(workflows, authoring.StepWorkflow(step))
@@ -200,11 +199,7 @@ func (w *Worker) takeIn(item any) {
 			return
 		}
 		w.seen = item.seen
-		pause := idleBreath
-		if len(w.live) > 0 {
-			pause = w.breath
-		}
-		w.claimAt = min(w.claimAt, w.claimedAt+pause.Microseconds())
+		w.claimAt = min(w.claimAt, w.claimedAt+idleBreath.Microseconds())
 	}
 }
 
@@ -275,7 +270,7 @@ func (w *Worker) round() (ended bool) {
 // claim asks for runs when it is time, and, when nothing else is to be done, to be told when something changes.
 func (w *Worker) claim(now int64) {
 	if !w.claiming && now >= w.claimAt {
-		w.claiming, w.claimedAt = true, now
+		w.claiming, w.claimedAt, w.committed = true, now, false
 		room := max(0, w.set.Concurrency-len(w.live))
 		request := &wire.ClaimRequest{
 			Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.TTL.Microseconds(),
@@ -288,7 +283,8 @@ func (w *Worker) claim(now int64) {
 	}
 }
 
-// listen asks once to be told when something changes; at most once for each claim, as the worker's own commits count as changes.
+// listen asks to be told when something changes. A worker that commits is not told: each of its own commits would be such a change,
+// so it asks for runs as often as it may.
 func (w *Worker) listen() {
 	if w.waiting || w.leaveAt != 0 {
 		return
@@ -318,7 +314,6 @@ func (w *Worker) claimed(got claims) {
 		return
 	}
 	w.failures = 0
-	w.breath = max(busyBreath, claimShare*got.took)
 	if got.answer.NextAt != nil {
 		w.claimAt = min(w.claimAt, max(*got.answer.NextAt, now+breath.Microseconds()))
 	}
@@ -346,7 +341,11 @@ func (w *Worker) claimed(got claims) {
 			w.touch(live)
 		}
 	}
-	w.listen()
+	if w.committed = w.committed || len(got.answer.Runs) > 0; w.committed && len(w.live) > 0 {
+		w.claimAt = min(w.claimAt, now+max(busyBreath, claimShare*got.took).Microseconds())
+	} else {
+		w.listen()
+	}
 }
 
 // workflow is the version that a run began with when it is offered, else today's code: the one of no or the highest version.
@@ -580,6 +579,7 @@ func (w *Worker) settle(live *Live, commit *wire.Commit, became fate, now int64)
 		}
 		return
 	}
+	w.committed = true
 	live.Applied(commit)
 	w.tell(live, commit)
 	if err := w.greet(live, commit.Children); err != nil {
@@ -663,6 +663,9 @@ func (w *Worker) drop(live *Live) {
 	}
 	if w.hungry {
 		w.claimAt = 0
+	}
+	if len(w.live) == 0 && !w.claiming {
+		w.listen()
 	}
 	for _, attempt := range live.tasks {
 		attempt.abandon(&model.CancelledError{Reason: "its run is no longer driven here"})
