@@ -246,7 +246,7 @@ func (p *player) unread() []shown {
 
 func (p *player) error() shown {
 	var misfit *model.NonDeterminismError
-	var damaged *model.JournalDamagedError
+	var damaged *model.JournalDamaged
 	switch {
 	case errors.As(p.failure, &misfit):
 		return shown{"type": "NonDeterminismError", "seq": number(misfit.Seq), "recorded": misfit.Recorded, "asked": misfit.Asked}

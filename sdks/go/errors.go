@@ -9,15 +9,15 @@ import (
 // Errors that a workflow can meet; errors.As tells them apart. Their fields are documented in package model.
 type (
 	// Cancelled answers the current wait of a branch that is cancelled: clean up, then return it.
-	Cancelled = model.CancelledError
+	Cancelled = model.Cancelled
 	// StepFailed says that a step gave up.
-	StepFailed = model.StepFailedError
+	StepFailed = model.StepFailed
 	// StepInterrupted says that an at-most-once step was begun and its end is unknown.
-	StepInterrupted = model.StepInterruptedError
+	StepInterrupted = model.StepInterrupted
 	// TimedOut says that a wait, a step or a branch took too long.
-	TimedOut = model.TimedOutError
+	TimedOut = model.TimedOut
 	// ChildFailed says that a child run ended without a result.
-	ChildFailed = model.ChildFailedError
+	ChildFailed = model.ChildFailed
 	// DefinitionError says that a workflow or step is declared in a way that cannot work.
 	DefinitionError = model.DefinitionError
 	// EffectError says that a workflow asked for something where it may not.
@@ -25,7 +25,7 @@ type (
 	// PayloadError says that a value cannot be encoded, or does not fit its type.
 	PayloadError = model.PayloadError
 	// PayloadTooLarge says that an encoded value is larger than a journal may hold.
-	PayloadTooLarge = model.PayloadTooLargeError
+	PayloadTooLarge = model.PayloadTooLarge
 	// NonDeterminism says that the code does not fit the journal.
 	NonDeterminism = model.NonDeterminismError
 )

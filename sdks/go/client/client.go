@@ -31,23 +31,23 @@ import (
 // Errors of calls; errors.As tells them apart. Their fields are documented in package model.
 type (
 	// UnknownRun says that there is no run of that id in that namespace.
-	UnknownRun = model.UnknownRunError
+	UnknownRun = model.UnknownRun
 	// UnknownName says that a savepoint, update or event of that name is not known.
-	UnknownName = model.UnknownNameError
+	UnknownName = model.UnknownName
 	// RunExists says that the id is taken by a run of another workflow or with other input.
-	RunExists = model.RunExistsError
+	RunExists = model.RunExists
 	// RunClosed says that the run has ended and takes no more messages.
-	RunClosed = model.RunClosedError
+	RunClosed = model.RunClosed
 	// RunFailed says that a run has no result: it failed, was cancelled or terminated, or is stuck.
-	RunFailed = model.RunFailedError
+	RunFailed = model.RunFailed
 	// UpdateRefused says that the workflow refused an update.
-	UpdateRefused = model.UpdateRefusedError
+	UpdateRefused = model.UpdateRefused
 	// InvalidRequest says that an argument does not fit.
-	InvalidRequest = model.InvalidRequestError
+	InvalidRequest = model.InvalidRequest
 	// Unavailable says that the server cannot be reached: the outcome is unknown, and asking again is right.
-	Unavailable = model.UnavailableError
+	Unavailable = model.StoreUnavailable
 	// Refused says that the server does not do this: a missing right, a message too large, another protocol.
-	Refused = model.RefusedError
+	Refused = model.StoreRefused
 )
 
 // Client is a connection to a server, for one namespace. It may be used by many goroutines.

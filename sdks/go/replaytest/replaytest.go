@@ -289,7 +289,7 @@ func (r *Run[T]) ended(live *run) (result T, err error) {
 		return result, cause
 	}
 	said := model.DecodeFailure(live.commit.Result)
-	return result, &model.RunFailedError{Run: r.ID, Status: live.commit.Status, ErrorType: said.Type, Message: said.Message}
+	return result, &model.RunFailed{Run: r.ID, Status: live.commit.Status, ErrorType: said.Type, Message: said.Message}
 }
 
 // Signal leaves a message for the run.
@@ -307,7 +307,7 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 	r.w.Settle()
 	told := r.w.topics["~reply:"+id]
 	if len(told) == 0 {
-		return &model.UnknownNameError{What: "reply to update", Name: name}
+		return &model.UnknownName{What: "reply to update", Name: name}
 	}
 	var said struct {
 		OK      json.RawMessage
@@ -319,9 +319,9 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 	}
 	switch {
 	case said.Refused != nil:
-		return &model.UpdateRefusedError{Run: r.ID, Update: name, Reason: *said.Refused}
+		return &model.UpdateRefused{Run: r.ID, Update: name, Reason: *said.Refused}
 	case said.Error != nil:
-		return &model.RunFailedError{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
+		return &model.RunFailed{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
 	case reply == nil:
 		return nil
 	}

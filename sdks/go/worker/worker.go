@@ -62,7 +62,7 @@ func Run(ctx context.Context, url string, options Options, offers ...replay.Offe
 	}
 	defer conn.Close() //nolint:errcheck // everything was given back, or the error is told already
 	if !slices.Contains(conn.Hello.Scopes, "work") {
-		return &model.RefusedError{Store: conn.URL, Reason: "the token does not allow to work", Advice: "use one that has the scope work"}
+		return &model.StoreRefused{Store: conn.URL, Reason: "the token does not allow to work", Advice: "use one that has the scope work"}
 	}
 	w, err := engine.NewWorker(conn, settings, workflows, steps)
 	if err != nil {
@@ -74,7 +74,7 @@ func Run(ctx context.Context, url string, options Options, offers ...replay.Offe
 
 func (o Options) settings() (engine.Settings, error) {
 	if o.Concurrency < 0 || o.Steps < 0 || o.Lease < 0 || o.Poll < 0 || o.Grace < 0 || o.MaxPayload < 0 {
-		return engine.Settings{}, &model.InvalidRequestError{What: "worker.Options", Problem: "a number is negative", Advice: "leave it out"}
+		return engine.Settings{}, &model.InvalidRequest{What: "worker.Options", Problem: "a number is negative", Advice: "leave it out"}
 	}
 	made := engine.Settings{
 		Name: o.Name, Namespace: or(o.Namespace, "default"), Queues: o.Queues, Concurrency: or(o.Concurrency, 1_000), Steps: or(o.Steps, 1_000),

@@ -75,14 +75,14 @@ func (s *Step) Fail(raises []model.Raise) func([]byte) error {
 		}
 		switch failure.Type {
 		case "replay.errors.TimedOut":
-			late := &model.TimedOutError{}
+			late := &model.TimedOut{}
 			if failure.Arg(0, &late.What) && failure.Arg(1, &late.Seconds) {
 				return late
 			}
 		case "replay.errors.StepInterrupted":
-			return &model.StepInterruptedError{Step: s.Name}
+			return &model.StepInterrupted{Step: s.Name}
 		}
-		return &model.StepFailedError{
+		return &model.StepFailed{
 			Step: s.Name, ErrorType: failure.Type, Message: failure.Message, Attempts: failure.Attempts, Traceback: failure.Traceback,
 		}
 	}
@@ -91,7 +91,7 @@ func (s *Step) Fail(raises []model.Raise) func([]byte) error {
 // Fail makes the error of a failed child.
 func (w *Workflow) Fail(payload []byte) error {
 	failure := model.DecodeFailure(payload)
-	made := &model.ChildFailedError{Workflow: w.Name, ErrorType: failure.Type, Message: failure.Message, Status: "failed"}
+	made := &model.ChildFailed{Workflow: w.Name, ErrorType: failure.Type, Message: failure.Message, Status: "failed"}
 	failure.Arg(0, &made.Run)
 	failure.Arg(1, &made.Status)
 	return made

@@ -368,7 +368,7 @@ func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
 		return true, nil
 	}
 	if command.Intent {
-		failure := model.FailureOf(&model.StepInterruptedError{Step: command.Name}, 1)
+		failure := model.FailureOf(&model.StepInterrupted{Step: command.Name}, 1)
 		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
 		return false, nil
 	}
@@ -504,7 +504,7 @@ func (l *Live) close() error {
 	}
 	kind, name, payload := outcome.Kind, l.Interp.Started.Workflow, outcome.Payload
 	if kind == model.Completed && len(payload) > l.maxPayload {
-		tooLarge := &model.PayloadTooLargeError{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
+		tooLarge := &model.PayloadTooLarge{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
 		kind, name, payload = model.Failed, model.Terminated, model.FailureOf(tooLarge, 1).Encode()
 	}
 	event := l.event(kind, "", name, payload, l.Interp.Clock)

@@ -63,7 +63,7 @@ func Perform(ctx context.Context, command *interpreter.Command) (payload []byte,
 	}()
 	step, known := command.Step.Do.(*authoring.Step)
 	if !known {
-		return nil, &model.UnknownNameError{What: "step", Name: command.Name}
+		return nil, &model.UnknownName{What: "step", Name: command.Name}
 	}
 	payload, err = step.Do(ctx, command.Arguments)
 	returned = true
@@ -91,7 +91,7 @@ func (a *attempt) warn() {
 func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) Answer {
 	number := command.Attempts + 1
 	if err == nil && len(payload) > maxPayload {
-		err = &model.PayloadTooLargeError{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
+		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
 	}
 	answer := Answer{Command: command.ID, Kind: model.StepCompleted, Payload: payload, Attempt: number}
 	if err == nil {
@@ -119,6 +119,6 @@ func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload
 func isPermanent(err error) bool {
 	var said interface{ Permanent() bool }
 	var unfit *model.PayloadError
-	var tooLarge *model.PayloadTooLargeError
+	var tooLarge *model.PayloadTooLarge
 	return (errors.As(err, &said) && said.Permanent()) || errors.As(err, &unfit) || errors.As(err, &tooLarge)
 }

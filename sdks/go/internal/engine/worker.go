@@ -304,7 +304,7 @@ func (w *Worker) claimed(got claims) {
 	w.claiming = false
 	now := w.conn.Now()
 	w.claimAt = now + w.set.Poll.Microseconds()
-	if refused := (*model.RefusedError)(nil); errors.As(got.err, &refused) {
+	if refused := (*model.StoreRefused)(nil); errors.As(got.err, &refused) {
 		w.refused = refused // asking again does not help
 		return
 	}
@@ -643,7 +643,7 @@ func (w *Worker) greet(live *Live, children []*wire.NewRun) error {
 		if run == nil || (run.Parent == child.Parent && run.ParentCommand == child.ParentCommand) {
 			continue
 		}
-		problem := &model.RunExistsError{Run: run.Key.Id, Existing: run.Workflow + " " + run.Digest, Asked: child.Workflow + " " + child.Digest}
+		problem := &model.RunExists{Run: run.Key.Id, Existing: run.Workflow + " " + run.Digest, Asked: child.Workflow + " " + child.Digest}
 		if _, err := w.conn.Worker.Post(w.calls, &wire.PostRequest{Messages: []*wire.Message{live.refusal(child, problem)}}); err != nil {
 			return err
 		}
@@ -668,7 +668,7 @@ func (w *Worker) drop(live *Live) {
 		w.listen()
 	}
 	for _, attempt := range live.tasks {
-		attempt.abandon(&model.CancelledError{Reason: "its run is no longer driven here"})
+		attempt.abandon(&model.Cancelled{Reason: "its run is no longer driven here"})
 	}
 	clear(live.tasks)
 	live.Acting, live.queued = nil, nil
@@ -699,7 +699,7 @@ func (w *Worker) act(live *Live, now int64) {
 			attempt.warn()
 		default:
 			delete(live.tasks, command.ID)
-			attempt.abandon(&model.CancelledError{Reason: "nobody waits for it any more"})
+			attempt.abandon(&model.Cancelled{Reason: "nobody waits for it any more"})
 		}
 	}
 	live.Withdrawn = nil
@@ -775,7 +775,7 @@ func (w *Worker) done(got done) {
 // tooLate: a goroutine cannot be stopped; its context ends, and its answer will be passed over.
 func (w *Worker) tooLate(late *attempt) {
 	limit := late.command.Step.Options.Timeout
-	problem := &model.TimedOutError{What: "step " + late.command.Name, Seconds: limit.Seconds()}
+	problem := &model.TimedOut{What: "step " + late.command.Name, Seconds: limit.Seconds()}
 	w.answer(late, nil, problem, limit)
 }
 
@@ -812,7 +812,7 @@ func (w *Worker) renew(now int64) {
 	}
 	for i, kept := range answer.Kept {
 		if live := held[i]; !kept {
-			w.set.Logger.Warn((&model.LeaseLostError{Run: live.Run.Key.Id, Fence: live.Lease.Fence}).Error())
+			w.set.Logger.Warn((&model.LeaseLost{Run: live.Run.Key.Id, Fence: live.Lease.Fence}).Error())
 			w.drop(live)
 		}
 	}

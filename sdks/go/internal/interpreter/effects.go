@@ -207,7 +207,7 @@ func (f *Fiber) Listen(name string, span int64, accept, probe func([]byte) error
 		command.Timed, command.Due, command.span = true, f.it.Clock+span, span
 	}
 	command.fail = func([]byte) error {
-		return &model.TimedOutError{What: "signal " + name, Seconds: float64(span) / 1e6}
+		return &model.TimedOut{What: "signal " + name, Seconds: float64(span) / 1e6}
 	}
 	command.frames.here()
 	f.it.issue(f, command)

@@ -26,7 +26,7 @@ type Fiber struct {
 	waits     any // *Command, *scope or *Fiber; nil when it can run
 	scope     *scope
 	index     int
-	cancel    *model.CancelledError
+	cancel    *model.Cancelled
 	joiners   []*Fiber
 	err       error
 	result    []byte
@@ -75,8 +75,10 @@ func (f *Fiber) whole(yield func(struct{}) bool) {
 }
 
 func panicked(cause any) error {
-	if misuse, ok := cause.(model.Error); ok {
-		return misuse
+	if err, ok := cause.(error); ok {
+		if misuse, _ := model.Named(err); misuse != nil {
+			return misuse
+		}
 	}
 	return &model.PanicError{Value: fmt.Sprint(cause), Stack: string(debug.Stack())}
 }
@@ -125,8 +127,8 @@ func (f *Fiber) unwind() {
 	<-unwound
 }
 
-func asCancelled(err error) (*model.CancelledError, bool) {
-	var cancelled *model.CancelledError
+func asCancelled(err error) (*model.Cancelled, bool) {
+	var cancelled *model.Cancelled
 	ok := errors.As(err, &cancelled)
 	return cancelled, ok
 }
@@ -235,7 +237,7 @@ func (s *scope) settle(f *Fiber) {
 			s.err = f.err
 			s.close("the branch has ended")
 		} else {
-			s.err = &model.TimedOutError{What: "the branch", Seconds: s.seconds}
+			s.err = &model.TimedOut{What: "the branch", Seconds: s.seconds}
 			s.close("the branch took too long")
 		}
 	case shieldScope:

@@ -131,7 +131,7 @@ func (it *Interpreter) Feed(journal []model.Event, budget int) error {
 
 func (it *Interpreter) feed(event *model.Event) error {
 	if event.Seq != it.Seq+1 {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("after #%d comes #%d", it.Seq, it.Seq+1)}
+		return &model.JournalDamaged{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("after #%d comes #%d", it.Seq, it.Seq+1)}
 	}
 	it.Seq = event.Seq
 	it.Issued = it.Issued[:0]
@@ -167,7 +167,7 @@ func (it *Interpreter) feed(event *model.Event) error {
 // take takes in an event that answers no pending command.
 func (it *Interpreter) take(event *model.Event) error {
 	if !slices.Contains(kinds, event.Kind) {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind)}
+		return &model.JournalDamaged{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind)}
 	}
 	if (it.closed || it.Outcome != nil) && !model.Closing(event.Kind) {
 		return it.misfit(event, nil)
@@ -225,7 +225,7 @@ func (it *Interpreter) advance() bool {
 func (it *Interpreter) Recover(started, savepoint *model.Event, budget int) error {
 	resume, err := model.DecodeResume(savepoint.Payload)
 	if err != nil || resume == nil || savepoint.Kind != model.SavepointTaken {
-		return &model.JournalDamagedError{Run: it.Run, Seq: savepoint.Seq, Problem: "it is no savepoint with state"}
+		return &model.JournalDamaged{Run: it.Run, Seq: savepoint.Seq, Problem: "it is no savepoint with state"}
 	}
 	if err := it.setOut(started); err != nil {
 		return err
@@ -288,7 +288,7 @@ func (it *Interpreter) takeStarted(event *model.Event) error {
 func (it *Interpreter) passSavepoint(event *model.Event) error {
 	resume, err := model.DecodeResume(event.Payload)
 	if err != nil {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
+		return &model.JournalDamaged{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
 	}
 	if resume != nil {
 		it.patches = resume.Patches
@@ -346,7 +346,7 @@ func (it *Interpreter) takeUpdate(event *model.Event) error {
 		Value json.RawMessage
 	}
 	if err := json.Unmarshal(event.Payload, &request); err != nil {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
+		return &model.JournalDamaged{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
 	}
 	reply := &scope{it: it, kind: replyScope, message: request.ID}
 	fiber := &Fiber{it: it, path: fmt.Sprintf("u%d/", it.updated), scope: reply}
@@ -404,7 +404,7 @@ func (it *Interpreter) RefusesSignal(name string, payload []byte) error {
 func (it *Interpreter) RefusesUpdate(name string, payload []byte) error {
 	update := it.updates[name]
 	if update == nil {
-		return &model.UnknownNameError{What: "update", Name: name, Known: it.handled}
+		return &model.UnknownName{What: "update", Name: name, Known: it.handled}
 	}
 	return update.Validate(payload)
 }
@@ -555,7 +555,7 @@ func (it *Interpreter) abandon(f *Fiber) {
 		command.Abandoned = true
 		it.pending.remove(command)
 	}
-	f.done, f.waits, f.err = true, nil, &model.CancelledError{Reason: "the run has ended"}
+	f.done, f.waits, f.err = true, nil, &model.Cancelled{Reason: "the run has ended"}
 	for _, joiner := range f.joiners {
 		it.resume(joiner, f.err)
 	}
@@ -571,7 +571,7 @@ func (it *Interpreter) resume(f *Fiber, err error) {
 // Cancel cancels a fiber, once; the cancellation is its answer where it waits, or at its next wait.
 func (it *Interpreter) Cancel(f *Fiber, reason string) {
 	if f.cancel == nil && !f.done {
-		f.cancel = &model.CancelledError{Reason: reason}
+		f.cancel = &model.Cancelled{Reason: reason}
 		if f.waits != nil {
 			it.deliver(f)
 		}
@@ -597,7 +597,7 @@ func (it *Interpreter) deliver(f *Fiber) {
 			if child.done || child.cancel != nil {
 				continue
 			}
-			child.cancel = &model.CancelledError{Reason: f.cancel.Reason}
+			child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
 			if child.waits != nil {
 				waiting = append(waiting, child)
 			}

@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +95,7 @@ func Open(ctx context.Context, address string) (*Connection, error) {
 
 func invalid(address, problem string) error {
 	shown, _, _ := strings.Cut(address, "?")
-	return &model.InvalidRequestError{What: "server URL " + shown, Problem: problem, Advice: "write grpc://host:port?token=…"}
+	return &model.InvalidRequest{What: "server URL " + shown, Problem: problem, Advice: "write grpc://host:port?token=…"}
 }
 
 func dialing(address string) (*url.URL, []grpc.DialOption, error) {
@@ -292,7 +291,7 @@ func (c *Connection) Commit(ctx context.Context, request *wire.CommitRequest) (*
 	defer c.lineLock.Unlock()
 	asked := time.Since(c.born)
 	answer, err := c.overLine(request)
-	var refused *model.RefusedError
+	var refused *model.StoreRefused
 	if errors.As(err, &refused) {
 		return c.Worker.Commit(ctx, request)
 	}
@@ -321,7 +320,7 @@ func (c *Connection) overLine(request *wire.CommitRequest) (answer *wire.CommitR
 		return nil, err
 	}
 	if answer, err = c.line.Recv(); errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
-		return nil, &model.UnavailableError{Store: c.URL, Reason: "the stream of commits ended without an answer", Advice: "try again"}
+		return nil, &model.StoreUnavailable{Store: c.URL, Reason: "the stream of commits ended without an answer", Advice: "try again"}
 	}
 	return answer, err
 }
@@ -383,7 +382,7 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 	}
 	reason := said.Code().String() + ": " + said.Message()
 	if advice, no := refusals[said.Code()]; no {
-		return &model.RefusedError{Store: c.URL, Reason: reason, Advice: advice}
+		return &model.StoreRefused{Store: c.URL, Reason: reason, Advice: advice}
 	}
 	advice := "check that the server runs and can be reached, then try again"
 	if strings.HasPrefix(c.URL, "grpcs:") { // one that wants to see a certificate hangs up without a word
@@ -392,28 +391,27 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 	if at := slices.IndexFunc(hints, func(hint [2]string) bool { return strings.Contains(strings.ToLower(reason), hint[0]) }); at >= 0 {
 		advice = hints[at][1]
 	}
-	return &model.UnavailableError{Store: c.URL, Reason: reason, Advice: advice}
+	return &model.StoreUnavailable{Store: c.URL, Reason: reason, Advice: advice}
 }
 
 func (c *Connection) revived(detail []byte, text string) error {
 	var told wire.ErrorDetail
-	unexpected := &model.RefusedError{Store: c.URL, Reason: "it failed unexpectedly: " + text, Advice: "look at the server's log"}
+	unexpected := &model.StoreRefused{Store: c.URL, Reason: "it failed unexpectedly: " + text, Advice: "look at the server's log"}
 	if proto.Unmarshal(detail, &told) != nil {
 		return unexpected
 	}
 	if told.Error == "ValueError" {
-		return &model.InvalidRequestError{What: "request", Problem: text}
+		return &model.InvalidRequest{What: "request", Problem: text}
 	}
-	made := model.Blank(told.Error)
-	if made == nil || json.Unmarshal([]byte(told.Facts), made) != nil {
-		return unexpected
+	if made := model.Revive(told.Error, []byte(told.Facts)); made != nil {
+		return made
 	}
-	return made
+	return unexpected
 }
 
 // IsUnavailable says whether it is unknown if a call took effect.
 func IsUnavailable(err error) bool {
-	var away *model.UnavailableError
+	var away *model.StoreUnavailable
 	return errors.As(err, &away)
 }
 
