@@ -129,7 +129,7 @@ func newPlayer(t *testing.T, c *scenario) *player {
 	if workflow == nil {
 		t.Fatalf("no workflow %s", c.Workflow)
 	}
-	p := &player{t: t, machine: interpreter.New(&workflow.Spec, c.Run)}
+	p := &player{t: t, machine: interpreter.New(workflow, c.Run)}
 	p.commands, p.withdrawn, p.abandoned, p.outputs = [][]shown{}, [][]string{}, [][]shown{}, [][]shown{}
 	t.Cleanup(p.machine.Close)
 	return p
@@ -186,7 +186,7 @@ func give(one shown, key, value string) {
 
 func (p *player) command(command *interpreter.Command) shown {
 	one := shown{"id": command.ID, "kind": string(command.Kind), "name": command.Name}
-	if command.Kind == interpreter.Step || command.Kind == interpreter.Child {
+	if command.Kind == interpreter.StepCall || command.Kind == interpreter.Child {
 		one["arguments"] = string(command.Arguments)
 	}
 	if command.Kind == interpreter.Child {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/codec"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/model"
 )
@@ -17,9 +17,9 @@ import (
 // begin makes an interpreter for a workflow and feeds its first event.
 func begin[I, O any](t testing.TB, workflow *replay.Workflow[I, O], in I) *interpreter.Interpreter {
 	t.Helper()
-	machine := interpreter.New(&workflow.Definition().(*authoring.Workflow).Spec, "run")
+	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
 	t.Cleanup(machine.Close)
-	input, err := authoring.Arguments(in)
+	input, err := codec.Arguments(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestAMillionAnswersInARowAreGivenByBudget(t *testing.T) {
 		}
 		return drawn, nil
 	})
-	machine := interpreter.New(&workflow.Definition().(*authoring.Workflow).Spec, "run")
+	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
 	started := model.Event{Seq: 1, Kind: model.Begun, Name: "busy", Payload: []byte(`{"workflow":"busy"}`)}
 	must(t, machine.Feed([]model.Event{started}, 20_000))
 	rests := 1
@@ -246,11 +246,11 @@ func TestArgumentsAreReadByPositionOrName(t *testing.T) {
 		`{"args":["visa"],"kwargs":{"cents":3}}`: {Card: "visa", Cents: 3},
 	} {
 		var got chargeArgs
-		must(t, authoring.ReadArguments([]byte(payload), &got))
+		must(t, codec.ReadArguments([]byte(payload), &got))
 		same(t, payload, want, got)
 	}
 	for _, payload := range []string{`["visa",1,2]`, `[1]`, `7`, `{"args":[],"kwargs":{"colour":1}}`} {
-		if err := authoring.ReadArguments([]byte(payload), &chargeArgs{}); err == nil {
+		if err := codec.ReadArguments([]byte(payload), &chargeArgs{}); err == nil {
 			t.Errorf("expected %s to be refused", payload)
 		}
 	}

@@ -20,10 +20,10 @@ import (
 	"google.golang.org/grpc"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
@@ -92,7 +92,7 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
 // order of the ids that are given.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := workflow.Definition().(*authoring.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+	core := workflow.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
@@ -155,7 +155,7 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	if err != nil {
 		return nil, err
 	}
-	if workflow.Definition().(*authoring.Workflow).Options.ID == "" { //nolint:forcetypeassert // NewWorkflow made it
+	if workflow.Definition().(*interpreter.Workflow).Options.ID == "" { //nolint:forcetypeassert // NewWorkflow made it
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
 	asked := &wire.DebounceRunRequest{Start: request, Key: key, Delay: delay.Seconds()}
@@ -171,8 +171,8 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 }
 
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := workflow.Definition().(*authoring.Workflow) //nolint:forcetypeassert // NewWorkflow made it
-	input, err := authoring.Arguments(in)
+	core := workflow.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+	input, err := codec.Arguments(in)
 	if err != nil {
 		return nil, &model.PayloadError{Where: "arguments of workflow " + core.Name, Expected: "plain data", Got: err.Error()}
 	}

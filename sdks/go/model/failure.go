@@ -36,11 +36,18 @@ func FailureOf(err error, attempts int) Failure {
 	}
 	known, _ := Named(err)
 	if late, ok := known.(*TimedOut); ok { // made again from these where it comes back
-		what, _ := codec.Marshal(late.What)
-		seconds, _ := codec.Marshal(late.Seconds)
-		made.Args = []json.RawMessage{what, seconds}
+		return made.With(late.What, late.Seconds)
 	}
 	return made
+}
+
+// With is a failure with arguments, out of which its error is made again.
+func (f Failure) With(arguments ...any) Failure {
+	for _, argument := range arguments {
+		spelt, _ := codec.Marshal(argument) // plain texts and numbers
+		f.Args = append(f.Args, spelt)
+	}
+	return f
 }
 
 // Encode is its journal form.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
@@ -29,7 +28,7 @@ import (
 type World struct {
 	Now       time.Time // the clock; Advance moves it
 	t         testing.TB
-	workflows map[string]*authoring.Workflow
+	workflows map[string]*interpreter.Workflow
 	stubs     map[string]func(context.Context, []byte) ([]byte, error)
 	runs      map[string]*run
 	order     []*run
@@ -39,7 +38,7 @@ type World struct {
 
 type run struct {
 	*engine.Live
-	workflow *authoring.Workflow
+	workflow *interpreter.Workflow
 	journal  []model.Event
 	state    map[string]json.RawMessage
 	commit   *wire.Commit // the last one
@@ -50,7 +49,7 @@ type run struct {
 func New(t testing.TB, offers ...replay.Offer) *World {
 	t.Helper()
 	w := &World{
-		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), t: t, workflows: map[string]*authoring.Workflow{},
+		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), t: t, workflows: map[string]*interpreter.Workflow{},
 		stubs: map[string]func(context.Context, []byte) ([]byte, error){}, runs: map[string]*run{}, topics: map[string][]json.RawMessage{},
 	}
 	for _, offer := range offers {
@@ -66,17 +65,17 @@ func New(t testing.TB, offers ...replay.Offer) *World {
 
 func (w *World) offer(offer replay.Offer) {
 	switch core := offer.Definition().(type) {
-	case *authoring.Workflow:
+	case *interpreter.Workflow:
 		w.workflows[core.Name] = core
-	case *authoring.Step:
-		w.workflows[authoring.StepRun+core.Name] = authoring.StepWorkflow(core)
+	case *interpreter.Step:
+		w.workflows[interpreter.StepRun+core.Name] = interpreter.StepWorkflow(core)
 	}
 }
 
 // Stub does a step otherwise from here on.
 func Stub[I, O any](w *World, step *replay.Step[I, O], do func(in I) (O, error)) {
 	made := replay.NewStep(step.Name(), func(_ context.Context, in I) (O, error) { return do(in) })
-	w.stubs[step.Name()] = made.Definition().(*authoring.Step).Do //nolint:forcetypeassert // NewStep made it
+	w.stubs[step.Name()] = made.Definition().(*interpreter.Step).Do //nolint:forcetypeassert // NewStep made it
 }
 
 // Run is one run of a world; T is the type of its result.
@@ -91,7 +90,7 @@ func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
 	w.t.Helper()
 	w.offer(workflow)
 	core := w.workflows[workflow.Name()]
-	input, err := authoring.Arguments(in)
+	input, err := codec.Arguments(in)
 	if err != nil {
 		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
 	}
@@ -172,14 +171,14 @@ func (w *World) turn(r *run) bool {
 	return len(r.journal) > before || len(acting) > 0 || len(r.commit.Children) > 0 || !r.Interp.Settled()
 }
 
-func (w *World) perform(r *run, command *interpreter.Command) engine.Answer {
-	ctx := authoring.WithInfo(context.Background(), authoring.Info{
+func (w *World) perform(r *run, command *interpreter.Command) model.Event {
+	ctx := model.WithStepInfo(context.Background(), model.StepInfo{
 		RunID: r.Run.Key.Id, Workflow: r.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
 		IdempotencyKey: r.Interp.Position(command.ID, "#"),
 	})
 	if stub := w.stubs[command.Name]; stub != nil {
 		stubbed := *command
-		stubbed.Step = &interpreter.StepCall{Options: command.Step.Options, Do: &authoring.Step{Name: command.Name, Do: stub}}
+		stubbed.Step = &interpreter.Step{Name: command.Name, Options: command.Step.Options, Do: stub}
 		command = &stubbed
 	}
 	payload, err := engine.Perform(ctx, command)
@@ -221,7 +220,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 // again drives a journal through the workflow once more: what it asks for must be the same.
 func (w *World) again(r *run) {
 	w.t.Helper()
-	machine := interpreter.New(&r.workflow.Spec, r.Run.Key.Id)
+	machine := interpreter.New(r.workflow, r.Run.Key.Id)
 	defer machine.Close()
 	if err := machine.Feed(r.journal, interpreter.Unlimited); err != nil {
 		w.t.Fatalf("workflow %s is not deterministic: %v", r.workflow.Name, err)

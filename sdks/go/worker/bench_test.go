@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"example.org/replay/client"
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
@@ -135,7 +134,7 @@ func BenchmarkLatency(b *testing.B) {
 // BenchmarkReplay is the interpreter alone: one run driven over a journal of 10,000 steps in sequence.
 func BenchmarkReplay(b *testing.B) {
 	const steps = 10_000
-	spec := &counting.Definition().(*authoring.Workflow).Spec
+	spec := counting.Definition().(*interpreter.Workflow)
 	begin, err := model.Started{Workflow: counting.Name(), Input: fmt.Appendf(nil, "[%d]", steps)}.Encode()
 	fatal(b, err)
 	journal := []model.Event{{Seq: 1, Kind: model.Begun, Name: counting.Name(), Payload: begin}}

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/engine"
+	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
@@ -40,13 +40,13 @@ type Options struct {
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 func Run(ctx context.Context, url string, options Options, offers ...replay.Offer) error {
-	var workflows []*authoring.Workflow
-	var steps []*authoring.Step
+	var workflows []*interpreter.Workflow
+	var steps []*interpreter.Step
 	for _, offer := range offers {
 		switch core := offer.Definition().(type) {
-		case *authoring.Workflow:
+		case *interpreter.Workflow:
 			workflows = append(workflows, core)
-		case *authoring.Step:
+		case *interpreter.Step:
 			steps = append(steps, core)
 		default:
 			return &model.DefinitionError{What: offer.Name(), Problem: "it is neither a step nor a workflow", Advice: "make it with package replay"}

@@ -12,11 +12,9 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
@@ -38,14 +36,6 @@ var ends = map[string]string{
 	model.Completed: "completed", model.Failed: "failed", model.WasCancelled: "cancelled", model.Continued: "continued",
 }
 
-// Answer is what the world told about a command, not yet an event.
-type Answer struct {
-	Command, Kind string
-	Payload       []byte
-	Attempt       int
-	Duration      time.Duration
-}
-
 // Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
 //
 // Rule 1: a turn feeds first. Answers, messages and timers become events, the interpreter takes them at once, and all that they
@@ -65,17 +55,16 @@ type Live struct {
 	arrived    bool
 	committed  int64
 	applied    int64
-	answers    []Answer
+	answers    []model.Event // what the world told of commands: Kind, Command, Payload, Attempt and Duration
 	mail       []*wire.Message
 	known      map[string]bool
 	retries    map[string]int64
-	lines      map[string]string
 	timers     timers
 	intents    map[string]bool // at-most-once steps whose beginning was noted in this life
 	cancelling bool
 	terminated bool
 	maxPayload int
-	fresh      []*wire.Event
+	fresh      []model.Event
 	outputs    []output
 	consumed   []string
 	posts      []*wire.Message
@@ -93,12 +82,12 @@ type Live struct {
 }
 
 // NewLive takes a claimed run into memory.
-func NewLive(claimed *wire.Claimed, workflow *authoring.Workflow, maxPayload int) *Live {
+func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload int) *Live {
 	run := claimed.Run
 	live := &Live{
-		Run: run, Lease: claimed.Lease, Interp: interpreter.New(&workflow.Spec, run.Key.Id), Paused: run.Status == "paused",
+		Run: run, Lease: claimed.Lease, Interp: interpreter.New(workflow, run.Key.Id), Paused: run.Status == "paused",
 		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
-		known: map[string]bool{}, retries: map[string]int64{}, lines: map[string]string{}, intents: map[string]bool{},
+		known: map[string]bool{}, retries: map[string]int64{}, intents: map[string]bool{},
 		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{},
 	}
 	maps.Copy(live.tags, run.Tags)
@@ -126,7 +115,7 @@ func (l *Live) Deliver(mail []*wire.Message) {
 }
 
 // Tell takes in an answer.
-func (l *Live) Tell(answer Answer) { l.answers = append(l.answers, answer) }
+func (l *Live) Tell(answer model.Event) { l.answers = append(l.answers, answer) }
 
 // Replay feeds old events, as many as the budget allows; what is left of it.
 func (l *Live) Replay(budget int) (int, error) {
@@ -250,15 +239,14 @@ func (l *Live) terminateBusy() error {
 // Over says whether the run has ended, as far as this turn knows.
 func (l *Live) Over() bool { return l.Interp.Outcome != nil || l.terminated }
 
-func (l *Live) takeAnswer(answer Answer, now int64) error {
+func (l *Live) takeAnswer(answer model.Event, now int64) error {
 	command := l.Interp.Pending(answer.Command)
 	if command == nil {
 		return nil // withdrawn meanwhile
 	}
 	delete(l.retries, answer.Command)
-	event := l.event(answer.Kind, command.ID, command.Name, answer.Payload, now)
-	event.Check, event.Attempt, event.Duration = command.Check(), int32(answer.Attempt), answer.Duration.Microseconds()
-	if err := l.feed(event); err != nil {
+	answer.Name, answer.Check = command.Name, command.Check()
+	if err := l.feed(answer, now); err != nil {
 		return err
 	}
 	if answer.Kind == model.AttemptFailed {
@@ -278,7 +266,7 @@ func (l *Live) retryLater(command *interpreter.Command) {
 
 // giveUp: its end is awaited by a cancellation, and no other attempt will follow.
 func (l *Live) giveUp(command *interpreter.Command) {
-	l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: command.Failure, Attempt: command.Attempts})
+	l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: command.Failure, Attempt: int32(command.Attempts)})
 }
 
 func (l *Live) takeMessage(message *wire.Message, now int64) error {
@@ -289,7 +277,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 			l.note(fmt.Sprintf("signal '%s' was refused: %v", message.Name, refused))
 			return nil
 		}
-		return l.feed(l.event(model.SignalReceived, "", message.Name, message.Payload, now))
+		return l.feed(model.Event{Kind: model.SignalReceived, Name: message.Name, Payload: message.Payload}, now)
 	case "update":
 		if refused := l.Interp.RefusesUpdate(message.Name, message.Payload); refused != nil {
 			l.say(replyTopic+message.Id, map[string]any{"refused": refused.Error()})
@@ -299,7 +287,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 		if err != nil {
 			return err
 		}
-		return l.feed(l.event(model.UpdateReceived, "", message.Name, payload, now))
+		return l.feed(model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 	case "cancel":
 		return l.cancel("cancel", message.Payload, now)
 	case "terminate":
@@ -317,7 +305,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 			l.note(fmt.Sprintf("an answer (%s) came for command %s, which the code does not ask for", message.Name, message.Command))
 			return nil
 		}
-		return l.takeAnswer(Answer{Command: message.Command, Kind: message.Name, Payload: message.Payload}, now)
+		return l.takeAnswer(model.Event{Kind: message.Name, Command: message.Command, Payload: message.Payload}, now)
 	}
 	return nil
 }
@@ -327,17 +315,17 @@ func (l *Live) cancel(name string, payload []byte, now int64) error {
 		return nil
 	}
 	l.cancelling = true
-	return l.feed(l.event(model.CancelRequested, "", name, payload, now))
+	return l.feed(model.Event{Kind: model.CancelRequested, Name: name, Payload: payload}, now)
 }
 
 func (l *Live) terminate(message *wire.Message, now int64) {
 	said := struct{ Reason string }{"terminated"}
 	_ = json.Unmarshal(message.Payload, &said)
 	failure := model.Failure{Type: "Terminated", Message: said.Reason, Attempts: 1}
-	l.fresh = append(l.fresh, service.EventOut(l.event(model.Failed, "", model.Terminated, failure.Encode(), now)))
+	l.fresh = append(l.fresh, l.whole(model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now))
 	l.terminated = true
 	for _, command := range l.Interp.Waiting() { // none of its code runs, so nobody else would tell them
-		child := command.Kind == interpreter.Child && (command.Call.Options.OnParentClose == "" || command.Call.Options.OnParentClose == model.CancelChild)
+		child := command.Kind == interpreter.Child && cmp.Or(command.Workflow.Options.OnParentClose, model.CancelChild) == model.CancelChild
 		if child || l.isRemote(command) {
 			l.callOff(command, "was terminated")
 		}
@@ -352,7 +340,7 @@ func (l *Live) time(now int64) error {
 	}
 	command := l.Interp.Pending(due.command)
 	if command.Timed {
-		return l.feed(l.event(model.TimerFired, command.ID, command.Name, nil, now))
+		return l.feed(model.Event{Kind: model.TimerFired, Command: command.ID, Name: command.Name}, now)
 	}
 	if _, waits := l.retries[command.ID]; waits && !l.Paused {
 		delete(l.retries, command.ID)
@@ -369,36 +357,33 @@ func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
 	}
 	if command.Intent {
 		failure := model.FailureOf(&model.StepInterrupted{Step: command.Name}, 1)
-		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
+		l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: failure.Encode(), Attempt: 1})
 		return false, nil
 	}
 	l.intents[command.ID] = true
-	event := l.event(model.StepIntent, command.ID, command.Name, nil, now)
-	event.Check = command.Check()
-	if err := l.feed(event); err != nil {
+	if err := l.feed(model.Event{Kind: model.StepIntent, Command: command.ID, Name: command.Name, Check: command.Check()}, now); err != nil {
 		return false, err
 	}
 	l.Acting = append(l.Acting, command)
 	return false, nil
 }
 
-func (l *Live) event(kind, command, name string, payload []byte, now int64) *model.Event {
-	made := &model.Event{
-		Seq: l.Interp.Seq + 1, Kind: kind, Command: command, Name: name, At: max(now, l.Interp.Clock), Payload: payload, Worker: l.Lease.GetWorker(),
+// whole is an event with all that its kind does not say.
+func (l *Live) whole(event model.Event, now int64) model.Event {
+	event.Seq, event.At, event.Worker = l.Interp.Seq+1, max(now, l.Interp.Clock), l.Lease.GetWorker()
+	if command := l.Interp.Pending(event.Command); command != nil {
+		event.Line = command.Line()
 	}
-	if command != "" {
-		made.Line = l.lines[command]
-		delete(l.lines, command)
-	}
-	return made
+	return event
 }
 
 // feed hands an event to the interpreter, and collects what it led to.
-func (l *Live) feed(event *model.Event) error {
-	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
+func (l *Live) feed(event model.Event, now int64) error {
+	event = l.whole(event, now)
+	if err := l.Interp.Feed([]model.Event{event}, answerBudget); err != nil {
 		return err
 	}
-	l.fresh = append(l.fresh, service.EventOut(event))
+	l.fresh = append(l.fresh, event)
 	if event.Kind == model.SavepointTaken {
 		if resume, err := model.DecodeResume(event.Payload); err == nil && resume != nil {
 			l.base = event.Seq
@@ -440,29 +425,27 @@ func (l *Live) want(commands []*interpreter.Command) {
 	for _, command := range commands {
 		switch {
 		case command.Kind == interpreter.Savepoint:
-			l.Tell(Answer{Command: command.ID, Kind: model.SavepointTaken, Payload: l.Interp.SavepointPayload(command)})
-		case command.Kind == interpreter.Step && command.Attempts > 0 && command.Cancelled:
+			l.Tell(model.Event{Kind: model.SavepointTaken, Command: command.ID, Payload: l.Interp.SavepointPayload(command)})
+		case command.Kind == interpreter.StepCall && command.Attempts > 0 && command.Cancelled:
 			l.giveUp(command)
-		case command.Kind == interpreter.Step && command.Attempts > 0:
+		case command.Kind == interpreter.StepCall && command.Attempts > 0:
 			l.retryLater(command)
 		case l.Paused:
 		case command.Kind == interpreter.Child:
 			l.children = append(l.children, l.child(command))
 		case l.isRemote(command):
 			l.children = append(l.children, l.stepRun(command))
-		case command.Kind == interpreter.Step:
+		case command.Kind == interpreter.StepCall:
 			l.Acting = append(l.Acting, command)
 		}
 		if command.Timed {
 			l.remind(command.Due, command.ID)
-		} else if command.Kind != interpreter.Signal {
-			l.lines[command.ID] = command.Line()
 		}
 	}
 }
 
 func (l *Live) isRemote(command *interpreter.Command) bool {
-	return command.Kind == interpreter.Step && command.Step.Options.Queue != "" && command.Step.Options.Queue != l.Run.Queue
+	return command.Kind == interpreter.StepCall && command.Step.Options.Queue != "" && command.Step.Options.Queue != l.Run.Queue
 }
 
 // withdraw: children and remote steps get a message; what runs here is stopped after the commit.
@@ -472,7 +455,6 @@ func (l *Live) withdraw() {
 	for _, command := range withdrawn {
 		_, waits := l.retries[command.ID]
 		delete(l.retries, command.ID)
-		delete(l.lines, command.ID)
 		switch {
 		case command.Kind == interpreter.Child || l.isRemote(command):
 			l.callOff(command, "no longer waits for it")
@@ -507,12 +489,7 @@ func (l *Live) close() error {
 		tooLarge := &model.PayloadTooLarge{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
 		kind, name, payload = model.Failed, model.Terminated, model.FailureOf(tooLarge, 1).Encode()
 	}
-	event := l.event(kind, "", name, payload, l.Interp.Clock)
-	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
-		return err
-	}
-	l.fresh = append(l.fresh, service.EventOut(event))
-	return nil
+	return l.feed(model.Event{Kind: kind, Name: name, Payload: payload}, l.Interp.Clock)
 }
 
 func (l *Live) say(topic string, value any) {
@@ -530,7 +507,7 @@ func (l *Live) note(text string) {
 // ---- runs that this one asks for -------------------------------------------------------------------------------------------
 
 func (l *Live) child(command *interpreter.Command) *wire.NewRun {
-	options := command.Call.Options
+	options := command.Workflow.Options
 	deadline := l.Interp.Started.Deadline
 	if options.Deadline > 0 {
 		own := command.IssuedAt + options.Deadline.Microseconds()
@@ -539,7 +516,7 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 		}
 	}
 	made := l.newRun(command, model.Started{
-		Workflow: command.Name, Version: command.Call.Version, Patches: command.Call.Patches, Deadline: deadline, Tags: options.Tags,
+		Workflow: command.Name, Version: command.Workflow.Version, Patches: command.Workflow.Patches, Deadline: deadline, Tags: options.Tags,
 	})
 	if options.Queue != "" {
 		made.Queue = options.Queue
@@ -552,9 +529,9 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 }
 
 func (l *Live) stepRun(command *interpreter.Command) *wire.NewRun {
-	begin := model.Started{Workflow: authoring.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline}
-	if step, known := command.Step.Do.(*authoring.Step); known {
-		begin.Step = command.Step.Options.Difference(step.Declared)
+	begin := model.Started{Workflow: interpreter.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline}
+	if command.Step.Do != nil {
+		begin.Step = command.Step.Options.Difference(command.Step.Declared)
 	}
 	made := l.newRun(command, begin)
 	made.Queue, made.Priority, made.FairnessKey = command.Step.Options.Queue, l.Run.Priority, l.Run.FairnessKey
@@ -588,23 +565,14 @@ func digest(workflow string, input []byte) string {
 func (l *Live) refusal(child *wire.NewRun, problem error) *wire.Message {
 	failure := model.Failure{Type: model.TypeOf(problem), Message: problem.Error(), Attempts: 1}
 	kind := model.StepGaveUp
-	if !strings.HasPrefix(child.Workflow, authoring.StepRun) {
+	if !strings.HasPrefix(child.Workflow, interpreter.StepRun) {
 		kind = model.ChildEnded
-		failure.Args = arguments(child.Key.Id, "failed")
+		failure = failure.With(child.Key.Id, "failed")
 	}
 	return &wire.Message{
 		Id: l.Interp.Position(child.ParentCommand, ".") + ":taken", Key: l.Run.Key, Kind: "answer", Name: kind,
 		Payload: failure.Encode(), Command: child.ParentCommand,
 	}
-}
-
-func arguments(values ...string) []json.RawMessage {
-	var made []json.RawMessage
-	for _, value := range values {
-		spelt, _ := codec.Marshal(value)
-		made = append(made, spelt)
-	}
-	return made
 }
 
 // ---- the commit ------------------------------------------------------------------------------------------------------------
@@ -644,7 +612,7 @@ func (l *Live) Commit(release bool) *wire.Commit {
 		made.WakeAt = l.wakeAt()
 	}
 	if n := len(l.fresh); n > 0 && model.Closing(l.fresh[n-1].Kind) {
-		closing := l.fresh[n-1]
+		closing := &l.fresh[n-1]
 		made.Status = ends[closing.Kind]
 		if l.terminated {
 			made.Status = model.Terminated
@@ -657,7 +625,7 @@ func (l *Live) Commit(release bool) *wire.Commit {
 			made.Result = []byte{}
 		}
 	}
-	made.Events, made.Applied, made.Base, made.Release = l.fresh, l.committed+int64(len(l.fresh)), l.base, release
+	made.Events, made.Applied, made.Base, made.Release = service.EventsOut(l.fresh), l.committed+int64(len(l.fresh)), l.base, release
 	made.Consumed, made.Posts, made.Children, made.Topics = l.consumed, l.posts, l.children, l.topics
 	l.fresh, l.outputs, l.consumed, l.posts, l.children, l.topics, l.base = nil, nil, nil, nil, nil, nil, 0
 	return made
@@ -705,12 +673,12 @@ func (l *Live) sayOutputs(commit *wire.Commit) {
 	}
 }
 
-func (l *Live) tellParent(closing *wire.Event, status string) {
+func (l *Live) tellParent(closing *model.Event, status string) {
 	started := l.Interp.Started
 	if started.Parent == "" {
 		return
 	}
-	isStep := strings.HasPrefix(started.Workflow, authoring.StepRun)
+	isStep := strings.HasPrefix(started.Workflow, interpreter.StepRun)
 	kind, payload := model.ChildCompleted, closing.Payload
 	if isStep {
 		kind = model.StepCompleted
@@ -726,7 +694,7 @@ func (l *Live) tellParent(closing *wire.Event, status string) {
 	})
 }
 
-func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool) []byte {
+func (l *Live) failureForParent(closing *model.Event, status string, isStep bool) []byte {
 	if isStep {
 		for _, event := range slices.Backward(l.fresh) {
 			if event.Kind == model.StepGaveUp {
@@ -741,14 +709,14 @@ func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool)
 	}
 	failure := model.Failure{Type: said.Type, Message: said.Message, Attempts: 1, Traceback: said.Traceback}
 	if !isStep {
-		failure.Args = arguments(l.Run.Key.Id, status)
+		failure = failure.With(l.Run.Key.Id, status)
 	}
 	return failure.Encode()
 }
 
 // successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
 // the next attempt of a failed run, which begins with those that it was begun with.
-func (l *Live) successor(closing *wire.Event) *wire.NewRun {
+func (l *Live) successor(closing *model.Event) *wire.NewRun {
 	it := l.Interp
 	old := it.Started
 	begin := model.Started{
@@ -761,10 +729,10 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 		next := it.Outcome.Next
 		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Workflow, next.Version, next.Input, next.Patches, it.Unread()
 		begin.Tags, state = l.tags, l.state
-	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Spec.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
-		delay := it.Spec.Retry.Delay(old.Attempt, it.Draw("retry"))
+	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Workflow.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
+		delay := it.Workflow.Retry.Delay(old.Attempt, it.Draw("retry"))
 		readyAt = closing.At + delay.Microseconds()
-		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Spec.Patches
+		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Workflow.Patches
 		begin.Attempt = old.Attempt + 1
 	default:
 		return nil

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/model"
 )
@@ -36,10 +35,10 @@ type done struct {
 type late struct{ attempt *attempt }
 
 // begin starts the goroutine; ctx ends with the worker.
-func (a *attempt) begin(ctx context.Context, info authoring.Info, report func(any)) {
+func (a *attempt) begin(ctx context.Context, info model.StepInfo, report func(any)) {
 	a.hurry = make(chan struct{})
 	info.Hurry = a.hurry
-	ctx, a.stop = context.WithCancelCause(authoring.WithInfo(ctx, info))
+	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(ctx, info))
 	if limit := a.command.Step.Options.Timeout; limit > 0 {
 		a.alarm = time.AfterFunc(limit, func() { report(late{a}) })
 	}
@@ -61,11 +60,10 @@ func Perform(ctx context.Context, command *interpreter.Command) (payload []byte,
 			err = errors.New("the step ended its goroutine with runtime.Goexit")
 		}
 	}()
-	step, known := command.Step.Do.(*authoring.Step)
-	if !known {
+	if command.Step.Do == nil {
 		return nil, &model.UnknownName{What: "step", Name: command.Name}
 	}
-	payload, err = step.Do(ctx, command.Arguments)
+	payload, err = command.Step.Do(ctx, command.Arguments)
 	returned = true
 	return payload, err
 }
@@ -88,12 +86,12 @@ func (a *attempt) warn() {
 }
 
 // Outcome is the answer that an attempt comes to: a result, a failure, or a failure that another attempt follows.
-func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) Answer {
+func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) model.Event {
 	number := command.Attempts + 1
 	if err == nil && len(payload) > maxPayload {
 		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
 	}
-	answer := Answer{Command: command.ID, Kind: model.StepCompleted, Payload: payload, Attempt: number}
+	answer := model.Event{Kind: model.StepCompleted, Command: command.ID, Payload: payload, Attempt: int32(number)}
 	if err == nil {
 		return answer
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"example.org/replay/internal/authoring"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
@@ -54,7 +53,7 @@ type Settings struct {
 type Worker struct {
 	conn      *service.Connection
 	set       Settings
-	workflows map[string]map[string]*authoring.Workflow
+	workflows map[string]map[string]*interpreter.Workflow
 	names     []string
 	inbox     chan any
 	live      map[string]*Live
@@ -92,17 +91,17 @@ type (
 )
 
 // NewWorker makes a worker that offers some workflows and steps.
-func NewWorker(conn *service.Connection, settings Settings, workflows []*authoring.Workflow, steps []*authoring.Step) (*Worker, error) {
+func NewWorker(conn *service.Connection, settings Settings, workflows []*interpreter.Workflow, steps []*interpreter.Step) (*Worker, error) {
 	w := &Worker{
-		conn: conn, set: settings, workflows: map[string]map[string]*authoring.Workflow{}, inbox: make(chan any, 1_024), live: map[string]*Live{},
+		conn: conn, set: settings, workflows: map[string]map[string]*interpreter.Workflow{}, inbox: make(chan any, 1_024), live: map[string]*Live{},
 	}
 	for _, step := range steps {
-		workflows = append(workflows, authoring.StepWorkflow(step))
+		workflows = append(workflows, interpreter.StepWorkflow(step))
 	}
 	for _, workflow := range workflows {
 		versions := w.workflows[workflow.Name]
 		if versions == nil {
-			versions = map[string]*authoring.Workflow{}
+			versions = map[string]*interpreter.Workflow{}
 			w.workflows[workflow.Name] = versions
 			w.names = append(w.names, workflow.Name)
 		}
@@ -349,7 +348,7 @@ func (w *Worker) claimed(got claims) {
 }
 
 // workflow is the version that a run began with when it is offered, else today's code: the one of no or the highest version.
-func (w *Worker) workflow(name, version string) *authoring.Workflow {
+func (w *Worker) workflow(name, version string) *interpreter.Workflow {
 	versions := w.workflows[name]
 	if found := versions[version]; found != nil {
 		return found
@@ -760,7 +759,7 @@ func (w *Worker) fill() {
 		if given := command.Step.Options.ID; given != "" {
 			id = given
 		}
-		task.begin(w.steps, authoring.Info{
+		task.begin(w.steps, model.StepInfo{
 			RunID: live.Run.Key.Id, Workflow: live.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
 			IdempotencyKey: live.Interp.Position(id, "#"),
 		}, w.report)
@@ -787,7 +786,7 @@ func (w *Worker) answer(a *attempt, payload []byte, err error, took time.Duratio
 	a.abandon(err)
 	delete(live.tasks, a.command.ID)
 	answer := Outcome(a.command, payload, err, w.set.MaxPayload, rand.Float64())
-	answer.Duration = took
+	answer.Duration = took.Microseconds()
 	live.Tell(answer)
 	w.touch(live)
 }

@@ -433,6 +433,15 @@ func EventOut(e *model.Event) *wire.Event {
 	}
 }
 
+// EventsOut are events for the wire.
+func EventsOut(events []model.Event) []*wire.Event {
+	made := make([]*wire.Event, len(events))
+	for i := range events {
+		made[i] = EventOut(&events[i])
+	}
+	return made
+}
+
 // EventsIn are events from the wire.
 func EventsIn(events []*wire.Event) []model.Event {
 	made := make([]model.Event, len(events))
