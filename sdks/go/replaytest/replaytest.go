@@ -203,7 +203,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	for _, message := range commit.Posts {
 		if target := w.runs[message.Key.Id]; target != nil {
 			message.At = w.now()
-			target.Deliver([]*wire.Message{message})
+			target.Deliver(message)
 		}
 	}
 	if commit.Result == nil {
@@ -339,7 +339,7 @@ func (w *World) post(id, kind, name string, value any) string {
 	}
 	w.messages++
 	message := &wire.Message{Id: fmt.Sprint("m", w.messages), Key: target.Run.Key, Kind: kind, Name: name, Payload: payload, At: w.now()}
-	target.Deliver([]*wire.Message{message})
+	target.Deliver(message)
 	return message.Id
 }
 

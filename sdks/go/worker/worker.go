@@ -41,13 +41,12 @@ type Options struct {
 //	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 func Run(ctx context.Context, url string, options Options, offers ...replay.Offer) error {
 	var workflows []*interpreter.Workflow
-	var steps []*interpreter.Step
 	for _, offer := range offers {
 		switch core := offer.Definition().(type) {
 		case *interpreter.Workflow:
 			workflows = append(workflows, core)
 		case *interpreter.Step:
-			steps = append(steps, core)
+			workflows = append(workflows, interpreter.StepWorkflow(core))
 		default:
 			return &model.DefinitionError{What: offer.Name(), Problem: "it is neither a step nor a workflow", Advice: "make it with package replay"}
 		}
@@ -64,7 +63,7 @@ func Run(ctx context.Context, url string, options Options, offers ...replay.Offe
 	if !slices.Contains(conn.Hello.Scopes, "work") {
 		return &model.StoreRefused{Store: conn.URL, Reason: "the token does not allow to work", Advice: "use one that has the scope work"}
 	}
-	w, err := engine.NewWorker(conn, settings, workflows, steps)
+	w, err := engine.NewWorker(conn, settings, workflows)
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"example.org/replay/internal/codec"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
@@ -70,6 +68,7 @@ type Live struct {
 	posts      []*wire.Message
 	children   []*wire.NewRun
 	topics     []*wire.TopicEntry
+	logged     []interpreter.Said // lines to hand to the logger once the next commit is applied
 	base       int64
 	state      map[string][]byte // what it shows, by key; replay's own keys begin with a tilde
 	tags       map[string]string
@@ -98,20 +97,21 @@ func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload i
 			live.said++
 		}
 	}
-	live.Deliver(claimed.Mail)
+	live.Deliver(claimed.Mail...)
 	return live
 }
 
 // ---- what comes in ---------------------------------------------------------------------------------------------------------
 
-// Deliver takes in messages; those seen before are passed over.
-func (l *Live) Deliver(mail []*wire.Message) {
+// Deliver takes in messages, and says whether there were any that it had not seen before.
+func (l *Live) Deliver(mail ...*wire.Message) (fresh bool) {
 	for _, message := range mail {
 		if !l.known[message.Id] {
-			l.known[message.Id] = true
+			l.known[message.Id], fresh = true, true
 			l.mail = append(l.mail, message)
 		}
 	}
+	return fresh
 }
 
 // Tell takes in an answer.
@@ -663,6 +663,7 @@ func (l *Live) sayOutputs(commit *wire.Commit) {
 			topic, level := notesTopic, "info"
 			if said.Name == "log" {
 				topic, level = logTopic, said.Target
+				l.logged = append(l.logged, said.Said)
 			}
 			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": said.seq}
 			if chain := l.Interp.Started.Chain; chain > 0 {
@@ -741,11 +742,6 @@ func (l *Live) successor(closing *model.Event) *wire.NewRun {
 	made.State, made.FairnessKey = state, l.Run.FairnessKey
 	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
 	return made
-}
-
-// sameEvents says whether a journal holds just what a commit wrote.
-func sameEvents(written, ours []*wire.Event) bool {
-	return slices.EqualFunc(written, ours, func(a, b *wire.Event) bool { return proto.Equal(a, b) })
 }
 
 // ---- timers ----------------------------------------------------------------------------------------------------------------

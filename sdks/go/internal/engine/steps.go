@@ -16,36 +16,32 @@ import (
 type attempt struct {
 	live    *Live
 	command *interpreter.Command
-	began   time.Time
 	stop    context.CancelCauseFunc
 	hurry   chan struct{}
 	alarm   *time.Timer
 	waiting bool // for room
 }
 
-// done is what became of an attempt.
-type done struct {
-	attempt  *attempt
-	payload  []byte
-	err      error
-	duration time.Duration
-}
-
-// late says that an attempt has taken too long.
-type late struct{ attempt *attempt }
-
-// begin starts the goroutine; ctx ends with the worker.
-func (a *attempt) begin(ctx context.Context, info model.StepInfo, report func(any)) {
+// perform begins an attempt; its context ends with the worker.
+func (w *Worker) perform(a *attempt, info model.StepInfo) {
 	a.hurry = make(chan struct{})
 	info.Hurry = a.hurry
-	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(ctx, info))
-	if limit := a.command.Step.Options.Timeout; limit > 0 {
-		a.alarm = time.AfterFunc(limit, func() { report(late{a}) })
+	var ctx context.Context
+	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(w.steps, info))
+	if limit := a.command.Step.Options.Timeout; limit > 0 { // a goroutine cannot be stopped; its answer will be passed over
+		late := &model.TimedOut{What: "step " + a.command.Name, Seconds: limit.Seconds()}
+		a.alarm = time.AfterFunc(limit, func() {
+			w.report(func() { w.answer(a, nil, late, limit) })
+		})
 	}
-	a.began = time.Now()
+	began := time.Now()
 	go func() {
 		payload, err := Perform(ctx, a.command)
-		report(done{a, payload, err, time.Since(a.began)})
+		took := time.Since(began)
+		w.report(func() {
+			w.attempts--
+			w.answer(a, payload, err, took)
+		})
 		a.stop(nil)
 	}()
 }
