@@ -150,7 +150,7 @@ func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
 	if err != nil {
 		return err
 	}
-	return run.fiber.ContinueAsNew(&interpreter.Next{Workflow: workflow.Name, Version: workflow.Version, Patches: workflow.Patches, Input: input})
+	return run.fiber.ContinueAsNew(workflow, input)
 }
 
 // OnUpdate answers updates of a name from here on. The handler runs as a branch of its own and may ask for effects; its result

@@ -30,24 +30,15 @@ import (
 
 // Errors of calls; errors.As tells them apart. Their fields are documented in package model.
 type (
-	// UnknownRun says that there is no run of that id in that namespace.
-	UnknownRun = model.UnknownRun
-	// UnknownName says that a savepoint, update or event of that name is not known.
-	UnknownName = model.UnknownName
-	// RunExists says that the id is taken by a run of another workflow or with other input.
-	RunExists = model.RunExists
-	// RunClosed says that the run has ended and takes no more messages.
-	RunClosed = model.RunClosed
-	// RunFailed says that a run has no result: it failed, was cancelled or terminated, or is stuck.
-	RunFailed = model.RunFailed
-	// UpdateRefused says that the workflow refused an update.
-	UpdateRefused = model.UpdateRefused
-	// InvalidRequest says that an argument does not fit.
-	InvalidRequest = model.InvalidRequest
-	// Unavailable says that the server cannot be reached: the outcome is unknown, and asking again is right.
-	Unavailable = model.StoreUnavailable
-	// Refused says that the server does not do this: a missing right, a message too large, another protocol.
-	Refused = model.StoreRefused
+	UnknownRun     = model.UnknownRun       // there is no run of that id in that namespace
+	UnknownName    = model.UnknownName      // a savepoint, update or event of that name is not known
+	RunExists      = model.RunExists        // the id is taken by a run of another workflow or with other input
+	RunClosed      = model.RunClosed        // the run has ended and takes no more messages
+	RunFailed      = model.RunFailed        // a run has no result: it failed, was cancelled or terminated, or is stuck
+	UpdateRefused  = model.UpdateRefused    // the workflow refused an update
+	InvalidRequest = model.InvalidRequest   // an argument does not fit
+	Unavailable    = model.StoreUnavailable // the server cannot be reached: the outcome is unknown, and asking again is right
+	Refused        = model.StoreRefused     // the server does not do this: a missing right, a message too large, another protocol
 )
 
 // Client is a connection to a server, for one namespace. It may be used by many goroutines.
@@ -58,16 +49,11 @@ type Client struct {
 
 // Dial connects to a server. The namespace is "default" unless one is named.
 func Dial(ctx context.Context, url string, namespace ...string) (*Client, error) {
-	c := &Client{namespace: "default"}
-	for _, given := range namespace {
-		c.namespace = given
-	}
-	var err error
-	c.conn, err = service.Open(ctx, url)
+	conn, err := service.Open(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return &Client{conn, append(namespace, "default")[0]}, nil
 }
 
 // Close hangs up.
@@ -92,7 +78,7 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
 // order of the ids that are given.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := workflow.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+	core := definition(workflow)
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
@@ -105,16 +91,14 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 		}
 		now := c.conn.Now()
 		if one.Deadline != nil {
-			deadline := now + *one.Deadline
-			begin.Deadline = &deadline
+			begin.Deadline = optional(now + *one.Deadline)
 		}
 		made := engine.NewRun(one.Key, begin, now, cmp.Or(one.Queue, "default"))
 		made.Priority, made.FairnessKey = one.Priority, one.FairnessKey
 		if one.Delay > 0 {
 			made.ReadyAt = now + one.Delay
 		}
-		request.Runs = append(request.Runs, made)
-		handles = append(handles, Of[O](c, id))
+		request.Runs, handles = append(request.Runs, made), append(handles, Of[O](c, id))
 	}
 	answer, err := c.conn.Worker.Create(ctx, request)
 	if err != nil {
@@ -155,41 +139,42 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	if err != nil {
 		return nil, err
 	}
-	if workflow.Definition().(*interpreter.Workflow).Options.ID == "" { //nolint:forcetypeassert // NewWorkflow made it
+	if definition(workflow).Options.ID == "" {
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
-	asked := &wire.DebounceRunRequest{Start: request, Key: key, Delay: delay.Seconds()}
-	if longest > 0 {
-		limit := longest.Seconds()
-		asked.MaxWait = &limit
-	}
-	answer, err := c.conn.Client.DebounceRun(ctx, asked)
+	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
+		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: optional(longest.Seconds()),
+	})
 	if err != nil {
 		return nil, err
 	}
 	return Of[O](c, answer.RunId), nil
 }
 
+func definition(offer replay.Offer) *interpreter.Workflow {
+	return offer.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+}
+
+// optional is a field that is left out when it has its zero value.
+func optional[T comparable](value T) *T {
+	if value == *new(T) {
+		return nil
+	}
+	return &value
+}
+
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := workflow.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+	core := definition(workflow)
 	input, err := codec.Arguments(in)
 	if err != nil {
 		return nil, &model.PayloadError{Where: "arguments of workflow " + core.Name, Expected: "plain data", Got: err.Error()}
 	}
 	options := core.Options
-	if options.ID == "" {
-		options.ID = rand.Text()
-	}
-	request := &wire.StartRunRequest{
-		Key: c.key(options.ID), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue, Priority: options.Priority,
-		Delay: options.Delay.Microseconds(), Tags: options.Tags, Patches: core.Patches, KnowsPatches: true,
-		FairnessKey: options.FairnessKey,
-	}
-	if options.Deadline > 0 {
-		deadline := options.Deadline.Microseconds()
-		request.Deadline = &deadline
-	}
-	return request, nil
+	return &wire.StartRunRequest{
+		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
+		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
+		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
+	}, nil
 }
 
 func spell(what string, value any) ([]byte, error) {
@@ -265,19 +250,16 @@ type Page struct {
 
 // Page finds runs, a page at a time: limit of them at most, 100 when it is 0.
 func (c *Client) Page(ctx context.Context, filter Filter, limit int, cursor string) (*Page, error) {
-	query := &wire.Filter{Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags}
-	for from, to := range map[*string]**string{&filter.Workflow: &query.Workflow, &filter.Prefix: &query.Prefix, &filter.Parent: &query.Parent, &filter.FairnessKey: &query.FairnessKey} {
-		if *from != "" {
-			*to = from
+	moment := func(t time.Time) *int64 {
+		if t.IsZero() {
+			return nil
 		}
+		return optional(t.UnixMicro())
 	}
-	if !filter.CreatedAfter.IsZero() {
-		moment := filter.CreatedAfter.UnixMicro()
-		query.CreatedAfter = &moment
-	}
-	if !filter.CreatedBefore.IsZero() {
-		moment := filter.CreatedBefore.UnixMicro()
-		query.CreatedBefore = &moment
+	query := &wire.Filter{
+		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: optional(filter.Workflow), Prefix: optional(filter.Prefix),
+		Parent: optional(filter.Parent), FairnessKey: optional(filter.FairnessKey),
+		CreatedAfter: moment(filter.CreatedAfter), CreatedBefore: moment(filter.CreatedBefore),
 	}
 	answer, err := c.conn.Client.ListRuns(ctx, &wire.ListRunsRequest{Filter: query, Limit: int32(min(limit, 1_000)), Cursor: cursor})
 	if err != nil {

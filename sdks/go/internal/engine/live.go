@@ -728,7 +728,7 @@ func (l *Live) successor(closing *model.Event) *wire.NewRun {
 	switch {
 	case closing.Kind == model.Continued && it.Outcome != nil && it.Outcome.Next != nil:
 		next := it.Outcome.Next
-		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Workflow, next.Version, next.Input, next.Patches, it.Unread()
+		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Name, next.Version, it.Outcome.Input, next.Patches, it.Unread()
 		begin.Tags, state = l.tags, l.state
 	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Workflow.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
 		delay := it.Workflow.Retry.Delay(old.Attempt, it.Draw("retry"))

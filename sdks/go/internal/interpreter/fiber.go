@@ -1,6 +1,7 @@
 package interpreter
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"runtime"
@@ -187,13 +188,14 @@ func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id. It returns only when it is refused.
-func (f *Fiber) ContinueAsNew(next *Next) error {
+func (f *Fiber) ContinueAsNew(next *Workflow, input []byte) error {
 	f.enter()
 	if f != f.it.root {
 		return &model.EffectError{Got: "continue_as_new in a branch", Advice: "call it in the workflow's own body, after its branches ended"}
 	}
 	if f.cancel == nil || f.delivered {
-		f.next = &Outcome{Kind: model.Continued, Payload: ContinuedPayload(next), Next: next}
+		payload, _ := codec.Marshal(map[string]any{"input": json.RawMessage(input), "workflow": next.Name}) // it was spelt before
+		f.next = &Outcome{Kind: model.Continued, Payload: payload, Next: next, Input: input}
 	}
 	return f.wait()
 }

@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"slices"
 
-	"example.org/replay/internal/codec"
 	"example.org/replay/model"
 )
 
@@ -31,14 +30,8 @@ type Body func(*Fiber) error
 type Outcome struct {
 	Kind    string
 	Payload []byte
-	Next    *Next // of continue_as_new
-}
-
-// Next is the journal that continues one.
-type Next struct {
-	Workflow, Version string
-	Input             []byte
-	Patches           []string
+	Next    *Workflow // that goes on as a new journal, with this input
+	Input   []byte
 }
 
 // Said is an output: it tells the world something, once, in the commit of the event that led to it.
@@ -705,10 +698,4 @@ func (it *Interpreter) ChildID(command *Command) string {
 		given = command.Step.Options.ID
 	}
 	return cmp.Or(given, it.Position(command.ID, "."))
-}
-
-// ContinuedPayload spells a continued event.
-func ContinuedPayload(next *Next) []byte {
-	payload, _ := codec.Marshal(map[string]any{"input": json.RawMessage(next.Input), "workflow": next.Workflow})
-	return payload
 }

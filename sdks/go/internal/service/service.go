@@ -7,6 +7,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -44,17 +45,15 @@ const (
 	deadline = 30 * time.Second // of a call that its caller gave none
 	jump     = 1_000_000        // microseconds from which on the server's clock went back; less is a correction
 	trailer  = "replay-error-bin"
-	retries  = `{"methodConfig": [{"name": [%s], "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.05s",
-		"maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`
+	// Every verb is tried again but for those of the second list: they are neither idempotent by ids nor reading only.
+	retries = `{"methodConfig": [
+		{"name": [{"service": "replay.v1.WorkerService"}, {"service": "replay.v1.ClientService"}], "retryPolicy": {"maxAttempts": 5,
+		"initialBackoff": "0.05s", "maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}},
+		{"name": [{"service": "replay.v1.WorkerService", "method": "Claim"}, {"service": "replay.v1.WorkerService", "method": "Commit"},
+		{"service": "replay.v1.WorkerService", "method": "CommitStream"}, {"service": "replay.v1.ClientService", "method": "DebounceRun"},
+		{"service": "replay.v1.ClientService", "method": "ControlRun"}, {"service": "replay.v1.ClientService", "method": "ForkRun"},
+		{"service": "replay.v1.ClientService", "method": "PublishTopic"}]}]}`
 )
-
-// repeatable lists the verbs that may be tried again without asking: they are idempotent by ids, or only read.
-var repeatable = []string{
-	"WorkerService/Hello", "WorkerService/Create", "WorkerService/Renew", "WorkerService/Release", "WorkerService/Post", "WorkerService/Journal",
-	"WorkerService/Get", "WorkerService/Wait", "ClientService/StartRun", "ClientService/SignalWithStart", "ClientService/SignalRun",
-	"ClientService/UpdateRun", "ClientService/GetRun", "ClientService/ListRuns", "ClientService/ReadJournal", "ClientService/WatchRun",
-	"ClientService/ListSavepoints", "ClientService/ReadTopic",
-}
 
 // Connection is a server that was greeted.
 type Connection struct {
@@ -121,10 +120,6 @@ func dialing(address string) (*url.URL, []grpc.DialOption, error) {
 			return nil, nil, invalid(address, "max_message is no number of bytes")
 		}
 	}
-	secret := given.Get("token")
-	if secret == "" {
-		secret = os.Getenv("REPLAY_TOKEN")
-	}
 	transport := insecure.NewCredentials()
 	if target.Scheme == "grpcs" {
 		config, err := tlsConfig(given)
@@ -133,15 +128,10 @@ func dialing(address string) (*url.URL, []grpc.DialOption, error) {
 		}
 		transport = credentials.NewTLS(config)
 	}
-	var names []string
-	for _, verb := range repeatable {
-		service, method, _ := strings.Cut(verb, "/")
-		names = append(names, fmt.Sprintf(`{"service": "replay.v1.%s", "method": %q}`, service, method))
-	}
 	return target, []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
-		grpc.WithPerRPCCredentials(token(secret)),
-		grpc.WithDefaultServiceConfig(fmt.Sprintf(retries, strings.Join(names, ","))),
+		grpc.WithPerRPCCredentials(token(cmp.Or(given.Get("token"), os.Getenv("REPLAY_TOKEN")))),
+		grpc.WithDefaultServiceConfig(retries),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largest), grpc.MaxCallSendMsgSize(largest)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -425,19 +415,14 @@ func EventIn(e *wire.Event) model.Event {
 	}
 }
 
-// EventOut is an event for the wire.
-func EventOut(e *model.Event) *wire.Event {
-	return &wire.Event{
-		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
-	}
-}
-
 // EventsOut are events for the wire.
 func EventsOut(events []model.Event) []*wire.Event {
 	made := make([]*wire.Event, len(events))
-	for i := range events {
-		made[i] = EventOut(&events[i])
+	for i, e := range events {
+		made[i] = &wire.Event{
+			Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
+			Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
+		}
 	}
 	return made
 }
