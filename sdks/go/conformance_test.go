@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -315,11 +317,17 @@ func TestCasesArePlayedAsTheyWereRecorded(t *testing.T) {
 	}
 }
 
+// seal is the CRC-32 of the fields that replay reads, as every store keeps it.
+func seal(e *model.Event) uint32 {
+	head := fmt.Sprintf("%d\n%s\n%s\n%s\n%d\n%d\n", e.Seq, e.Kind, e.Command, e.Name, e.At, e.Check)
+	return crc32.ChecksumIEEE(append([]byte(head), e.Payload...))
+}
+
 func TestEveryEventKeepsItsSeal(t *testing.T) {
 	for name, c := range readCases(t) {
 		for _, entry := range c.Script {
 			event := eventOf(t, entry)
-			same(t, name, field[uint32](t, entry, "seal"), model.Seal(&event))
+			same(t, name, field[uint32](t, entry, "seal"), seal(&event))
 		}
 	}
 }

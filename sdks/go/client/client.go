@@ -82,23 +82,12 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
-		one, err := startRequest(c, workflow.With(replay.RunOptions{ID: id}), in(id))
+		input, err := inputOf(core, in(id))
 		if err != nil {
 			return nil, err
 		}
-		begin := model.Started{
-			Workflow: core.Name, Version: core.Version, Input: one.Input, Seed: id, Namespace: c.namespace, Patches: core.Patches, Tags: one.Tags,
-		}
-		now := c.conn.Now()
-		if one.Deadline != nil {
-			begin.Deadline = optional(now + *one.Deadline)
-		}
-		made := engine.NewRun(one.Key, begin, now, cmp.Or(one.Queue, "default"))
-		made.Priority, made.FairnessKey = one.Priority, one.FairnessKey
-		if one.Delay > 0 {
-			made.ReadyAt = now + one.Delay
-		}
-		request.Runs, handles = append(request.Runs, made), append(handles, Of[O](c, id))
+		request.Runs = append(request.Runs, engine.FirstRun(core, core.Options, c.key(id), input, c.conn.Now()))
+		handles = append(handles, Of[O](c, id))
 	}
 	answer, err := c.conn.Worker.Create(ctx, request)
 	if err != nil {
@@ -163,18 +152,23 @@ func optional[T comparable](value T) *T {
 	return &value
 }
 
-func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := definition(workflow)
+func inputOf[I any](core *interpreter.Workflow, in I) ([]byte, error) {
 	input, err := codec.Arguments(in)
 	if err != nil {
 		return nil, &model.PayloadError{Where: "arguments of workflow " + core.Name, Expected: "plain data", Got: err.Error()}
 	}
+	return input, nil
+}
+
+func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
+	core := definition(workflow)
 	options := core.Options
+	input, err := inputOf(core, in)
 	return &wire.StartRunRequest{
 		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
 		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
 		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
-	}, nil
+	}, err
 }
 
 func spell(what string, value any) ([]byte, error) {
@@ -312,25 +306,18 @@ func (c *Client) Publish(ctx context.Context, topic string, value any) error {
 
 // Topic reads the entries of a topic after an offset, and, when it is followed, what comes until ctx ends.
 func (c *Client) Topic(ctx context.Context, topic string, after int64, follow bool) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.ReadTopicResponse], error) {
-			return c.conn.Client.ReadTopic(ctx, &wire.ReadTopicRequest{Namespace: c.namespace, Topic: topic, After: after, Follow: follow})
-		}
-		err := streaming(ctx, follow, open, func(page *wire.ReadTopicResponse) bool {
-			for _, entry := range page.Entries {
-				after = entry.Offset
-				if !yield(Entry{entry.Offset, time.UnixMicro(entry.At), entry.Payload}, nil) {
-					return false
-				}
-			}
-			return true
-		})
-		if err != nil {
-			yield(Entry{}, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.ReadTopicResponse], error) {
+		return c.conn.Client.ReadTopic(ctx, &wire.ReadTopicRequest{Namespace: c.namespace, Topic: topic, After: after, Follow: follow})
 	}
+	return following(ctx, follow, open, func(page *wire.ReadTopicResponse, yield func(Entry) bool) bool {
+		for _, entry := range page.Entries {
+			after = entry.Offset
+			if !yield(Entry{entry.Offset, time.UnixMicro(entry.At), entry.Payload}) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 type receiver[T any] interface {
@@ -338,35 +325,40 @@ type receiver[T any] interface {
 	grpc.ClientStream
 }
 
-// streaming reads a stream until `each` has enough, or to its end unless it is followed: a server that closes ends its streams.
-// Where the connection breaks it is opened anew; `open` asks for what is still missing.
-func streaming[T any](ctx context.Context, follow bool, open func() (receiver[T], error), each func(*T) bool) error {
-	failures := 0
-	for {
-		stream, err := open()
-		for err == nil {
-			var answer *T
-			if answer, err = stream.Recv(); err == nil {
-				failures = 0
-				if !each(answer) {
-					return nil
+// following yields what `each` finds in the answers of a stream, until it has enough, or to the stream's end unless it is followed: a
+// server that closes ends its streams. Where the connection breaks it is opened anew; `open` asks for what is still missing.
+func following[A, T any](
+	ctx context.Context, follow bool, open func(context.Context) (receiver[A], error), each func(answer *A, yield func(T) bool) bool,
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for failures := 0; ; {
+			stream, err := open(ctx)
+			for err == nil {
+				var answer *A
+				if answer, err = stream.Recv(); err == nil {
+					failures = 0
+					if !each(answer, func(value T) bool { return yield(value, nil) }) {
+						return
+					}
 				}
 			}
-		}
-		ended := errors.Is(err, io.EOF)
-		if ended && !follow {
-			return nil
-		}
-		if (!ended && !service.IsUnavailable(err)) || ctx.Err() != nil {
-			return err
-		}
-		if failures++; failures > patience {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(min(time.Second, 20*time.Millisecond<<failures)):
+			ended := errors.Is(err, io.EOF)
+			if ended && !follow {
+				return
+			}
+			failures++
+			if (ended || service.IsUnavailable(err)) && ctx.Err() == nil && failures <= patience {
+				select {
+				case <-ctx.Done():
+					err = context.Cause(ctx)
+				case <-time.After(min(time.Second, 20*time.Millisecond<<failures)):
+					continue
+				}
+			}
+			yield(*new(T), err)
+			return
 		}
 	}
 }

@@ -79,20 +79,13 @@ func (h *Handle[T]) ended(run *Run) (result T, err error) {
 
 // Watch shows the run as it is now, and whenever it has changed, until it ends.
 func (h *Handle[T]) Watch(ctx context.Context) iter.Seq2[*Run, error] {
-	return func(yield func(*Run, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.WatchRunResponse], error) {
-			return h.c.conn.Client.WatchRun(ctx, &wire.WatchRunRequest{Key: h.key()})
-		}
-		err := streaming(ctx, true, open, func(answer *wire.WatchRunResponse) bool {
-			run := runIn(answer.Run)
-			return yield(run, nil) && !run.Closed()
-		})
-		if err != nil {
-			yield(nil, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.WatchRunResponse], error) {
+		return h.c.conn.Client.WatchRun(ctx, &wire.WatchRunRequest{Key: h.key()})
 	}
+	return following(ctx, true, open, func(answer *wire.WatchRunResponse, yield func(*Run) bool) bool {
+		run := runIn(answer.Run)
+		return yield(run) && !run.Closed()
+	})
 }
 
 // Signal leaves a message for the run.
@@ -149,25 +142,18 @@ func (h *Handle[T]) control(ctx context.Context, verb, reason string) error {
 
 // Journal reads events after a number, and, when it is followed, what comes until the run ends.
 func (h *Handle[T]) Journal(ctx context.Context, after int64, follow bool) iter.Seq2[model.Event, error] {
-	return func(yield func(model.Event, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.ReadJournalResponse], error) {
-			return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
-		}
-		err := streaming(ctx, follow, open, func(page *wire.ReadJournalResponse) bool {
-			for _, event := range page.Events {
-				after = event.Seq
-				if !yield(service.EventIn(event), nil) || model.Closing(event.Kind) {
-					return false
-				}
-			}
-			return true
-		})
-		if err != nil {
-			yield(model.Event{}, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.ReadJournalResponse], error) {
+		return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
 	}
+	return following(ctx, follow, open, func(page *wire.ReadJournalResponse, yield func(model.Event) bool) bool {
+		for _, event := range page.Events {
+			after = event.Seq
+			if !yield(service.EventIn(event)) || model.Closing(event.Kind) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // Savepoint is a named place of a run.

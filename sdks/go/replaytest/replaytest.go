@@ -6,6 +6,7 @@
 package replaytest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -94,16 +95,8 @@ func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
 	if err != nil {
 		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
 	}
-	id := core.Options.ID
-	if id == "" {
-		id = fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1)
-	}
-	begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Seed: id, Namespace: "default", Patches: core.Patches, Tags: core.Options.Tags}
-	if core.Options.Deadline > 0 {
-		deadline := w.now() + core.Options.Deadline.Microseconds()
-		begin.Deadline = &deadline
-	}
-	w.create(engine.NewRun(&wire.RunKey{Namespace: "default", Id: id}, begin, w.now(), "default"))
+	id := cmp.Or(core.Options.ID, fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1))
+	w.create(engine.FirstRun(core, core.Options, &wire.RunKey{Namespace: "default", Id: id}, input, w.now()))
 	return &Run[O]{id, w}
 }
 

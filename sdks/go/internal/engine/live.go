@@ -62,15 +62,9 @@ type Live struct {
 	cancelling bool
 	terminated bool
 	maxPayload int
-	fresh      []model.Event
-	outputs    []output
-	consumed   []string
-	posts      []*wire.Message
-	children   []*wire.NewRun
-	topics     []*wire.TopicEntry
+	turn       *wire.Commit       // all that this turn led to, so far
 	logged     []interpreter.Said // lines to hand to the logger once the next commit is applied
-	base       int64
-	state      map[string][]byte // what it shows, by key; replay's own keys begin with a tilde
+	state      map[string][]byte  // what it shows, by key; replay's own keys begin with a tilde
 	tags       map[string]string
 
 	tasks    map[string]*attempt // what the worker has under way for it
@@ -87,7 +81,7 @@ func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload i
 		Run: run, Lease: claimed.Lease, Interp: interpreter.New(workflow, run.Key.Id), Paused: run.Status == "paused",
 		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
 		known: map[string]bool{}, retries: map[string]int64{}, intents: map[string]bool{},
-		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{},
+		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{}, turn: newTurn(),
 	}
 	maps.Copy(live.tags, run.Tags)
 	maps.Copy(live.state, run.State)
@@ -99,6 +93,10 @@ func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload i
 	}
 	live.Deliver(claimed.Mail...)
 	return live
+}
+
+func newTurn() *wire.Commit {
+	return &wire.Commit{State: map[string][]byte{}, Tags: map[string]string{}}
 }
 
 // ---- what comes in ---------------------------------------------------------------------------------------------------------
@@ -198,7 +196,7 @@ func (l *Live) Turn(now int64) error {
 			return err
 		}
 	}
-	for streak := 1; len(l.fresh) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
+	for streak := 1; len(l.turn.Events) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
 		var err error
 		mailed := now
 		if len(l.mail) > 0 {
@@ -270,7 +268,7 @@ func (l *Live) giveUp(command *interpreter.Command) {
 }
 
 func (l *Live) takeMessage(message *wire.Message, now int64) error {
-	l.consumed = append(l.consumed, message.Id)
+	l.turn.Consumed = append(l.turn.Consumed, message.Id)
 	switch message.Kind {
 	case "signal":
 		if refused := l.Interp.RefusesSignal(message.Name, message.Payload); refused != nil {
@@ -322,7 +320,7 @@ func (l *Live) terminate(message *wire.Message, now int64) {
 	said := struct{ Reason string }{"terminated"}
 	_ = json.Unmarshal(message.Payload, &said)
 	failure := model.Failure{Type: "Terminated", Message: said.Reason, Attempts: 1}
-	l.fresh = append(l.fresh, l.whole(model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now))
+	l.record(l.whole(model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now))
 	l.terminated = true
 	for _, command := range l.Interp.Waiting() { // none of its code runs, so nobody else would tell them
 		child := command.Kind == interpreter.Child && cmp.Or(command.Workflow.Options.OnParentClose, model.CancelChild) == model.CancelChild
@@ -383,24 +381,47 @@ func (l *Live) feed(event model.Event, now int64) error {
 	if err := l.Interp.Feed([]model.Event{event}, answerBudget); err != nil {
 		return err
 	}
-	l.fresh = append(l.fresh, event)
+	l.record(event)
 	if event.Kind == model.SavepointTaken {
 		if resume, err := model.DecodeResume(event.Payload); err == nil && resume != nil {
-			l.base = event.Seq
+			l.turn.Base = event.Seq
 		}
 	}
 	return l.gatherIn()
 }
 
-// output is what the interpreter said, and after which event.
-type output struct {
-	interpreter.Said
-	seq int64
+func (l *Live) record(event model.Event) {
+	l.turn.Events = append(l.turn.Events, service.EventOut(&event))
 }
 
+// hear takes down what the interpreter said.
 func (l *Live) hear() {
 	for _, said := range l.Interp.Outputs {
-		l.outputs = append(l.outputs, output{said, l.Interp.Seq})
+		switch said.Name {
+		case "send_signal":
+			l.turn.Posts = append(l.turn.Posts, &wire.Message{
+				Id: l.Interp.Position(said.ID, ":"), Key: l.key(said.Target), Kind: "signal", Name: said.Label, Payload: said.Payload,
+			})
+		case "publish":
+			l.turn.Topics = append(l.turn.Topics, &wire.TopicEntry{Topic: said.Target, Payload: said.Payload})
+		case "set_state":
+			l.turn.State[said.Target] = said.Payload
+		case "set_tags":
+			_ = json.Unmarshal(said.Payload, &l.turn.Tags)
+		case "reply":
+			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(said.Payload)})
+		default:
+			topic, level := notesTopic, "info"
+			if said.Name == "log" {
+				topic, level = logTopic, said.Target
+				l.logged = append(l.logged, said)
+			}
+			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": l.Interp.Seq}
+			if chain := l.Interp.Started.Chain; chain > 0 {
+				entry["chain"] = chain
+			}
+			l.say(topic+l.Run.Key.Id, entry)
+		}
 	}
 	l.Interp.Outputs = l.Interp.Outputs[:0]
 }
@@ -431,10 +452,8 @@ func (l *Live) want(commands []*interpreter.Command) {
 		case command.Kind == interpreter.StepCall && command.Attempts > 0:
 			l.retryLater(command)
 		case l.Paused:
-		case command.Kind == interpreter.Child:
-			l.children = append(l.children, l.child(command))
-		case l.isRemote(command):
-			l.children = append(l.children, l.stepRun(command))
+		case command.Kind == interpreter.Child, l.isRemote(command):
+			l.turn.Children = append(l.turn.Children, l.asked(command))
 		case command.Kind == interpreter.StepCall:
 			l.Acting = append(l.Acting, command)
 		}
@@ -471,7 +490,7 @@ func (l *Live) withdraw() {
 func (l *Live) callOff(command *interpreter.Command, why string) {
 	target := l.Interp.ChildID(command)
 	payload := model.CancelledPayload("its parent " + l.Run.Key.Id + " " + why)
-	l.posts = append(l.posts, &wire.Message{Id: target + ":cancel", Key: l.key(target), Kind: "cancel", Name: "cancel", Payload: payload})
+	l.turn.Posts = append(l.turn.Posts, &wire.Message{Id: target + ":cancel", Key: l.key(target), Kind: "cancel", Name: "cancel", Payload: payload})
 }
 
 func (l *Live) key(id string) *wire.RunKey {
@@ -481,7 +500,7 @@ func (l *Live) key(id string) *wire.RunKey {
 // close: when the workflow has ended, its closing event says how.
 func (l *Live) close() error {
 	outcome := l.Interp.Outcome
-	if outcome == nil || (len(l.fresh) > 0 && model.Closing(l.fresh[len(l.fresh)-1].Kind)) {
+	if outcome == nil || l.closing() != nil {
 		return nil
 	}
 	kind, name, payload := outcome.Kind, l.Interp.Started.Workflow, outcome.Payload
@@ -492,12 +511,20 @@ func (l *Live) close() error {
 	return l.feed(model.Event{Kind: kind, Name: name, Payload: payload}, l.Interp.Clock)
 }
 
+// closing is the event of this turn that ends the run, or nil.
+func (l *Live) closing() *wire.Event {
+	if n := len(l.turn.Events); n > 0 && model.Closing(l.turn.Events[n-1].Kind) {
+		return l.turn.Events[n-1]
+	}
+	return nil
+}
+
 func (l *Live) say(topic string, value any) {
 	payload, err := codec.Marshal(value)
 	if err != nil {
 		payload = []byte(`{"text":"it cannot be spelt"}`)
 	}
-	l.topics = append(l.topics, &wire.TopicEntry{Topic: topic, Payload: payload})
+	l.turn.Topics = append(l.turn.Topics, &wire.TopicEntry{Topic: topic, Payload: payload})
 }
 
 func (l *Live) note(text string) {
@@ -506,21 +533,27 @@ func (l *Live) note(text string) {
 
 // ---- runs that this one asks for -------------------------------------------------------------------------------------------
 
-func (l *Live) child(command *interpreter.Command) *wire.NewRun {
-	options := command.Workflow.Options
-	deadline := l.Interp.Started.Deadline
-	if options.Deadline > 0 {
-		own := command.IssuedAt + options.Deadline.Microseconds()
-		if deadline == nil || own < *deadline {
-			deadline = &own
+// asked is the run of a child, or of a step that is done elsewhere.
+func (l *Live) asked(command *interpreter.Command) *wire.NewRun {
+	id, started := l.Interp.ChildID(command), &l.Interp.Started
+	begin := model.Started{
+		Input: command.Arguments, Seed: id, Namespace: l.Run.Key.Namespace, Parent: l.Run.Key.Id, ParentCommand: command.ID, Deadline: started.Deadline,
+	}
+	if step := command.Step; step != nil {
+		begin.Workflow, begin.Patches = interpreter.StepRun+command.Name, []string{}
+		if step.Do != nil {
+			begin.Step = step.Options.Difference(step.Declared)
 		}
+		made := NewRun(l.key(id), begin, command.IssuedAt, step.Options.Queue)
+		made.Priority, made.FairnessKey = l.Run.Priority, l.Run.FairnessKey
+		return made
 	}
-	made := l.newRun(command, model.Started{
-		Workflow: command.Name, Version: command.Workflow.Version, Patches: command.Workflow.Patches, Deadline: deadline, Tags: options.Tags,
-	})
-	if options.Queue != "" {
-		made.Queue = options.Queue
+	workflow, options := command.Workflow, command.Workflow.Options
+	begin.Workflow, begin.Version, begin.Patches, begin.Tags = command.Name, workflow.Version, workflow.Patches, options.Tags
+	if own := command.IssuedAt + options.Deadline.Microseconds(); options.Deadline > 0 && (begin.Deadline == nil || own < *begin.Deadline) {
+		begin.Deadline = &own
 	}
+	made := NewRun(l.key(id), begin, command.IssuedAt, cmp.Or(options.Queue, l.Run.Queue))
 	made.Priority, made.FairnessKey = options.Priority, cmp.Or(options.FairnessKey, l.Run.FairnessKey)
 	if options.Delay > 0 {
 		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
@@ -528,21 +561,22 @@ func (l *Live) child(command *interpreter.Command) *wire.NewRun {
 	return made
 }
 
-func (l *Live) stepRun(command *interpreter.Command) *wire.NewRun {
-	begin := model.Started{Workflow: interpreter.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline}
-	if command.Step.Do != nil {
-		begin.Step = command.Step.Options.Difference(command.Step.Declared)
+// FirstRun is the run that a client begins.
+func FirstRun(workflow *interpreter.Workflow, options model.RunOptions, key *wire.RunKey, input []byte, now int64) *wire.NewRun {
+	begin := model.Started{
+		Workflow: workflow.Name, Version: workflow.Version, Input: input, Seed: key.Id, Namespace: key.Namespace, Patches: workflow.Patches,
+		Tags: options.Tags,
 	}
-	made := l.newRun(command, begin)
-	made.Queue, made.Priority, made.FairnessKey = command.Step.Options.Queue, l.Run.Priority, l.Run.FairnessKey
+	if options.Deadline > 0 {
+		deadline := now + options.Deadline.Microseconds()
+		begin.Deadline = &deadline
+	}
+	made := NewRun(key, begin, now, cmp.Or(options.Queue, "default"))
+	made.Priority, made.FairnessKey = options.Priority, options.FairnessKey
+	if options.Delay > 0 {
+		made.ReadyAt = now + options.Delay.Microseconds()
+	}
 	return made
-}
-
-func (l *Live) newRun(command *interpreter.Command, begin model.Started) *wire.NewRun {
-	id := l.Interp.ChildID(command)
-	begin.Input, begin.Seed, begin.Namespace = command.Arguments, id, l.Run.Key.Namespace
-	begin.Parent, begin.ParentCommand = l.Run.Key.Id, command.ID
-	return NewRun(l.key(id), begin, command.IssuedAt, l.Run.Queue)
 }
 
 // NewRun is a run that begins with one event.
@@ -592,27 +626,26 @@ func (l *Live) idle() bool {
 
 // unsaid says whether there is anything to commit.
 func (l *Live) unsaid() bool {
-	return l.Interp.Settled() && len(l.fresh)+len(l.outputs)+len(l.consumed)+len(l.posts)+len(l.children)+len(l.topics) > 0
+	turn := l.turn
+	said := len(turn.Events) + len(turn.Consumed) + len(turn.Posts) + len(turn.Children) + len(turn.Topics) + len(turn.State) + len(turn.Tags)
+	return l.Interp.Settled() && said > 0
 }
 
 // Commit is all of this turn, as one commit; afterwards the turn is empty.
 func (l *Live) Commit(release bool) *wire.Commit {
-	made := &wire.Commit{Lease: l.Lease, Expected: l.committed, State: map[string][]byte{}, Tags: map[string]string{}}
-	l.sayOutputs(made)
+	made := l.turn
 	maps.Copy(l.state, made.State)
 	maps.Copy(l.tags, made.Tags)
 	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
-	made.Status = "running"
-	if release {
-		made.Status = "waiting"
-	}
-	if l.Paused {
+	switch {
+	case l.Paused:
 		made.Status = "paused"
-	} else {
-		made.WakeAt = l.wakeAt()
+	case release:
+		made.Status, made.WakeAt = "waiting", l.wakeAt()
+	default:
+		made.Status, made.WakeAt = "running", l.wakeAt()
 	}
-	if n := len(l.fresh); n > 0 && model.Closing(l.fresh[n-1].Kind) {
-		closing := &l.fresh[n-1]
+	if closing := l.closing(); closing != nil {
 		made.Status = ends[closing.Kind]
 		if l.terminated {
 			made.Status = model.Terminated
@@ -620,14 +653,10 @@ func (l *Live) Commit(release bool) *wire.Commit {
 		if made.Successor = l.successor(closing); made.Successor == nil {
 			l.tellParent(closing, made.Status)
 		}
-		made.WakeAt, made.Result, release = nil, closing.Payload, true
-		if made.Result == nil {
-			made.Result = []byte{}
-		}
+		made.WakeAt, made.Result, release = nil, append([]byte{}, closing.Payload...), true
 	}
-	made.Events, made.Applied, made.Base, made.Release = service.EventsOut(l.fresh), l.committed+int64(len(l.fresh)), l.base, release
-	made.Consumed, made.Posts, made.Children, made.Topics = l.consumed, l.posts, l.children, l.topics
-	l.fresh, l.outputs, l.consumed, l.posts, l.children, l.topics, l.base = nil, nil, nil, nil, nil, nil, 0
+	made.Lease, made.Expected, made.Applied, made.Release = l.Lease, l.committed, l.committed+int64(len(made.Events)), release
+	l.turn = newTurn()
 	return made
 }
 
@@ -640,41 +669,7 @@ func (l *Live) Applied(commit *wire.Commit) {
 	}
 }
 
-func (l *Live) sayOutputs(commit *wire.Commit) {
-	for _, said := range l.outputs {
-		switch said.Name {
-		case "send_signal":
-			l.posts = append(l.posts, &wire.Message{
-				Id: l.Interp.Position(said.ID, ":"), Key: l.key(said.Target), Kind: "signal", Name: said.Label, Payload: said.Payload,
-			})
-		case "publish":
-			l.topics = append(l.topics, &wire.TopicEntry{Topic: said.Target, Payload: said.Payload})
-		case "set_state":
-			commit.State[said.Target] = said.Payload
-		case "set_tags":
-			_ = json.Unmarshal(said.Payload, &commit.Tags)
-		case "reply":
-			payload := said.Payload
-			if len(payload) == 0 {
-				payload = []byte("null")
-			}
-			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(payload)})
-		default:
-			topic, level := notesTopic, "info"
-			if said.Name == "log" {
-				topic, level = logTopic, said.Target
-				l.logged = append(l.logged, said.Said)
-			}
-			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": said.seq}
-			if chain := l.Interp.Started.Chain; chain > 0 {
-				entry["chain"] = chain
-			}
-			l.say(topic+l.Run.Key.Id, entry)
-		}
-	}
-}
-
-func (l *Live) tellParent(closing *model.Event, status string) {
+func (l *Live) tellParent(closing *wire.Event, status string) {
 	started := l.Interp.Started
 	if started.Parent == "" {
 		return
@@ -690,14 +685,14 @@ func (l *Live) tellParent(closing *model.Event, status string) {
 		}
 		payload = l.failureForParent(closing, status, isStep)
 	}
-	l.posts = append(l.posts, &wire.Message{
+	l.turn.Posts = append(l.turn.Posts, &wire.Message{
 		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Name: kind, Payload: payload, Command: started.ParentCommand,
 	})
 }
 
-func (l *Live) failureForParent(closing *model.Event, status string, isStep bool) []byte {
+func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool) []byte {
 	if isStep {
-		for _, event := range slices.Backward(l.fresh) {
+		for _, event := range slices.Backward(l.turn.Events) {
 			if event.Kind == model.StepGaveUp {
 				return event.Payload
 			}
@@ -717,7 +712,7 @@ func (l *Live) failureForParent(closing *model.Event, status string, isStep bool
 
 // successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
 // the next attempt of a failed run, which begins with those that it was begun with.
-func (l *Live) successor(closing *model.Event) *wire.NewRun {
+func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 	it := l.Interp
 	old := it.Started
 	begin := model.Started{

@@ -302,7 +302,7 @@ func (w *Worker) act(live *Live, now int64) {
 			return
 		}
 	}
-	if len(live.answers)+len(live.mail)+len(live.fresh) > 0 || (live.idle() && live.restless == 0) {
+	if len(live.answers)+len(live.mail)+len(live.turn.Events) > 0 || (live.idle() && live.restless == 0) {
 		w.touch(live)
 	}
 }

@@ -415,16 +415,12 @@ func EventIn(e *wire.Event) model.Event {
 	}
 }
 
-// EventsOut are events for the wire.
-func EventsOut(events []model.Event) []*wire.Event {
-	made := make([]*wire.Event, len(events))
-	for i, e := range events {
-		made[i] = &wire.Event{
-			Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-			Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
-		}
+// EventOut is an event for the wire.
+func EventOut(e *model.Event) *wire.Event {
+	return &wire.Event{
+		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
+		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
 	}
-	return made
 }
 
 // EventsIn are events from the wire.
