@@ -76,11 +76,10 @@ func (w *Worker) commitOf(live *Live, now int64) *wire.Commit {
 		return live.Commit(true)
 	}
 	if live.idle() {
-		if parking || live.Paused || w.leaveAt != 0 || w.hungry || w.resting >= w.set.Keep {
+		if parking || live.Paused || w.leaveAt != 0 || w.hungry {
 			return live.Commit(true)
 		}
 		live.restless = now + w.set.Linger.Microseconds()
-		w.resting++
 	}
 	if live.unsaid() {
 		return live.Commit(false)
@@ -163,7 +162,7 @@ func (w *Worker) settle(live *Live, commit *wire.Commit, err error, now int64) {
 		w.set.Logger.Warn("commit refused, the turn is dropped", "run", live.Run.Key.Id, "fate", problem.Error())
 		w.drop(live)
 		if problem == notApplied(wire.Committed_COMMITTED_CONFLICT) {
-			w.giveBack(live)
+			w.release(live.Lease)
 		}
 		return
 	default:
@@ -176,7 +175,7 @@ func (w *Worker) settle(live *Live, commit *wire.Commit, err error, now int64) {
 	if err := w.greet(live, commit.Children); err != nil {
 		w.set.Logger.Warn("run is read again", "run", live.Run.Key.Id, "error", err)
 		w.drop(live)
-		w.giveBack(live)
+		w.release(live.Lease)
 		w.claimAt = 0
 		return
 	}
@@ -244,10 +243,7 @@ func (w *Worker) drop(live *Live) {
 	if w.live[live.Run.Key.Id] == live {
 		delete(w.live, live.Run.Key.Id)
 	}
-	if live.restless != 0 {
-		live.restless = 0
-		w.resting--
-	}
+	live.restless = 0
 	if w.hungry {
 		w.claimAt = 0
 	}

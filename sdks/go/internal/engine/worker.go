@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -30,29 +29,13 @@ const (
 	patience      = 20 * time.Second      // of a call that waits for something to change
 )
 
-// Settings say how a worker works.
-type Settings struct {
-	Name        string
-	Namespace   string
-	Queues      []string
-	Concurrency int // runs that it holds at most
-	Steps       int // attempts of steps under way at most
-	TTL         time.Duration
-	Poll        time.Duration
-	Linger      time.Duration // how long a run that only waits is kept
-	Keep        int           // how many such runs are kept at most
-	Grace       time.Duration // how long steps may go on when it leaves
-	MaxPayload  int
-	Logger      *slog.Logger
-}
-
 // Worker is one worker over one server. One goroutine holds everything: it takes what has come in, lets every run that heard
 // something take a turn, commits all turns in one call (whatever arrived during the last commit is committed together now: group
 // commit without a timer), and only then acts. A worker keeps nothing that the server does not know: a run that only waits is
 // given back, but for a few that are kept a moment because they may soon go on.
 type Worker struct {
 	conn      *service.Connection
-	set       Settings
+	set       model.WorkerOptions                // with all defaults
 	workflows map[string][]*interpreter.Workflow // by name; of its versions none comes first, the highest last
 	names     []string
 	inbox     chan func() // what was heard, for the one goroutine to take in
@@ -60,7 +43,6 @@ type Worker struct {
 	touched   []*Live
 	todo      []*Live // with steps that wait for room
 	attempts  int
-	resting   int
 	claiming  bool
 	hungry    bool
 	waiting   bool
@@ -78,9 +60,9 @@ type Worker struct {
 }
 
 // NewWorker makes a worker that offers some workflows.
-func NewWorker(conn *service.Connection, settings Settings, workflows []*interpreter.Workflow) (*Worker, error) {
+func NewWorker(conn *service.Connection, options model.WorkerOptions, workflows []*interpreter.Workflow) (*Worker, error) {
 	w := &Worker{
-		conn: conn, set: settings, workflows: map[string][]*interpreter.Workflow{}, inbox: make(chan func(), 1_024), live: map[string]*Live{},
+		conn: conn, set: options, workflows: map[string][]*interpreter.Workflow{}, inbox: make(chan func(), 1_024), live: map[string]*Live{},
 	}
 	slices.SortFunc(workflows, func(a, b *interpreter.Workflow) int { return strings.Compare(a.Version, b.Version) })
 	for _, workflow := range workflows {
@@ -140,7 +122,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		w.heed()
 		if w.refused != nil {
-			w.forgetAll()
+			w.giveBackAll()
 		}
 		ended = w.refused != nil || w.round()
 	}
@@ -191,7 +173,8 @@ func (w *Worker) round() (ended bool) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			w.set.Logger.Error("worker forgets all runs and reads them again", "panic", cause, "stack", string(debug.Stack()))
-			w.forgetAll()
+			w.giveBackAll()
+			w.claimAt = w.conn.Now() + busyBreath.Microseconds()
 		}
 	}()
 	now := w.conn.Now()
@@ -222,7 +205,7 @@ func (w *Worker) claim(now int64) {
 	w.claiming, w.claimedAt, w.committed = true, now, false
 	room := max(0, w.set.Concurrency-len(w.live))
 	request := &wire.ClaimRequest{
-		Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.TTL.Microseconds(),
+		Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.Lease.Microseconds(),
 	}
 	go func() {
 		began := time.Now()
@@ -285,7 +268,7 @@ func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took t
 		for _, claimed := range answer.Runs {
 			leases = append(leases, claimed.Lease)
 		}
-		w.release(leases)
+		w.release(leases...)
 		return
 	}
 	for _, claimed := range answer.Runs {
@@ -325,7 +308,7 @@ func (w *Worker) take(claimed *wire.Claimed) {
 	run, lease := claimed.Run, claimed.Lease
 	workflow := w.workflow(run.Workflow, run.Version)
 	if workflow == nil {
-		w.release([]*wire.Lease{lease})
+		w.release(lease)
 		return
 	}
 	if run.Recoveries >= maxRecoveries && !slices.ContainsFunc(claimed.Mail, putsBack) {
@@ -345,7 +328,7 @@ func (w *Worker) take(claimed *wire.Claimed) {
 	}
 	live := NewLive(claimed, workflow, w.set.MaxPayload)
 	w.live[run.Key.Id] = live
-	if due := lease.Until - w.set.TTL.Microseconds()*2/3; w.renewAt == 0 || due < w.renewAt || len(w.live) == 1 {
+	if due := lease.Until - w.set.Lease.Microseconds()*2/3; w.renewAt == 0 || due < w.renewAt || len(w.live) == 1 {
 		w.renewAt = due
 	}
 	w.touch(live)
@@ -366,11 +349,7 @@ func (w *Worker) restNoMore() {
 }
 
 func (w *Worker) touch(live *Live) {
-	if live.restless != 0 {
-		live.restless = 0
-		w.resting--
-	}
-	if !live.touched {
+	if live.restless = 0; !live.touched {
 		live.touched = true
 		w.touched = append(w.touched, live)
 	}
@@ -379,11 +358,11 @@ func (w *Worker) touch(live *Live) {
 // ---- leases and leaving ----------------------------------------------------------------------------------------------------
 
 func (w *Worker) renew(now int64) {
-	w.renewAt = now + w.set.TTL.Microseconds()/3
+	w.renewAt = now + w.set.Lease.Microseconds()/3
 	if len(w.live) == 0 {
 		return
 	}
-	request := &wire.RenewRequest{Ttl: w.set.TTL.Microseconds()}
+	request := &wire.RenewRequest{Ttl: w.set.Lease.Microseconds()}
 	held := make([]*Live, 0, len(w.live))
 	for _, live := range w.live {
 		held, request.Leases = append(held, live), append(request.Leases, live.Lease)
@@ -391,7 +370,7 @@ func (w *Worker) renew(now int64) {
 	answer, err := w.conn.Worker.Renew(w.calls, request)
 	if err != nil {
 		w.unavailable("renew", err)
-		w.renewAt = now + w.set.TTL.Microseconds()/10
+		w.renewAt = now + w.set.Lease.Microseconds()/10
 		return
 	}
 	for i, kept := range answer.Kept {
@@ -415,24 +394,18 @@ func (w *Worker) drained(now int64) bool {
 	return true
 }
 
-// giveBackAll drops all runs and gives them back.
+// giveBackAll drops all runs, unharmed, and gives them back.
 func (w *Worker) giveBackAll() {
-	held := slices.Collect(maps.Values(w.live))
-	for _, live := range held {
+	var leases []*wire.Lease
+	for _, live := range w.live {
+		leases = append(leases, live.Lease)
 		w.drop(live)
 	}
-	w.giveBack(held...)
+	w.touched, w.todo = nil, nil
+	w.release(leases...)
 }
 
-func (w *Worker) giveBack(held ...*Live) {
-	leases := make([]*wire.Lease, len(held))
-	for i, live := range held {
-		leases[i] = live.Lease
-	}
-	w.release(leases)
-}
-
-func (w *Worker) release(leases []*wire.Lease) {
+func (w *Worker) release(leases ...*wire.Lease) {
 	if len(leases) == 0 {
 		return
 	}
@@ -441,13 +414,6 @@ func (w *Worker) release(leases []*wire.Lease) {
 	if _, err := w.conn.Worker.Release(ctx, &wire.ReleaseRequest{Leases: leases}); err != nil {
 		w.unavailable("release", err) // what cannot be given back ends by itself
 	}
-}
-
-// forgetAll drops every run, unharmed, after an error that nobody expected.
-func (w *Worker) forgetAll() {
-	w.giveBackAll()
-	w.touched, w.todo = nil, nil
-	w.claimAt = w.conn.Now() + busyBreath.Microseconds()
 }
 
 func (w *Worker) unavailable(verb string, err error) {

@@ -45,14 +45,17 @@ const (
 	deadline = 30 * time.Second // of a call that its caller gave none
 	jump     = 1_000_000        // microseconds from which on the server's clock went back; less is a correction
 	trailer  = "replay-error-bin"
-	// Every verb is tried again but for those of the second list: they are neither idempotent by ids nor reading only.
-	retries = `{"methodConfig": [
-		{"name": [{"service": "replay.v1.WorkerService"}, {"service": "replay.v1.ClientService"}], "retryPolicy": {"maxAttempts": 5,
-		"initialBackoff": "0.05s", "maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}},
+	// Every verb is tried again but for those that are named: they are neither idempotent by ids nor reading only. A client waits for a
+	// server that is away; an engine has ways of its own.
+	methods = `{"methodConfig": [
+		{"name": [{"service": "replay.v1.WorkerService"}], "retryPolicy": POLICY},
+		{"name": [{"service": "replay.v1.ClientService"}], "waitForReady": true, "retryPolicy": POLICY},
 		{"name": [{"service": "replay.v1.WorkerService", "method": "Claim"}, {"service": "replay.v1.WorkerService", "method": "Commit"},
-		{"service": "replay.v1.WorkerService", "method": "CommitStream"}, {"service": "replay.v1.ClientService", "method": "DebounceRun"},
-		{"service": "replay.v1.ClientService", "method": "ControlRun"}, {"service": "replay.v1.ClientService", "method": "ForkRun"},
-		{"service": "replay.v1.ClientService", "method": "PublishTopic"}]}]}`
+		{"service": "replay.v1.WorkerService", "method": "CommitStream"}]},
+		{"name": [{"service": "replay.v1.ClientService", "method": "DebounceRun"}, {"service": "replay.v1.ClientService", "method": "ControlRun"},
+		{"service": "replay.v1.ClientService", "method": "ForkRun"}, {"service": "replay.v1.ClientService", "method": "PublishTopic"}],
+		"waitForReady": true}]}`
+	policy = `{"maxAttempts": 5, "initialBackoff": "0.05s", "maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}`
 )
 
 // Connection is a server that was greeted.
@@ -131,7 +134,7 @@ func dialing(address string) (*url.URL, []grpc.DialOption, error) {
 	return target, []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithPerRPCCredentials(token(cmp.Or(given.Get("token"), os.Getenv("REPLAY_TOKEN")))),
-		grpc.WithDefaultServiceConfig(retries),
+		grpc.WithDefaultServiceConfig(strings.ReplaceAll(methods, "POLICY", policy)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largest), grpc.MaxCallSendMsgSize(largest)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -184,14 +187,6 @@ func (c *Connection) Close() error {
 
 // ---- calls -----------------------------------------------------------------------------------------------------------------
 
-// patient says whether a call waits for a server that is away: those of clients do, an engine has ways of its own.
-func patient(method string, options []grpc.CallOption) []grpc.CallOption {
-	if strings.HasPrefix(method, "/replay.v1.ClientService/") {
-		return append(options, grpc.WaitForReady(true))
-	}
-	return options
-}
-
 func (c *Connection) unary(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	mine := ctx
 	if _, limited := ctx.Deadline(); !limited && !strings.HasSuffix(method, "/UpdateRun") {
@@ -201,7 +196,7 @@ func (c *Connection) unary(ctx context.Context, method string, request, answer a
 	}
 	var after metadata.MD
 	asked := time.Since(c.born)
-	if err := call(mine, method, request, answer, conn, append(patient(method, options), grpc.Trailer(&after))...); err != nil {
+	if err := call(mine, method, request, answer, conn, append(options, grpc.Trailer(&after))...); err != nil {
 		return c.revive(ctx, err, after)
 	}
 	if timed, ok := answer.(interface{ GetNow() int64 }); ok {
@@ -211,7 +206,7 @@ func (c *Connection) unary(ctx context.Context, method string, request, answer a
 }
 
 func (c *Connection) stream(ctx context.Context, about *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	made, err := open(ctx, about, conn, method, patient(method, options)...)
+	made, err := open(ctx, about, conn, method, options...)
 	if err != nil {
 		return nil, c.revive(ctx, err, nil)
 	}
