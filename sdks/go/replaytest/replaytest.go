@@ -43,7 +43,6 @@ type run struct {
 	journal  []model.Event
 	state    map[string]json.RawMessage
 	commit   *wire.Commit // the last one
-	replayed bool
 }
 
 // New makes a world. Children of workflows are looked up among the offers.
@@ -138,14 +137,8 @@ func (w *World) turn(r *run) bool {
 		return false
 	}
 	before := len(r.journal)
-	var err error
-	if !r.replayed {
-		_, err = r.Replay(1)
-		r.replayed = true
-	}
-	if err == nil {
-		err = r.Turn(w.now())
-	}
+	budget := 1
+	_, err := r.Drive(&budget, w.now())
 	if err != nil {
 		w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
 	}

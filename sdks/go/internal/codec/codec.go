@@ -242,24 +242,7 @@ func fieldsOf(kind reflect.Type) []field {
 	if known, ok := structs.Load(kind); ok {
 		return known.([]field)
 	}
-	var fields []field
-	for _, f := range reflect.VisibleFields(kind) {
-		tag := f.Tag.Get("json")
-		name, options, _ := strings.Cut(tag, ",")
-		inner := f.Type
-		if inner.Kind() == reflect.Pointer {
-			inner = inner.Elem()
-		}
-		flattened := f.Anonymous && name == "" && inner.Kind() == reflect.Struct
-		if tag == "-" || flattened || !f.IsExported() || insideNamed(kind, f.Index) {
-			continue
-		}
-		if name == "" {
-			name = f.Name
-		}
-		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		fields = append(fields, field{name, f.Index, has("omitempty"), has("omitzero"), has("string")})
-	}
+	fields := flatten(kind, nil, nil)
 	slices.SortStableFunc(fields, func(a, b field) int {
 		return cmp.Or(strings.Compare(a.name, b.name), len(a.index)-len(b.index))
 	})
@@ -268,14 +251,28 @@ func fieldsOf(kind reflect.Type) []field {
 	return fields
 }
 
-// insideNamed says whether a struct on the way to a field is embedded under a name of its own, which is where the field is spelt.
-func insideNamed(kind reflect.Type, index []int) bool {
-	for depth := 1; depth < len(index); depth++ {
-		if name, _, _ := strings.Cut(kind.FieldByIndex(index[:depth]).Tag.Get("json"), ","); name != "" {
-			return true
+func flatten(kind reflect.Type, within []int, outer []reflect.Type) (fields []field) {
+	if slices.Contains(outer, kind) { // it embeds itself
+		return nil
+	}
+	for i := range kind.NumField() {
+		f, index := kind.Field(i), slices.Concat(within, []int{i})
+		tag := f.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		switch {
+		case tag == "-":
+		case f.Anonymous && name == "" && inner.Kind() == reflect.Struct:
+			fields = append(fields, flatten(inner, index, slices.Concat(outer, []reflect.Type{kind}))...)
+		case f.IsExported():
+			has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
+			fields = append(fields, field{cmp.Or(name, f.Name), index, has("omitempty"), has("omitzero"), has("string")})
 		}
 	}
-	return false
+	return fields
 }
 
 func appendStruct(dst []byte, v reflect.Value, depth int) ([]byte, error) {

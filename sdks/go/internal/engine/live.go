@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -115,8 +116,25 @@ func (l *Live) Deliver(mail ...*wire.Message) (fresh bool) {
 // Tell takes in an answer.
 func (l *Live) Tell(answer model.Event) { l.answers = append(l.answers, answer) }
 
-// Replay feeds old events, as many as the budget allows; what is left of it.
-func (l *Live) Replay(budget int) (int, error) {
+// Drive lets the run take a turn, after as many of its old events as the budget allows; whether it rests then. What the author's types
+// panic with while they are read is an error of this run.
+func (l *Live) Drive(budget *int, now int64) (rests bool, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &model.PanicError{Value: fmt.Sprint("panic: ", cause), Stack: string(debug.Stack())}
+		}
+	}()
+	if !l.arrived {
+		if *budget, err = l.replay(max(*budget, 1)); err != nil || !(l.arrived || l.Over()) {
+			return false, err
+		}
+	}
+	err = l.turnOn(now)
+	return l.Interp.Settled() || l.Over(), err
+}
+
+// replay feeds old events; what is left of the budget.
+func (l *Live) replay(budget int) (int, error) {
 	it := l.Interp
 	if it.Seq == 0 && l.Run.Base > 1 && len(l.journal) > 1 {
 		if err := it.Recover(&l.journal[0], &l.journal[1], answerBudget); err != nil {
@@ -182,8 +200,8 @@ func (l *Live) arrive() error {
 
 // ---- a turn ----------------------------------------------------------------------------------------------------------------
 
-// Turn feeds what has come in, until nothing more has or the turn is long enough.
-func (l *Live) Turn(now int64) error {
+// turnOn feeds what has come in, until nothing more has or the turn is long enough.
+func (l *Live) turnOn(now int64) error {
 	if l.terminated {
 		return nil
 	}

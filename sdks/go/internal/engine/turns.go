@@ -3,11 +3,9 @@ package engine
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -31,7 +29,7 @@ func (w *Worker) turns(now int64) {
 		if w.live[live.Run.Key.Id] != live {
 			continue
 		}
-		rests, err := drive(live, &budget, now)
+		rests, err := live.Drive(&budget, now)
 		if err != nil {
 			w.stuck(live, err)
 		} else if !rests {
@@ -47,25 +45,6 @@ func (w *Worker) turns(now int64) {
 			w.settle(turned[i], batch[i], fate, now)
 		}
 	}
-}
-
-// drive lets one run take a turn; whether it rests. What the author's types panic with while they are read sets the run aside, and the
-// others go on.
-func drive(live *Live, budget *int, now int64) (rests bool, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = &model.PanicError{Value: fmt.Sprint("panic: ", cause), Stack: string(debug.Stack())}
-		}
-	}()
-	if !live.arrived {
-		if *budget, err = live.Replay(max(*budget, 1)); err != nil || (!live.arrived && !live.Over()) {
-			return false, err
-		}
-	}
-	if err := live.Turn(now); err != nil {
-		return false, err
-	}
-	return live.Interp.Settled() || live.Over(), nil
 }
 
 // commitOf is what must become durable before anything else is done; nil when there is nothing.
