@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -629,6 +630,31 @@ func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
 	check(t, err)
 	same(t, "", run.Worker)
 	same(t, "completed", run.Status)
+}
+
+func TestAWorkerIsSeenWhileItWorks(t *testing.T) {
+	s := servertest.Start(t)
+	drain := work(t, s, worker.Options{Name: "gopher", Queues: []string{"default"}})
+	listed := func() string {
+		told, err := exec.CommandContext(within(t), s.Command(), "workers", "--store", s.URL, "--json").Output()
+		check(t, err)
+		return string(told)
+	}
+	line := listed()
+	for line == "" { // it tells of itself a second after it has begun
+		line = listed()
+	}
+	var told struct {
+		ID, Version       string
+		Queues, Workflows []string
+		Capacity          int
+		Late              bool
+	}
+	check(t, json.Unmarshal([]byte(line), &told))
+	same(t, "gopher go/0.1.0 [default] 1000 false", fmt.Sprint(told.ID, " ", told.Version, " ", told.Queues, " ", told.Capacity, " ", told.Late))
+	same(t, true, slices.Contains(told.Workflows, "go.counting") && slices.Contains(told.Workflows, "step:increment"))
+	drain()
+	same(t, "", listed())
 }
 
 func TestSigtermDrainsAWorkerProcess(t *testing.T) {

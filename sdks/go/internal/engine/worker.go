@@ -52,6 +52,7 @@ type Worker struct {
 	renewAt   int64
 	committed bool // since the last claim
 	failures  int
+	presence  presence
 	refused   error           // what the server said when it gave this worker no runs at all
 	leaveAt   int64           // when steps that run are given up, or 0 while nobody has asked to leave
 	asked     context.Context // ends when the worker is asked to leave
@@ -126,6 +127,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		ended = w.refused != nil || w.round()
 	}
+	w.disappear()
 	return w.refused
 }
 
@@ -156,6 +158,9 @@ func (w *Worker) untilNext() time.Duration {
 	}
 	if len(w.live) > 0 {
 		next = min(next, w.renewAt)
+	}
+	if !w.presence.already {
+		next = min(next, w.presence.due)
 	}
 	for _, live := range w.live {
 		next = min(next, live.nextLook())
@@ -190,6 +195,7 @@ func (w *Worker) round() (ended bool) {
 	if w.leaveAt == 0 {
 		w.claim(now)
 	}
+	w.announce(now)
 	w.turns(now)
 	w.fill()
 	return w.leaveAt != 0 && w.drained(now)
@@ -383,7 +389,7 @@ func (w *Worker) renew(now int64) {
 
 // drained waits for steps that run, as long as there is patience; then it gives everything back.
 func (w *Worker) drained(now int64) bool {
-	busy := w.claiming
+	busy := w.claiming || w.presence.already
 	for _, live := range w.live {
 		busy = busy || len(live.tasks) > 0 || len(live.answers) > 0 || live.touched
 	}
