@@ -46,9 +46,9 @@ func NewStep[I, O any](name string, do func(ctx context.Context, in I) (O, error
 	core.Declared = core.Options
 	must(requireName("step", name), core.Options.Check("step "+name))
 	core.Do = func(ctx context.Context, arguments []byte) ([]byte, error) {
-		var in I
-		if err := codec.ReadArguments(arguments, &in); err != nil {
-			return nil, payloadError[I]("arguments of step "+name, err)
+		in, err := model.ReadArguments[I]("step "+name, arguments)
+		if err != nil {
+			return nil, err
 		}
 		out, err := do(ctx, in)
 		return spellResult("step "+name, out, err)
@@ -61,11 +61,7 @@ func spellResult[O any](of string, out O, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := codec.Marshal(out)
-	if err != nil {
-		return nil, payloadError[O]("result of "+of, err)
-	}
-	return payload, nil
+	return model.Spell("result of "+of, out)
 }
 
 // With is the same step done otherwise, for some calls; what is left out stays as the step declares it.
@@ -121,9 +117,9 @@ func NewResumable[I, O, S any](name string, do func(run *Run, in I, state *S) (O
 		if saved == nil {
 			return do(run, in, nil)
 		}
-		var state S
-		if err := codec.Unmarshal(saved, &state); err != nil { // tried in vain by Begin already
-			return *new(O), payloadError[S]("state of workflow "+name, err)
+		state, err := model.Read[S]("state of workflow "+name, saved)
+		if err != nil {
+			return *new(O), err
 		}
 		return do(run, in, &state)
 	}, options)
@@ -138,9 +134,9 @@ func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, 
 	}
 	slices.Sort(core.Patches)
 	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
-		var in I
-		if err := codec.ReadArguments(input, &in); err != nil {
-			return nil, payloadError[I]("arguments of workflow "+name, err)
+		in, err := model.ReadArguments[I]("workflow "+name, input)
+		if err != nil {
+			return nil, err
 		}
 		return func(f *interpreter.Fiber) ([]byte, error) {
 			out, err := do(&Run{f}, in, state)
@@ -200,10 +196,6 @@ func Raises[E error](name ...string) Raise {
 	return made
 }
 
-func payloadError[T any](where string, err error) error {
-	return &PayloadError{Where: where, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
-}
-
 func requireName(what, name string) error {
 	if name == "" {
 		return &DefinitionError{What: what, Problem: "it has no name", Advice: "give it one that never changes"}
@@ -222,11 +214,10 @@ func must(problems ...error) {
 // accept reads an answer where its type is known; one that does not fit leaves no trace.
 func accept[T any](where string, into *T) func([]byte) error {
 	return func(payload []byte) error {
-		var read T
-		if err := codec.Unmarshal(payload, &read); err != nil {
-			return payloadError[T](where, err)
+		read, err := model.Read[T](where, payload)
+		if err == nil {
+			*into = read
 		}
-		*into = read
-		return nil
+		return err
 	}
 }

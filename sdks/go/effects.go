@@ -9,25 +9,19 @@ import (
 
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/interpreter"
+	"example.org/replay/model"
 )
 
 // Call does a step and waits for its result.
 func Call[I, O any](run *Run, step *Step[I, O], in I) (O, error) {
 	var out O
-	arguments, err := argumentsOf("step "+step.core.Name, in)
+	name := step.core.Name
+	arguments, err := model.SpellArguments("step "+name, in)
 	if err == nil {
-		command := &interpreter.Command{Kind: interpreter.StepCall, Name: step.core.Name, Arguments: arguments, Step: step.core}
-		err = run.fiber.Ask(command, accept("result of step "+step.core.Name, &out))
+		command := &interpreter.Command{Kind: interpreter.StepCall, Name: name, Arguments: arguments, Step: step.core}
+		err = run.fiber.Ask(command, accept("result of step "+name, &out))
 	}
 	return out, err
-}
-
-func argumentsOf[I any](of string, in I) ([]byte, error) {
-	arguments, err := codec.Arguments(in)
-	if err != nil {
-		return nil, payloadError[I]("arguments of "+of, err)
-	}
-	return arguments, nil
 }
 
 // Sleep waits for a durable timer.
@@ -96,7 +90,7 @@ func StartChild[I, O any](run *Run, workflow *Workflow[I, O], in I) (*ChildRun[O
 }
 
 func childCommand[I, O any](workflow *Workflow[I, O], in I) (*interpreter.Command, error) {
-	arguments, err := argumentsOf("workflow "+workflow.core.Name, in)
+	arguments, err := model.SpellArguments("workflow "+workflow.core.Name, in)
 	return &interpreter.Command{Kind: interpreter.Child, Name: workflow.core.Name, Arguments: arguments, Workflow: workflow.core}, err
 }
 
@@ -127,11 +121,7 @@ func speltNotes(name string, notes []Notes) ([]byte, error) {
 	for _, given := range notes {
 		maps.Copy(all, given)
 	}
-	spelt, err := codec.Marshal(all)
-	if err != nil {
-		return nil, payloadError[Notes]("notes of savepoint "+name, err)
-	}
-	return spelt, nil
+	return model.Spell("notes of savepoint "+name, all)
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id, with another input. It returns only when it is
@@ -146,7 +136,7 @@ func ContinueAs[I, O any](run *Run, workflow *Workflow[I, O], in I) error {
 }
 
 func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
-	input, err := argumentsOf("workflow "+workflow.Name, in)
+	input, err := model.SpellArguments("workflow "+workflow.Name, in)
 	if err != nil {
 		return err
 	}
@@ -156,25 +146,22 @@ func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
 // OnUpdate answers updates of a name from here on. The handler runs as a branch of its own and may ask for effects; its result
 // is the reply, and its error is its caller's. What a validator returns refuses the update without a trace; it must be pure.
 func OnUpdate[A, R any](run *Run, name string, handle func(run *Run, argument A) (R, error), validators ...func(A) error) {
-	read := func(payload []byte) (argument A, err error) {
-		err = accept("update "+name, &argument)(payload)
-		return argument, err
-	}
+	what := "update " + name
 	run.fiber.Instant().OnUpdate(name, &interpreter.Update{
 		Validate: func(payload []byte) error {
-			argument, err := read(payload)
+			argument, err := model.Read[A](what, payload)
 			if err != nil {
 				return err
 			}
 			return firstError(validators, argument)
 		},
 		Handle: func(f *interpreter.Fiber, payload []byte) ([]byte, error) {
-			argument, err := read(payload)
+			argument, err := model.Read[A](what, payload)
 			if err != nil {
 				return nil, err
 			}
 			reply, err := handle(&Run{f}, argument)
-			return spellResult("update "+name, reply, err)
+			return spellResult(what, reply, err)
 		},
 	})
 }
@@ -295,9 +282,9 @@ func levelName(level slog.Level) string {
 }
 
 func say(run *Run, name, target, label string, value any) error {
-	payload, err := codec.Marshal(value)
+	payload, err := model.Spell(name+" "+target+label, value)
 	if err != nil {
-		return &PayloadError{Where: name + " " + target + label, Expected: "plain data", Got: err.Error()}
+		return err
 	}
 	run.fiber.Say(name, target, label, payload)
 	return nil

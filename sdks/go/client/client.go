@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 
 	"example.org/replay"
-	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
@@ -82,7 +81,7 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
-		input, err := inputOf(core, in(id))
+		input, err := model.SpellArguments("workflow "+core.Name, in(id))
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +107,7 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	if err != nil {
 		return nil, err
 	}
-	payload, err := spell("signal "+signal, value)
+	payload, err := model.Spell("signal "+signal, value)
 	if err != nil {
 		return nil, err
 	}
@@ -152,31 +151,15 @@ func optional[T comparable](value T) *T {
 	return &value
 }
 
-func inputOf[I any](core *interpreter.Workflow, in I) ([]byte, error) {
-	input, err := codec.Arguments(in)
-	if err != nil {
-		return nil, &model.PayloadError{Where: "arguments of workflow " + core.Name, Expected: "plain data", Got: err.Error()}
-	}
-	return input, nil
-}
-
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
 	core := definition(workflow)
 	options := core.Options
-	input, err := inputOf(core, in)
+	input, err := model.SpellArguments("workflow "+core.Name, in)
 	return &wire.StartRunRequest{
 		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
 		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
 		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
 	}, err
-}
-
-func spell(what string, value any) ([]byte, error) {
-	payload, err := codec.Marshal(value)
-	if err != nil {
-		return nil, &model.PayloadError{Where: what, Expected: "plain data", Got: err.Error()}
-	}
-	return payload, nil
 }
 
 // Run is a run as the index shows it.
@@ -294,7 +277,7 @@ type Entry struct {
 
 // Publish appends to a topic.
 func (c *Client) Publish(ctx context.Context, topic string, value any) error {
-	payload, err := spell("topic "+topic, value)
+	payload, err := model.Spell("topic "+topic, value)
 	if err != nil {
 		return err
 	}

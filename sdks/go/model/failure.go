@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +66,13 @@ func DecodeFailure(payload []byte) Failure {
 	made := Failure{Type: "Exception", Attempts: 1}
 	_ = json.Unmarshal(payload, &made) // it passes over what does not fit
 	return made
+}
+
+// DecodeEnd reads the closing event of a run that came to no result: its failure, or why it was cancelled.
+func DecodeEnd(payload []byte) Failure {
+	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
+	_ = json.Unmarshal(payload, &said)
+	return Failure{Type: said.Type, Message: cmp.Or(said.Message, said.Reason), Attempts: 1, Traceback: said.Traceback}
 }
 
 // Arg reads one of its arguments; false when there is none, or it does not fit.

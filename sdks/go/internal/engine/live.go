@@ -716,12 +716,7 @@ func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool)
 			}
 		}
 	}
-	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
-	_ = json.Unmarshal(closing.Payload, &said)
-	if said.Message == "" {
-		said.Message = said.Reason
-	}
-	failure := model.Failure{Type: said.Type, Message: said.Message, Attempts: 1, Traceback: said.Traceback}
+	failure := model.DecodeEnd(closing.Payload)
 	if !isStep {
 		failure = failure.With(l.Run.Key.Id, status)
 	}

@@ -180,9 +180,9 @@ func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
 	if err := f.it.Workflow.TakesState(state); err != nil {
 		return err
 	}
-	spelt, err := codec.Marshal(state)
+	spelt, err := model.Spell("state of savepoint "+name, state)
 	if err != nil {
-		return &model.PayloadError{Where: "state of savepoint " + name, Expected: fmt.Sprintf("%T", state), Got: err.Error()}
+		return err
 	}
 	return f.Ask(&Command{Kind: Savepoint, Name: name, Notes: notes, State: spelt}, nil)
 }
