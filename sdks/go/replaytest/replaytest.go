@@ -41,7 +41,7 @@ type run struct {
 	*engine.Live
 	workflow *interpreter.Workflow
 	journal  []model.Event
-	state    map[string]json.RawMessage
+	state    map[string][]byte
 	commit   *wire.Commit // the last one
 }
 
@@ -113,7 +113,7 @@ func (w *World) create(made *wire.NewRun) {
 	index := &wire.Run{Key: made.Key, Workflow: made.Workflow, Queue: made.Queue, Seq: 1, Status: "pending", Digest: made.Digest}
 	claimed := &wire.Claimed{Run: index, Lease: &wire.Lease{Key: made.Key, Worker: "replaytest"}, Journal: made.Events}
 	created := &run{
-		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string]json.RawMessage{},
+		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string][]byte{},
 	}
 	w.runs[made.Key.Id] = created
 	w.order = append(w.order, created)
@@ -138,8 +138,7 @@ func (w *World) turn(r *run) bool {
 	}
 	before := len(r.journal)
 	budget := 1
-	_, err := r.Drive(&budget, w.now())
-	if err != nil {
+	if _, err := r.Drive(&budget, w.now()); err != nil {
 		w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
 	}
 	w.apply(r, r.Commit(false))
@@ -158,16 +157,12 @@ func (w *World) turn(r *run) bool {
 }
 
 func (w *World) perform(r *run, command *interpreter.Command) model.Event {
-	ctx := model.WithStepInfo(context.Background(), model.StepInfo{
-		RunID: r.Run.Key.Id, Workflow: r.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
-		IdempotencyKey: r.Interp.Position(command.ID, "#"),
-	})
 	if stub := w.stubs[command.Name]; stub != nil {
 		stubbed := *command
 		stubbed.Step = &interpreter.Step{Name: command.Name, Options: command.Step.Options, Do: stub}
 		command = &stubbed
 	}
-	payload, err := engine.Perform(ctx, command)
+	payload, err := engine.Perform(model.WithStepInfo(context.Background(), r.StepInfo(command)), command)
 	return engine.Outcome(command, payload, err, 16<<20, 0.5)
 }
 
@@ -177,9 +172,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	r.Applied(commit)
 	r.commit = commit
 	r.journal = append(r.journal, service.EventsIn(commit.Events)...)
-	for key, value := range commit.State {
-		r.state[key] = value
-	}
+	maps.Copy(r.state, commit.State)
 	for _, entry := range commit.Topics {
 		w.topics[entry.Topic] = append(w.topics[entry.Topic], entry.Payload)
 	}

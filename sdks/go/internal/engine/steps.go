@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,8 +24,9 @@ type attempt struct {
 }
 
 // perform begins an attempt; its context ends with the worker.
-func (w *Worker) perform(a *attempt, info model.StepInfo) {
+func (w *Worker) perform(a *attempt) {
 	a.hurry = make(chan struct{})
+	info := a.live.StepInfo(a.command)
 	info.Hurry = a.hurry
 	var ctx context.Context
 	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(w.steps, info))
@@ -44,6 +46,14 @@ func (w *Worker) perform(a *attempt, info model.StepInfo) {
 		})
 		a.stop(nil)
 	}()
+}
+
+// StepInfo is what a step knows of itself.
+func (l *Live) StepInfo(command *interpreter.Command) model.StepInfo {
+	return model.StepInfo{
+		RunID: l.Run.Key.Id, Workflow: l.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
+		IdempotencyKey: l.Interp.Position(cmp.Or(command.Step.Options.ID, command.ID), "#"),
+	}
 }
 
 // Perform calls a step's function here and now.

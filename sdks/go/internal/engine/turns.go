@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -318,11 +317,7 @@ func (w *Worker) fill() {
 		}
 		task.waiting = false
 		w.attempts++
-		id := cmp.Or(command.Step.Options.ID, command.ID)
-		w.perform(task, model.StepInfo{
-			RunID: live.Run.Key.Id, Workflow: live.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
-			IdempotencyKey: live.Interp.Position(id, "#"),
-		})
+		w.perform(task)
 	}
 }
 
