@@ -46,22 +46,22 @@ func NewStep[I, O any](name string, do func(ctx context.Context, in I) (O, error
 	core.Declared = core.Options
 	must(requireName("step", name), core.Options.Check("step "+name))
 	core.Do = func(ctx context.Context, arguments []byte) ([]byte, error) {
-		in, err := model.ReadArguments[I]("step "+name, arguments)
+		in, err := model.ReadArguments[I]("arguments of step", name, arguments)
 		if err != nil {
 			return nil, err
 		}
 		out, err := do(ctx, in)
-		return spellResult("step "+name, out, err)
+		return spellResult("result of step", name, out, err)
 	}
 	return &Step[I, O]{core}
 }
 
 // spellResult is what a function came to, as journals have it.
-func spellResult[O any](of string, out O, err error) ([]byte, error) {
+func spellResult[O any](what, name string, out O, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return model.Spell("result of "+of, out)
+	return model.Spell(what, name, out)
 }
 
 // With is the same step done otherwise, for some calls; what is left out stays as the step declares it.
@@ -117,7 +117,7 @@ func NewResumable[I, O, S any](name string, do func(run *Run, in I, state *S) (O
 		if saved == nil {
 			return do(run, in, nil)
 		}
-		state, err := model.Read[S]("state of workflow "+name, saved)
+		state, err := model.Read[S]("state of workflow", name, saved)
 		if err != nil {
 			return *new(O), err
 		}
@@ -134,13 +134,13 @@ func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, 
 	}
 	slices.Sort(core.Patches)
 	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
-		in, err := model.ReadArguments[I]("workflow "+name, input)
+		in, err := model.ReadArguments[I]("arguments of workflow", name, input)
 		if err != nil {
 			return nil, err
 		}
 		return func(f *interpreter.Fiber) ([]byte, error) {
 			out, err := do(&Run{f}, in, state)
-			return spellResult("workflow "+name, out, err)
+			return spellResult("result of workflow", name, out, err)
 		}, nil
 	}
 	return &Workflow[I, O]{core}
@@ -212,9 +212,9 @@ func must(problems ...error) {
 }
 
 // accept reads an answer where its type is known; one that does not fit leaves no trace.
-func accept[T any](where string, into *T) func([]byte) error {
+func accept[T any](what, name string, into *T) func([]byte) error {
 	return func(payload []byte) error {
-		read, err := model.Read[T](where, payload)
+		read, err := model.Read[T](what, name, payload)
 		if err == nil {
 			*into = read
 		}

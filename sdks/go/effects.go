@@ -16,10 +16,10 @@ import (
 func Call[I, O any](run *Run, step *Step[I, O], in I) (O, error) {
 	var out O
 	name := step.core.Name
-	arguments, err := model.SpellArguments("step "+name, in)
+	arguments, err := model.SpellArguments("arguments of step", name, in)
 	if err == nil {
 		command := &interpreter.Command{Kind: interpreter.StepCall, Name: name, Arguments: arguments, Step: step.core}
-		err = run.fiber.Ask(command, accept("result of step "+name, &out))
+		err = run.fiber.Ask(command, accept("result of step", name, &out))
 	}
 	return out, err
 }
@@ -58,7 +58,7 @@ func SignalOr[T any](run *Run, name string, span time.Duration, fallback T) (T, 
 
 func listen[T any](run *Run, name string, span int64) (T, error) {
 	var out T
-	err := run.fiber.Listen(name, span, accept("signal "+name, &out))
+	err := run.fiber.Listen(name, span, accept("signal", name, &out))
 	return out, err
 }
 
@@ -67,7 +67,7 @@ func Child[I, O any](run *Run, workflow *Workflow[I, O], in I) (O, error) {
 	var out O
 	command, err := childCommand(workflow, in)
 	if err == nil {
-		err = run.fiber.Ask(command, accept("result of workflow "+workflow.core.Name, &out))
+		err = run.fiber.Ask(command, accept("result of workflow", workflow.core.Name, &out))
 	}
 	return out, err
 }
@@ -85,12 +85,12 @@ func StartChild[I, O any](run *Run, workflow *Workflow[I, O], in I) (*ChildRun[O
 		return nil, err
 	}
 	child := &ChildRun[O]{Spawned: &Spawned[O]{value: new(O)}}
-	child.fiber, child.ID = run.fiber.StartChild(command, accept("result of workflow "+workflow.core.Name, child.value))
+	child.fiber, child.ID = run.fiber.StartChild(command, accept("result of workflow", workflow.core.Name, child.value))
 	return child, nil
 }
 
 func childCommand[I, O any](workflow *Workflow[I, O], in I) (*interpreter.Command, error) {
-	arguments, err := model.SpellArguments("workflow "+workflow.core.Name, in)
+	arguments, err := model.SpellArguments("arguments of workflow", workflow.core.Name, in)
 	return &interpreter.Command{Kind: interpreter.Child, Name: workflow.core.Name, Arguments: arguments, Workflow: workflow.core}, err
 }
 
@@ -121,7 +121,7 @@ func speltNotes(name string, notes []Notes) ([]byte, error) {
 	for _, given := range notes {
 		maps.Copy(all, given)
 	}
-	return model.Spell("notes of savepoint "+name, all)
+	return model.Spell("notes of savepoint", name, all)
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id, with another input. It returns only when it is
@@ -136,7 +136,7 @@ func ContinueAs[I, O any](run *Run, workflow *Workflow[I, O], in I) error {
 }
 
 func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
-	input, err := model.SpellArguments("workflow "+workflow.Name, in)
+	input, err := model.SpellArguments("arguments of workflow", workflow.Name, in)
 	if err != nil {
 		return err
 	}
@@ -146,22 +146,21 @@ func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
 // OnUpdate answers updates of a name from here on. The handler runs as a branch of its own and may ask for effects; its result
 // is the reply, and its error is its caller's. What a validator returns refuses the update without a trace; it must be pure.
 func OnUpdate[A, R any](run *Run, name string, handle func(run *Run, argument A) (R, error), validators ...func(A) error) {
-	what := "update " + name
 	run.fiber.Instant().OnUpdate(name, &interpreter.Update{
 		Validate: func(payload []byte) error {
-			argument, err := model.Read[A](what, payload)
+			argument, err := model.Read[A]("update", name, payload)
 			if err != nil {
 				return err
 			}
 			return firstError(validators, argument)
 		},
 		Handle: func(f *interpreter.Fiber, payload []byte) ([]byte, error) {
-			argument, err := model.Read[A](what, payload)
+			argument, err := model.Read[A]("update", name, payload)
 			if err != nil {
 				return nil, err
 			}
 			reply, err := handle(&Run{f}, argument)
-			return spellResult(what, reply, err)
+			return spellResult("reply to update", name, reply, err)
 		},
 	})
 }
@@ -282,7 +281,7 @@ func levelName(level slog.Level) string {
 }
 
 func say(run *Run, name, target, label string, value any) error {
-	payload, err := model.Spell(name+" "+target+label, value)
+	payload, err := model.Spell(name, target+label, value)
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
-		input, err := model.SpellArguments("workflow "+core.Name, in(id))
+		input, err := model.SpellArguments("arguments of workflow", core.Name, in(id))
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +107,7 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	if err != nil {
 		return nil, err
 	}
-	payload, err := model.Spell("signal "+signal, value)
+	payload, err := model.Spell("signal", signal, value)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func optional[T comparable](value T) *T {
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
 	core := definition(workflow)
 	options := core.Options
-	input, err := model.SpellArguments("workflow "+core.Name, in)
+	input, err := model.SpellArguments("arguments of workflow", core.Name, in)
 	return &wire.StartRunRequest{
 		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
 		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
@@ -277,7 +277,7 @@ type Entry struct {
 
 // Publish appends to a topic.
 func (c *Client) Publish(ctx context.Context, topic string, value any) error {
-	payload, err := model.Spell("topic "+topic, value)
+	payload, err := model.Spell("topic", topic, value)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (h *Handle[T]) Result(ctx context.Context) (T, error) {
 func (h *Handle[T]) ended(run *Run) (result T, err error) {
 	switch run.Status {
 	case "completed":
-		return model.Read[T]("result of run "+h.ID, run.Result)
+		return model.Read[T]("result of run", h.ID, run.Result)
 	case "stuck":
 		return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: "Stuck", Message: run.Note}
 	}
@@ -82,7 +82,7 @@ func (h *Handle[T]) Watch(ctx context.Context) iter.Seq2[*Run, error] {
 
 // Signal leaves a message for the run.
 func (h *Handle[T]) Signal(ctx context.Context, name string, value any) error {
-	payload, err := model.Spell("signal "+name, value)
+	payload, err := model.Spell("signal", name, value)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (h *Handle[T]) Signal(ctx context.Context, name string, value any) error {
 
 // Update sends an update, waits for the workflow's reply, and reads it into `reply` unless that is nil.
 func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any) error {
-	payload, err := model.Spell("update "+name, argument)
+	payload, err := model.Spell("update", name, argument)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (h *Handle[T]) Fork(ctx context.Context, options ForkOptions) (*Handle[T], 
 	}
 	request := &wire.ForkRunRequest{Source: h.key(), TargetId: options.ID, At: options.At, Edits: map[int64][]byte{}}
 	for number, value := range options.Edits {
-		payload, err := model.Spell(fmt.Sprintf("edit of event #%d", number), value)
+		payload, err := model.Spell("edit of event", fmt.Sprintf("#%d", number), value)
 		if err != nil {
 			return nil, err
 		}

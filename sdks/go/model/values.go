@@ -6,37 +6,37 @@ import (
 	"example.org/replay/internal/codec"
 )
 
-// Spell is a value as journals have it, or a PayloadError that says where it stands.
-func Spell[T any](where string, value T) ([]byte, error) {
+// Spell is a value as journals have it, or a PayloadError that says whose it is, such as "result of step" "charge".
+func Spell[T any](what, name string, value T) ([]byte, error) {
 	payload, err := codec.Marshal(value)
-	return payload, misfit[T](where, err)
+	return payload, fits[T](what, name, err)
 }
 
 // Read is the way back.
-func Read[T any](where string, payload []byte) (value T, err error) {
+func Read[T any](what, name string, payload []byte) (value T, err error) {
 	err = codec.Unmarshal(payload, &value)
-	return value, misfit[T](where, err)
+	return value, fits[T](what, name, err)
 }
 
 // SpellArguments is Spell for the arguments of a step or workflow.
-func SpellArguments[T any](of string, value T) ([]byte, error) {
+func SpellArguments[T any](of, name string, value T) ([]byte, error) {
 	payload, err := codec.Arguments(value)
-	return payload, misfit[T]("arguments of "+of, err)
+	return payload, fits[T](of, name, err)
 }
 
 // ReadArguments is the way back.
-func ReadArguments[T any](of string, payload []byte) (value T, err error) {
+func ReadArguments[T any](of, name string, payload []byte) (value T, err error) {
 	err = codec.ReadArguments(payload, &value)
-	return value, misfit[T]("arguments of "+of, err)
+	return value, fits[T](of, name, err)
 }
 
-func misfit[T any](where string, err error) error {
+func fits[T any](what, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	expected := reflect.TypeFor[T]()
-	if expected.Kind() == reflect.Interface {
-		return &PayloadError{Where: where, Expected: "plain data", Got: err.Error()}
+	expected := "plain data"
+	if kind := reflect.TypeFor[T](); kind.Kind() != reflect.Interface {
+		expected = kind.String()
 	}
-	return &PayloadError{Where: where, Expected: expected.String(), Got: err.Error()}
+	return &PayloadError{Where: what + " " + name, Expected: expected, Got: err.Error()}
 }

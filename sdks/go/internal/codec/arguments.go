@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -17,17 +16,20 @@ func Arguments[I any](value I) ([]byte, error) { return ArgumentsOf(reflect.Valu
 
 // ArgumentsOf is Arguments where the type is known at run time only.
 func ArgumentsOf(v reflect.Value) ([]byte, error) {
-	parts, given := [][]byte{}, 0
-	for _, p := range placesOf(v) {
-		spelt, err := Marshal(p.value.Interface())
-		if err != nil {
+	dst, end := []byte{'['}, 1
+	for i, p := range placesOf(v) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		var err error
+		if dst, err = appendValue(dst, p.value, MaxDepth); err != nil {
 			return nil, fmt.Errorf("%s%w", p.where(), err)
 		}
-		if parts = append(parts, spelt); !p.omit || !p.value.IsZero() {
-			given = len(parts)
+		if !p.omit || !p.value.IsZero() {
+			end = len(dst)
 		}
 	}
-	return fmt.Appendf(nil, "[%s]", bytes.Join(parts[:given], []byte(","))), nil
+	return append(dst[:end], ']'), nil
 }
 
 // ReadArguments is the way back. Arguments that were left out at the end stay as they are.

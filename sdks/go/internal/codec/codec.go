@@ -88,7 +88,7 @@ func appendValue(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		return append(dst, "null"...), nil
 	}
 	kind := v.Type()
-	if kind.NumMethod() > 0 || (v.CanAddr() && kind.Name() != "") {
+	if kind.NumMethod() > 0 || (v.CanAddr() && kind.PkgPath() != "") {
 		if own, err := ownSpelling(v); own != nil || err != nil {
 			return append(dst, own...), err
 		}

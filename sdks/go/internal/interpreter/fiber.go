@@ -180,7 +180,7 @@ func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
 	if err := f.it.Workflow.TakesState(state); err != nil {
 		return err
 	}
-	spelt, err := model.Spell("state of savepoint "+name, state)
+	spelt, err := model.Spell("state of savepoint", name, state)
 	if err != nil {
 		return err
 	}
