@@ -85,7 +85,8 @@ func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workfl
 		if err != nil {
 			return nil, err
 		}
-		request.Runs = append(request.Runs, engine.FirstRun(core, core.Options, c.key(id), input, c.conn.Now()))
+		begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Patches: core.Patches}
+		request.Runs = append(request.Runs, engine.NewRun(c.key(id), begin, core.Options, c.conn.Now()))
 		handles = append(handles, Of[O](c, id))
 	}
 	answer, err := c.conn.Worker.Create(ctx, request)

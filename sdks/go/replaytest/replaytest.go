@@ -95,7 +95,8 @@ func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
 		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
 	}
 	id := cmp.Or(core.Options.ID, fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1))
-	w.create(engine.FirstRun(core, core.Options, &wire.RunKey{Namespace: "default", Id: id}, input, w.now()))
+	begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Patches: core.Patches}
+	w.create(engine.NewRun(&wire.RunKey{Namespace: "default", Id: id}, begin, core.Options, w.now()))
 	return &Run[O]{id, w}
 }
 

@@ -25,7 +25,7 @@ func bare(b *testing.B, s *servertest.Server, commits int) float64 {
 	fatal(b, err)
 	defer conn.Close() //nolint:errcheck // the benchmark ends
 	key := &wire.RunKey{Namespace: "bare", Id: fmt.Sprint("bare-", time.Now().UnixNano())}
-	made := engine.NewRun(key, model.Started{Workflow: "bare", Namespace: "bare", Patches: []string{}}, conn.Now(), "bare")
+	made := engine.NewRun(key, model.Started{Workflow: "bare", Patches: []string{}}, model.RunOptions{Queue: "bare"}, conn.Now())
 	created, err := conn.Worker.Create(ctx, &wire.CreateRequest{Runs: []*wire.NewRun{made}, Worker: "bare", Ttl: int64(time.Minute / time.Microsecond)})
 	fatal(b, err)
 	began := time.Now()

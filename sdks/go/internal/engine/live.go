@@ -553,58 +553,40 @@ func (l *Live) note(text string) {
 
 // asked is the run of a child, or of a step that is done elsewhere.
 func (l *Live) asked(command *interpreter.Command) *wire.NewRun {
-	id, started := l.Interp.ChildID(command), &l.Interp.Started
 	begin := model.Started{
-		Input: command.Arguments, Seed: id, Namespace: l.Run.Key.Namespace, Parent: l.Run.Key.Id, ParentCommand: command.ID, Deadline: started.Deadline,
+		Workflow: command.Name, Input: command.Arguments, Parent: l.Run.Key.Id, ParentCommand: command.ID, Deadline: l.Interp.Started.Deadline,
 	}
+	var options model.RunOptions
 	if step := command.Step; step != nil {
 		begin.Workflow, begin.Patches = interpreter.StepRun+command.Name, []string{}
+		options.Queue, options.Priority = step.Options.Queue, l.Run.Priority
 		if step.Do != nil {
 			begin.Step = step.Options.Difference(step.Declared)
 		}
-		made := NewRun(l.key(id), begin, command.IssuedAt, step.Options.Queue)
-		made.Priority, made.FairnessKey = l.Run.Priority, l.Run.FairnessKey
-		return made
+	} else {
+		begin.Version, begin.Patches, options = command.Workflow.Version, command.Workflow.Patches, command.Workflow.Options
 	}
-	workflow, options := command.Workflow, command.Workflow.Options
-	begin.Workflow, begin.Version, begin.Patches, begin.Tags = command.Name, workflow.Version, workflow.Patches, options.Tags
-	if own := command.IssuedAt + options.Deadline.Microseconds(); options.Deadline > 0 && (begin.Deadline == nil || own < *begin.Deadline) {
+	options.Queue, options.FairnessKey = cmp.Or(options.Queue, l.Run.Queue), cmp.Or(options.FairnessKey, l.Run.FairnessKey)
+	return NewRun(l.key(l.Interp.ChildID(command)), begin, options, command.IssuedAt)
+}
+
+// NewRun is a run that begins with one event. Of two deadlines the earlier counts.
+func NewRun(key *wire.RunKey, begin model.Started, options model.RunOptions, at int64) *wire.NewRun {
+	begin.Seed, begin.Namespace, begin.Tags = cmp.Or(begin.Seed, key.Id), key.Namespace, options.Tags
+	if own := at + options.Deadline.Microseconds(); options.Deadline > 0 && (begin.Deadline == nil || own < *begin.Deadline) {
 		begin.Deadline = &own
 	}
-	made := NewRun(l.key(id), begin, command.IssuedAt, cmp.Or(options.Queue, l.Run.Queue))
-	made.Priority, made.FairnessKey = options.Priority, cmp.Or(options.FairnessKey, l.Run.FairnessKey)
-	if options.Delay > 0 {
-		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
-	}
-	return made
-}
-
-// FirstRun is the run that a client begins.
-func FirstRun(workflow *interpreter.Workflow, options model.RunOptions, key *wire.RunKey, input []byte, now int64) *wire.NewRun {
-	begin := model.Started{
-		Workflow: workflow.Name, Version: workflow.Version, Input: input, Seed: key.Id, Namespace: key.Namespace, Patches: workflow.Patches,
-		Tags: options.Tags,
-	}
-	if options.Deadline > 0 {
-		deadline := now + options.Deadline.Microseconds()
-		begin.Deadline = &deadline
-	}
-	made := NewRun(key, begin, now, cmp.Or(options.Queue, "default"))
-	made.Priority, made.FairnessKey = options.Priority, options.FairnessKey
-	if options.Delay > 0 {
-		made.ReadyAt = now + options.Delay.Microseconds()
-	}
-	return made
-}
-
-// NewRun is a run that begins with one event.
-func NewRun(key *wire.RunKey, begin model.Started, at int64, queue string) *wire.NewRun {
 	payload, _ := begin.Encode() // its parts were spelt before
-	return &wire.NewRun{
-		Key: key, Workflow: begin.Workflow, Version: begin.Version, Queue: queue, Digest: digest(begin.Workflow, begin.Input),
+	made := &wire.NewRun{
+		Key: key, Workflow: begin.Workflow, Version: begin.Version, Queue: cmp.Or(options.Queue, "default"), Digest: digest(begin.Workflow, begin.Input),
 		Events: []*wire.Event{{Seq: 1, Kind: model.Begun, Name: begin.Workflow, At: at, Payload: payload}},
 		Parent: begin.Parent, ParentCommand: begin.ParentCommand, Tags: begin.Tags, Status: "pending",
+		Priority: options.Priority, FairnessKey: options.FairnessKey,
 	}
+	if options.Delay > 0 {
+		made.ReadyAt = at + options.Delay.Microseconds()
+	}
+	return made
 }
 
 // digest tells two starts of one id apart.
@@ -617,15 +599,14 @@ func digest(workflow string, input []byte) string {
 func (l *Live) refusal(child *wire.NewRun, problem error) *wire.Message {
 	failure := model.Failure{Type: model.TypeOf(problem), Message: problem.Error(), Attempts: 1}
 	kind := model.StepGaveUp
-	if !strings.HasPrefix(child.Workflow, interpreter.StepRun) {
-		kind = model.ChildEnded
-		failure = failure.With(child.Key.Id, "failed")
+	if !isStep(child.Workflow) {
+		kind, failure = model.ChildEnded, failure.With(child.Key.Id, "failed")
 	}
-	return &wire.Message{
-		Id: l.Interp.Position(child.ParentCommand, ".") + ":taken", Key: l.Run.Key, Kind: "answer", Name: kind,
-		Payload: failure.Encode(), Command: child.ParentCommand,
-	}
+	id := l.Interp.Position(child.ParentCommand, ".") + ":taken"
+	return &wire.Message{Id: id, Key: l.Run.Key, Kind: "answer", Name: kind, Payload: failure.Encode(), Command: child.ParentCommand}
 }
+
+func isStep(workflow string) bool { return strings.HasPrefix(workflow, interpreter.StepRun) }
 
 // ---- the commit ------------------------------------------------------------------------------------------------------------
 
@@ -692,35 +673,26 @@ func (l *Live) tellParent(closing *wire.Event, status string) {
 	if started.Parent == "" {
 		return
 	}
-	isStep := strings.HasPrefix(started.Workflow, interpreter.StepRun)
-	kind, payload := model.ChildCompleted, closing.Payload
-	if isStep {
-		kind = model.StepCompleted
+	message := &wire.Message{
+		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Command: started.ParentCommand, Payload: closing.Payload,
 	}
-	if closing.Kind != model.Completed {
-		if kind = model.ChildEnded; isStep {
-			kind = model.StepGaveUp
-		}
-		payload = l.failureForParent(closing, status, isStep)
-	}
-	l.turn.Posts = append(l.turn.Posts, &wire.Message{
-		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Name: kind, Payload: payload, Command: started.ParentCommand,
-	})
-}
-
-func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool) []byte {
-	if isStep {
-		for _, event := range slices.Backward(l.turn.Events) {
+	step, ok := isStep(started.Workflow), closing.Kind == model.Completed
+	switch {
+	case step && ok:
+		message.Name = model.StepCompleted
+	case step: // as the step itself failed, if it did
+		message.Name, message.Payload = model.StepGaveUp, model.DecodeEnd(closing.Payload).Encode()
+		for _, event := range l.turn.Events {
 			if event.Kind == model.StepGaveUp {
-				return event.Payload
+				message.Payload = event.Payload
 			}
 		}
+	case ok:
+		message.Name = model.ChildCompleted
+	default:
+		message.Name, message.Payload = model.ChildEnded, model.DecodeEnd(closing.Payload).With(l.Run.Key.Id, status).Encode()
 	}
-	failure := model.DecodeEnd(closing.Payload)
-	if !isStep {
-		failure = failure.With(l.Run.Key.Id, status)
-	}
-	return failure.Encode()
+	l.turn.Posts = append(l.turn.Posts, message)
 }
 
 // successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
@@ -729,26 +701,25 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 	it := l.Interp
 	old := it.Started
 	begin := model.Started{
-		Namespace: old.Namespace, Parent: old.Parent, ParentCommand: old.ParentCommand, Tags: old.Tags, Deadline: old.Deadline,
+		Parent: old.Parent, ParentCommand: old.ParentCommand, Deadline: old.Deadline,
 		Budget: old.Budget, Spent: old.Spent, Chain: old.Chain + 1, Seed: fmt.Sprintf("%s~%d", l.Run.Key.Id, old.Chain+1),
 	}
-	readyAt, state := int64(0), map[string][]byte(nil)
+	options := model.RunOptions{Queue: l.Run.Queue, Priority: l.Run.Priority, FairnessKey: l.Run.FairnessKey, Tags: old.Tags}
+	var state map[string][]byte
 	switch {
 	case closing.Kind == model.Continued && it.Outcome != nil && it.Outcome.Next != nil:
 		next := it.Outcome.Next
 		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Name, next.Version, it.Outcome.Input, next.Patches, it.Unread()
-		begin.Tags, state = l.tags, l.state
+		options.Tags, state = l.tags, l.state
 	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Workflow.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
-		delay := it.Workflow.Retry.Delay(old.Attempt, it.Draw("retry"))
-		readyAt = closing.At + delay.Microseconds()
+		options.Delay = it.Workflow.Retry.Delay(old.Attempt, it.Draw("retry"))
 		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Workflow.Patches
 		begin.Attempt = old.Attempt + 1
 	default:
 		return nil
 	}
-	made := NewRun(l.Run.Key, begin, closing.At, l.Run.Queue)
-	made.State, made.FairnessKey = state, l.Run.FairnessKey
-	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
+	made := NewRun(l.Run.Key, begin, options, closing.At)
+	made.State, made.Digest = state, l.Run.Digest // to start it again is still to start the same
 	return made
 }
 

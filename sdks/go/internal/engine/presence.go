@@ -71,7 +71,7 @@ func (w *Worker) beat(lease *wire.Lease, shown map[string][]byte, upkeep bool) (
 	}
 	if lease == nil {
 		key := &wire.RunKey{Namespace: namespace, Id: w.set.Name}
-		made := NewRun(key, model.Started{Workflow: entry, Namespace: namespace, Seed: key.Id}, w.conn.Now(), entry)
+		made := NewRun(key, model.Started{Workflow: entry}, model.RunOptions{Queue: entry}, w.conn.Now())
 		made.State = shown
 		created, err := w.conn.Worker.Create(w.calls, &wire.CreateRequest{Runs: []*wire.NewRun{made}, Worker: key.Id, Ttl: ttl})
 		if err != nil {
