@@ -31,10 +31,6 @@ const (
 	replyTopic, notesTopic, logTopic = "~reply:", "~notes:", "~log:"
 )
 
-var ends = map[string]string{
-	model.Completed: "completed", model.Failed: "failed", model.WasCancelled: "cancelled", model.Continued: "continued",
-}
-
 // Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
 //
 // Rule 1: a turn feeds first. Answers, messages and timers become events, the interpreter takes them at once, and all that they
@@ -560,9 +556,7 @@ func (l *Live) asked(command *interpreter.Command) *wire.NewRun {
 	if step := command.Step; step != nil {
 		begin.Workflow, begin.Patches = interpreter.StepRun+command.Name, []string{}
 		options.Queue, options.Priority = step.Options.Queue, l.Run.Priority
-		if step.Do != nil {
-			begin.Step = step.Options.Difference(step.Declared)
-		}
+		begin.Step = step.Options.Difference(step.Declared)
 	} else {
 		begin.Version, begin.Patches, options = command.Workflow.Version, command.Workflow.Patches, command.Workflow.Options
 	}
@@ -645,7 +639,7 @@ func (l *Live) Commit(release bool) *wire.Commit {
 		made.Status, made.WakeAt = "running", l.wakeAt()
 	}
 	if closing := l.closing(); closing != nil {
-		made.Status = ends[closing.Kind]
+		made.Status = closing.Kind
 		if l.terminated {
 			made.Status = model.Terminated
 		}

@@ -66,9 +66,6 @@ func Perform(ctx context.Context, command *interpreter.Command) (payload []byte,
 			err = errors.New("the step ended its goroutine with runtime.Goexit")
 		}
 	}()
-	if command.Step.Do == nil {
-		return nil, &model.UnknownName{What: "step", Name: command.Name}
-	}
 	payload, err = command.Step.Do(ctx, command.Arguments)
 	returned = true
 	return payload, err
