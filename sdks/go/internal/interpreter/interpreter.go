@@ -194,39 +194,33 @@ func (it *Interpreter) Recover(started, savepoint *model.Event, budget int) erro
 	if err != nil || resume == nil || savepoint.Kind != model.SavepointTaken {
 		return it.damaged(savepoint.Seq, "it is no savepoint with state")
 	}
-	if err := it.setOut(started); err != nil {
+	if err := it.begin(started, resume); err != nil {
 		return err
 	}
 	it.Seq, it.Clock = savepoint.Seq, savepoint.At
-	for _, letter := range resume.Mail {
-		it.putMail(letter.Name, letter.Payload)
-	}
-	if err := it.begin(resume.State); err != nil {
-		return err
-	}
 	it.root.commands, it.root.outs, it.updated = resume.Next, resume.Outs, resume.Updates
-	it.patches = resume.Patches
 	it.chance.Rebase(savepoint.Seq)
 	it.Advance(budget)
 	return nil
 }
 
-func (it *Interpreter) setOut(event *model.Event) (err error) {
+// begin makes the root fiber, for the beginning or for a savepoint with state, and puts it into the queue.
+func (it *Interpreter) begin(event *model.Event, resume *model.Resume) (err error) {
 	if it.Started, err = model.DecodeStarted(event, it.Run); err != nil {
 		return err
 	}
-	if it.Started.Seed == "" {
-		it.Started.Seed = it.Run
-	}
+	it.Started.Seed = cmp.Or(it.Started.Seed, it.Run)
 	it.chance = Chance{seed: it.Started.Seed, drawn: map[string]int{}}
 	if it.patches = it.Started.Patches; it.patches == nil {
 		it.patches = it.Workflow.Patches
 	}
-	return nil
-}
-
-// begin makes the root fiber, and puts it into the queue.
-func (it *Interpreter) begin(state []byte) error {
+	mail, state := it.Started.Mail, []byte(nil)
+	if resume != nil {
+		mail, state, it.patches = resume.Mail, resume.State, resume.Patches
+	}
+	for _, letter := range mail {
+		it.putMail(letter.Name, letter.Payload)
+	}
 	body, err := it.Workflow.Begin(it.Started.Input, state)
 	if err != nil {
 		return err
@@ -242,15 +236,7 @@ func (it *Interpreter) begin(state []byte) error {
 
 // ---- one method per kind of event that no command waits for -------------------------------------------------------------------
 
-func (it *Interpreter) takeStarted(event *model.Event) error {
-	if err := it.setOut(event); err != nil {
-		return err
-	}
-	for _, letter := range it.Started.Mail {
-		it.putMail(letter.Name, letter.Payload)
-	}
-	return it.begin(nil)
-}
+func (it *Interpreter) takeStarted(event *model.Event) error { return it.begin(event, nil) }
 
 func (it *Interpreter) passSavepoint(event *model.Event) error {
 	resume, err := model.DecodeResume(event.Payload)
@@ -582,11 +568,7 @@ func (it *Interpreter) abandon(f *Fiber) {
 		command.Abandoned = true
 		it.pending.remove(command.ID)
 	}
-	f.done, f.waits, f.err = true, nil, &model.Cancelled{Reason: "the run has ended"}
-	for _, joiner := range f.joiners {
-		it.resume(joiner, f.err)
-	}
-	it.beside.remove(f)
+	it.ended(f, &model.Cancelled{Reason: "the run has ended"})
 }
 
 // resume puts a waiting fiber at the end of the queue, with its answer.
