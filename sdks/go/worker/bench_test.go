@@ -102,7 +102,7 @@ func BenchmarkMany(b *testing.B) {
 		_, err := client.StartMany(ctx, c, counting, ids, func(string) int { return steps })
 		fatal(b, err)
 		for open := true; open; {
-			time.Sleep(10 * time.Millisecond) // each look costs the server as much as a few commits
+			time.Sleep(10 * time.Millisecond) // looking takes the server away from its work
 			page, err := c.Page(ctx, client.Filter{Prefix: fmt.Sprintf("many-%d-", i), Statuses: []string{"pending", "running", "waiting"}}, 1, "")
 			fatal(b, err)
 			open = len(page.Runs) > 0
