@@ -67,7 +67,7 @@ var (
 	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
 		return replay.Call(run, patient, replay.None{})
-	})
+	}, replay.WorkflowOptions{Version: "2"})
 	offers = []replay.Offer{
 		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, elsewhere,
 		increment,
@@ -652,7 +652,9 @@ func TestAWorkerIsSeenWhileItWorks(t *testing.T) {
 	}
 	check(t, json.Unmarshal([]byte(line), &told))
 	same(t, "gopher go/0.1.0 [default] 1000 false", fmt.Sprint(told.ID, " ", told.Version, " ", told.Queues, " ", told.Capacity, " ", told.Late))
-	same(t, true, slices.Contains(told.Workflows, "go.counting") && slices.Contains(told.Workflows, "step:increment"))
+	for _, offered := range []string{"go.counting", "go.lingering@2", "step:increment"} {
+		same(t, true, slices.Contains(told.Workflows, offered))
+	}
 	drain()
 	same(t, "", listed())
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"os"
+	"strings"
 	"time"
 
 	"example.org/replay/internal/codec"
@@ -39,8 +40,14 @@ func (w *Worker) announce(now int64) {
 	}
 	p.already, p.due = true, now+everyBeat.Microseconds()
 	host, _ := os.Hostname()
+	var offered []string
+	for _, name := range w.names {
+		for _, workflow := range w.workflows[name] {
+			offered = append(offered, strings.TrimSuffix(name+"@"+workflow.Version, "@"))
+		}
+	}
 	shown, _ := codec.Marshal(map[string]any{
-		"host": host, "pid": os.Getpid(), "version": service.Version, "queues": w.set.Queues, "workflows": w.names, "capacity": w.set.Concurrency,
+		"host": host, "pid": os.Getpid(), "version": service.Version, "queues": w.set.Queues, "workflows": offered, "capacity": w.set.Concurrency,
 		"runs": len(w.live), "step_capacity": w.set.Steps, "steps": w.attempts, "started_at": p.began, "draining": w.leaveAt != 0,
 		"every": everyBeat.Microseconds(),
 	})
