@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,15 +33,20 @@ type declined struct{ Card string }
 func (d *declined) Error() string { return d.Card + " was declined" }
 
 var (
-	attempts   sync.Map // of idempotency key to *atomic.Int32
-	release    = make(chan struct{})
-	cancelled  = make(chan string, 16)
-	increment  = replay.NewStep("increment", func(_ context.Context, n int) (int, error) { return n + 1, nil })
-	flaky      = replay.NewStep("flaky", tried, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Millisecond}})
-	broken     = replay.NewStep("broken", func(context.Context, replay.None) (int, error) { panic("out of order") })
-	slow       = replay.NewStep("slow", waiting, replay.StepOptions{Timeout: 50 * time.Millisecond})
-	endless    = replay.NewStep("endless", waiting)
-	patient    = replay.NewStep("patient", func(context.Context, replay.None) (string, error) { <-release; return "done", nil })
+	attempts  sync.Map // of idempotency key to *atomic.Int32
+	begun     = make(chan struct{})
+	release   = make(chan struct{})
+	cancelled = make(chan string, 16)
+	increment = replay.NewStep("increment", func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	flaky     = replay.NewStep("flaky", tried, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Millisecond}})
+	broken    = replay.NewStep("broken", func(context.Context, replay.None) (int, error) { panic("out of order") })
+	slow      = replay.NewStep("slow", waiting, replay.StepOptions{Timeout: 50 * time.Millisecond})
+	endless   = replay.NewStep("endless", waiting)
+	patient   = replay.NewStep("patient", func(context.Context, replay.None) (string, error) {
+		close(begun)
+		<-release
+		return "done", nil
+	})
 	paying     = replay.NewStep("paying", pay, replay.StepOptions{Raises: []replay.Raise{replay.Raises[*declined]()}})
 	elsewhere  = replay.NewStep("elsewhere", farAway, replay.StepOptions{Queue: "gpu"})
 	appending  = replay.NewStep("appending", appendLine)
@@ -61,7 +67,7 @@ var (
 	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
 		return replay.Call(run, patient, replay.None{})
-	})
+	}, replay.WorkflowOptions{Version: "2"})
 	offers = []replay.Offer{
 		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, elsewhere,
 		increment,
@@ -614,10 +620,7 @@ func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
 	c := dial(t, s)
 	drain := work(t, s, worker.Options{})
 	handle := start(t, c, lingering, replay.None{}, "linger")
-	until(t, "the step begins", func() bool {
-		run, err := handle.Run(within(t))
-		return err == nil && run.Worker != ""
-	})
+	<-begun
 	go func() {
 		time.Sleep(50 * time.Millisecond)
 		close(release)
@@ -627,6 +630,33 @@ func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
 	check(t, err)
 	same(t, "", run.Worker)
 	same(t, "completed", run.Status)
+}
+
+func TestAWorkerIsSeenWhileItWorks(t *testing.T) {
+	s := servertest.Start(t)
+	drain := work(t, s, worker.Options{Name: "gopher", Queues: []string{"default"}})
+	listed := func() string {
+		told, err := exec.CommandContext(within(t), s.Command(), "workers", "--store", s.URL, "--json").Output()
+		check(t, err)
+		return string(told)
+	}
+	line := listed()
+	for line == "" { // it tells of itself a second after it has begun
+		line = listed()
+	}
+	var told struct {
+		ID, Version       string
+		Queues, Workflows []string
+		Capacity          int
+		Late              bool
+	}
+	check(t, json.Unmarshal([]byte(line), &told))
+	same(t, "gopher go/0.1.0 [default] 1000 false", fmt.Sprint(told.ID, " ", told.Version, " ", told.Queues, " ", told.Capacity, " ", told.Late))
+	for _, offered := range []string{"go.counting", "go.lingering@2", "step:increment"} {
+		same(t, true, slices.Contains(told.Workflows, offered))
+	}
+	drain()
+	same(t, "", listed())
 }
 
 func TestSigtermDrainsAWorkerProcess(t *testing.T) {
