@@ -146,7 +146,7 @@ class Line:
         try:
             stream = self._stream or self._open()
             self._asked = time.monotonic()
-            if stream is not None:
+            if stream is not None and not self._closed.is_set():  # who closed before it was there does not know of it
                 answer = stream.ask(request)
             return answer
         finally:
