@@ -174,7 +174,11 @@ class Engine(Client):
     def ending(self, key: RunKey) -> Future[tuple[str, bytes]]:
         """A future of how a run ends."""
         future: Future[tuple[str, bytes]] = Future()
-        self._put(WaitRequest(key, future))
+        with self._gate:
+            self._require_open()
+            is_here = self.worker.waiters.add(key, future)
+        if not is_here:
+            self._put(WaitRequest(key))
         return future
 
     def spec_for(self, workflow: str, version: str = "") -> WorkflowSpec:
@@ -183,12 +187,15 @@ class Engine(Client):
         return found if found is not None else super().spec_for(workflow, version)
 
     def _put(self, item: Any) -> None:
+        with self._gate:
+            self._require_open()
+            self.worker.inbox.put(item)
+
+    def _require_open(self) -> None:
         if os.getpid() != self._process:
             raise InvalidRequest("engine", "it was opened in another process, its threads are not here", "open one here")
-        with self._gate:
-            if self._ended.is_set():
-                raise InvalidRequest("engine", "it is closed", "open another one")
-            self.worker.inbox.put(item)
+        if self._ended.is_set():
+            raise InvalidRequest("engine", "it is closed", "open another one")
 
     # ---- its threads --------------------------------------------------------------------------------------------------------
 
