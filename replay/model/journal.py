@@ -16,6 +16,7 @@ from replay.model import events
 from replay.model.budgets import NOTHING, Limits, Spent
 from replay.model.codec import from_json, to_json
 from replay.model.events import Event
+from replay.model.records import record
 
 FORMAT: Final = 1
 """Version of the journal's format; a ``started`` event names the one it was written in."""
@@ -24,7 +25,7 @@ Mail = tuple[tuple[str, bytes], ...]
 """Unread signals as (name, payload), oldest first."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Started:
     """The first event's payload: all that a run is begun with.
 
