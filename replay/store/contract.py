@@ -577,6 +577,14 @@ def wakes(kind: str, status: str, *, resting: bool = False) -> bool:
     return status in OPEN
 
 
+def granted(run: Run, worker: str, until: int) -> tuple[Lease, dict[str, Any]]:
+    """A lease of a run, and the fields of its index entry that say so."""
+    status = run.status if run.status in {"paused", "stuck"} else "running"
+    recoveries = run.recoveries + bool(run.worker)
+    fields = {"worker": worker, "fence": run.fence + 1, "ready_at": until, "status": status, "recoveries": recoveries}
+    return Lease(run.key, run.fence + 1, worker, until), fields
+
+
 def index_entry(new: NewRun, now: int) -> Run:
     """The index entry that a run is created with."""
     return Run(
