@@ -118,33 +118,32 @@ class Interpreter:
         self._settle()
         self._left = -1 if budget is None else budget
         one, two, three = self._recent
-        last, clock = self.seq, self.clock
         try:
             for event in journal:
                 seq, kind, identity, name, at, payload, check, _, _, _, _ = event
-                if seq != last + 1:
-                    raise JournalDamaged(self.run, seq, f"after #{last} comes #{last + 1}")
-                self.seq = last = seq
+                if seq != self.seq + 1:
+                    raise JournalDamaged(self.run, seq, f"after #{self.seq} comes #{self.seq + 1}")
+                self.seq = seq
                 if issued:
                     issued.clear()
-                if at > clock:
-                    self.clock = clock = at
-                try:
-                    command = pending[identity]
-                    failed, decode = command.effect.answers[kind]
-                except KeyError:
-                    fits = False
-                else:
-                    effect = command.effect
-                    fits = effect.name == name and (not check or check == (effect.check() or check))
-                if fits:
+                if at > self.clock:  # noqa: PLR1730 - hot: a call of max() costs as much as the rest of this paragraph
+                    self.clock = at
+                command = pending.get(identity)
+                answer = None if command is None else command.effect.answers.get(kind)
+                if (
+                    command is not None
+                    and answer is not None
+                    and (effect := command.effect).name == name
+                    and (not check or check == (effect.check() or check))
+                ):
+                    failed, decode = answer
                     value = decode(payload)
                     del pending[identity]
                     if kind == SAVEPOINT:
                         self._pass_savepoint(event)
                     fiber = command.fiber
                     fiber.waits = None
-                    if fiber.cancel is not None and command.cancelled:
+                    if command.cancelled:
                         self._run(fiber, None, fiber.cancel)
                     elif failed:
                         self._run(fiber, None, value)
