@@ -52,7 +52,7 @@ REPLAY_BUDGET: Final = 5_000
 
 
 class Worker:
-    """One worker over one store; every method but ``inbox.put`` belongs to one thread, and so does all that it holds.
+    """One worker over one store; all but ``inbox.put`` and ``waiters.add`` belongs to one thread, and so does all that it holds.
 
     Args:
         store: Where the runs are.
