@@ -2,7 +2,7 @@
 //
 // A World has a clock of its own that jumps to the next timer when nothing else is left to do, so a month of waiting takes a
 // moment. Steps are done at once, by their own function or by a stub. When a run ends its journal is driven through the workflow
-// again, and a workflow that asks for something else the second time fails the test.
+// again, from the beginning and from each savepoint with state, and a workflow that asks for something else then fails the test.
 package replaytest
 
 import (
@@ -197,7 +197,8 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	}
 }
 
-// again drives a journal through the workflow once more: what it asks for must be the same.
+// again drives a journal through the workflow once more, from the beginning and from every savepoint with state: what it asks for
+// must be the same, and going on behind a savepoint must be the same as starting again with what was saved.
 func (w *World) again(r *run) {
 	w.t.Helper()
 	machine := interpreter.New(r.workflow, r.Run.Key.Id)
@@ -205,6 +206,27 @@ func (w *World) again(r *run) {
 	if err := machine.Feed(r.journal, interpreter.Unlimited); err != nil {
 		w.t.Fatalf("workflow %s is not deterministic: %v", r.workflow.Name, err)
 	}
+	for i := range r.journal {
+		if err := r.startAgain(i); err != nil {
+			w.t.Fatalf("workflow %s starts again at savepoint %s otherwise than it went on: %v", r.workflow.Name, r.journal[i].Name, err)
+		}
+	}
+}
+
+// startAgain drives what follows an event, if that is a savepoint with state.
+func (r *run) startAgain(i int) error {
+	if r.journal[i].Kind != model.SavepointTaken {
+		return nil
+	}
+	if resume, err := model.DecodeResume(r.journal[i].Payload); err != nil || resume == nil {
+		return err
+	}
+	machine := interpreter.New(r.workflow, r.Run.Key.Id)
+	defer machine.Close()
+	if err := machine.Recover(&r.journal[0], &r.journal[i], interpreter.Unlimited); err != nil {
+		return err
+	}
+	return machine.Feed(r.journal[i+1:], interpreter.Unlimited)
 }
 
 // Advance moves the clock by a span, timer by timer.
