@@ -8,11 +8,12 @@
 import { randomUUID } from "node:crypto";
 import { fromBytes, toBytes, toText, bytesOf, type Json } from "../codec/json.js";
 import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
-import { ClientServiceService as verbs, type StartRunRequest } from "../generated/client.js";
+import type { StartRunRequest } from "../generated/client.js";
 import { Call, type RunOptions } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
-import { Channel, DEADLINE, type CallOptions, type Method } from "../wire/channel.js";
+import { Channel, DEADLINE, VERBS, type CallOptions } from "../wire/channel.js";
+import type { Method } from "../wire/http2.js";
 import { Lookout } from "./lookout.js";
 import { Starter } from "./starter.js";
 import type { SignalOptions } from "../authoring/effects.js";
@@ -132,7 +133,7 @@ export class Client {
     const start = this.#request(call.options(options));
     const key = start.key as RunKey;
     const signal = { key, name, payload: toBytes(value, `signal '${name}'`), messageId: randomUUID() };
-    await this.ask(verbs.signalWithStart, { start, signal });
+    await this.ask(VERBS.signalWithStart, { start, signal });
     return new Handle(this, key, (result) => call.spec.read(result) as R);
   }
 
@@ -185,7 +186,7 @@ export class Client {
       createdBefore: createdBefore && createdBefore.getTime() * 1000,
     };
     for (let cursor = ""; ; ) {
-      const page = await this.ask(verbs.listRuns, { filter: query, limit: pageSize, cursor });
+      const page = await this.ask(VERBS.listRuns, { filter: query, limit: pageSize, cursor });
       for (const run of page.runs) yield viewOf(run as Run);
       cursor = page.cursor;
       if (!cursor) return;
@@ -195,7 +196,7 @@ export class Client {
   /** Append to a topic. Nothing makes a second time the first one, so it is not asked again when the answer is not heard. */
   async publish(topic: string, ...data: unknown[]): Promise<void> {
     const entries = data.map((each) => ({ topic, payload: toBytes(each, `entry of topic '${topic}'`) }));
-    await this.ask(verbs.publishTopic, { namespace: this.namespace, entries }, { retry: false });
+    await this.ask(VERBS.publishTopic, { namespace: this.namespace, entries }, { retry: false });
   }
 
   /** Entries of a topic. */
@@ -203,7 +204,7 @@ export class Client {
     const { namespace } = this;
     const request = (after: number) => ({ namespace, topic, after, follow: options.follow ?? false });
     const read = readerOf<T>(options.schema);
-    const found = this.follow(verbs.readTopic, request, (answer) => answer.entries, (entry) => entry.offset, () => !options.follow, options);
+    const found = this.follow(VERBS.readTopic, request, (answer) => answer.entries, (entry) => entry.offset, () => !options.follow, options);
     for await (const { offset, at, payload } of found) yield { offset, at: dateOf(at), data: read(fromBytes(payload)) };
   }
 
@@ -228,7 +229,7 @@ export class Handle<R = any> {
 
   /** Its index entry. */
   async get(): Promise<RunView> {
-    const { run } = await this.client.ask(verbs.getRun, { key: this.key });
+    const { run } = await this.client.ask(VERBS.getRun, { key: this.key });
     return viewOf(run as Run);
   }
 
@@ -244,7 +245,7 @@ export class Handle<R = any> {
   /** Its index entry now, and whenever it has changed, until it ends. */
   async *watch(signal?: AbortSignal): AsyncGenerator<RunView, void, void> {
     const request = () => ({ key: this.key });
-    const found = this.client.follow(verbs.watchRun, request, (answer) => [answer.run as Run], () => 0, () => this.#isClosed(), signal ? { signal } : {});
+    const found = this.client.follow(VERBS.watchRun, request, (answer) => [answer.run as Run], () => 0, () => this.#isClosed(), signal ? { signal } : {});
     for await (const run of found) yield viewOf(run);
   }
 
@@ -273,7 +274,7 @@ export class Handle<R = any> {
 
   /** Leave it a message. */
   async signal(name: string, value: unknown = null, { messageId = randomUUID() as string } = {}): Promise<void> {
-    await this.client.ask(verbs.signalRun, { key: this.key, name, payload: toBytes(value, `signal '${name}'`), messageId });
+    await this.client.ask(VERBS.signalRun, { key: this.key, name, payload: toBytes(value, `signal '${name}'`), messageId });
   }
 
   /** Send an update and wait for the workflow's reply; with a `messageId`, asking again finds the same reply. */
@@ -284,14 +285,14 @@ export class Handle<R = any> {
   ): Promise<T> {
     const { messageId = randomUUID(), timeout = DEADLINE } = options;
     const payload = toBytes(value, `update '${name}'`);
-    const { reply } = await this.client.ask(verbs.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
+    const { reply } = await this.client.ask(VERBS.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
     return readerOf(options.schema)(fromBytes(reply));
   }
 
   async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
     let again = false;
     try {
-      await this.client.ask(verbs.controlRun, { key: this.key, verb, reason }, { onRetry: () => (again = true) });
+      await this.client.ask(VERBS.controlRun, { key: this.key, verb, reason }, { onRetry: () => (again = true) });
     } catch (error) {
       if (!again || !(error instanceof RunClosed)) throw error; // the first asking has ended it, and was not heard
     }
@@ -319,7 +320,7 @@ export class Handle<R = any> {
   /** Its journal. */
   journal(options: FollowOptions = {}): AsyncGenerator<Event, void, void> {
     const request = (after: number) => ({ key: this.key, after, follow: options.follow ?? false });
-    return this.client.follow(verbs.readJournal, request, (answer) => answer.events, (event) => event.seq, () => !options.follow || this.#isClosed(), options);
+    return this.client.follow(VERBS.readJournal, request, (answer) => answer.events, (event) => event.seq, () => !options.follow || this.#isClosed(), options);
   }
 
   async #isClosed(): Promise<boolean> {
@@ -328,7 +329,7 @@ export class Handle<R = any> {
 
   /** Its savepoints, oldest first. */
   async savepoints(): Promise<SavepointInfo[]> {
-    const { savepoints } = await this.client.ask(verbs.listSavepoints, { key: this.key });
+    const { savepoints } = await this.client.ask(VERBS.listSavepoints, { key: this.key });
     return savepoints.map(({ at, notes, ...rest }) => ({ ...rest, at: dateOf(at), notes: fromBytes(notes) }));
   }
 
@@ -339,7 +340,7 @@ export class Handle<R = any> {
     let again = false;
     try {
       const request = { source: this.key, targetId: id, at: String(at), edits: spelt };
-      await this.client.ask(verbs.forkRun, request, { onRetry: () => (again = true) });
+      await this.client.ask(VERBS.forkRun, request, { onRetry: () => (again = true) });
     } catch (error) {
       if (!again || !(error instanceof RunExists)) throw error; // the first asking has made it, and was not heard
     }

@@ -6,9 +6,8 @@
  */
 
 import { StoreUnavailable } from "../errors.js";
-import { WorkerServiceService as verbs } from "../generated/worker.js";
 import { CLOSED, type Run, type RunKey } from "../model/records.js";
-import type { Channel } from "../wire/channel.js";
+import { VERBS, type Channel } from "../wire/channel.js";
 
 const SHARE = 5;
 /** An end is told late by this part of the time that it was waited for, and by so many milliseconds at most. */
@@ -89,7 +88,7 @@ export class Lookout {
     if (signal.aborted) return seen;
     const request = { seen, timeout: PATIENCE };
     try {
-      const answer = await this.channel.call(verbs.wait, request, { deadline: PATIENCE + this.deadline, signal });
+      const answer = await this.channel.call(VERBS.wait, request, { deadline: PATIENCE + this.deadline, signal });
       if (answer.seen === seen) await new Promise((resolve) => setTimeout(resolve, 250)); // the server may have no place for who waits
       return answer.seen;
     } catch (error) {
@@ -102,7 +101,7 @@ export class Lookout {
     const asked = [...this.#waiters];
     for (let first = 0; first < asked.length; first += PAGE) {
       const page = asked.slice(first, first + PAGE);
-      const { runs } = await this.channel.call(verbs.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
+      const { runs } = await this.channel.call(VERBS.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
       for (const [place, waiter] of page.entries()) {
         const run = runs[place]?.run as Run | undefined;
         if (run !== undefined && !CLOSED.has(run.status) && run.status !== "stuck") continue;

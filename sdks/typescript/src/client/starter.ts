@@ -6,13 +6,12 @@
  */
 
 import { RunExists, StoreUnavailable } from "../errors.js";
-import { ClientServiceService as client, type StartRunRequest } from "../generated/client.js";
-import { WorkerServiceService as worker } from "../generated/worker.js";
+import type { StartRunRequest } from "../generated/client.js";
 import { textOf } from "../codec/json.js";
 import type { NewRun, RunKey } from "../model/records.js";
 import { newRun } from "../worker/live.js";
 import { Clock, monotonic } from "../wire/clock.js";
-import { CLIENT, PROTOCOL, type Channel } from "../wire/channel.js";
+import { HELLO, VERBS, type Channel } from "../wire/channel.js";
 
 /** Runs that one call makes at most. */
 const BATCH = 250;
@@ -54,7 +53,7 @@ export class Starter {
   async #alone(batch: readonly Asked[]): Promise<void> {
     const { deadline } = this;
     const each = async ({ request, resolve, reject }: Asked) => {
-      await this.channel.call(client.startRun, request, { deadline }).then(resolve, reject);
+      await this.channel.call(VERBS.startRun, request, { deadline }).then(resolve, reject);
     };
     await Promise.all(batch.map(each));
   }
@@ -65,11 +64,11 @@ export class Starter {
       if (!this.#clock.known) {
         const asked = monotonic();
         const namespace = batch[0]?.request.key?.namespace ?? "";
-        const { now } = await this.channel.call(worker.hello, { protocol: PROTOCOL, client: CLIENT, namespace }, { deadline });
+        const { now } = await this.channel.call(VERBS.hello, { ...HELLO, namespace }, { deadline });
         this.#clock.learn(asked, now);
       }
       const runs = batch.map(({ request }) => runOf(request, this.#clock.now()));
-      const created = await this.channel.call(worker.create, { runs, worker: "", ttl: 0 }, { deadline });
+      const created = await this.channel.call(VERBS.create, { runs, worker: "", ttl: 0 }, { deadline });
       for (const [place, { resolve, reject }] of batch.entries()) {
         const [made, found] = [runs[place] as NewRun, created.runs[place]];
         if (found?.new || found?.run?.digest === made.digest) resolve();

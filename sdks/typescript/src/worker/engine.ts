@@ -49,9 +49,11 @@ import type { Logger } from "./logger.js";
 import { Attempt, StepInfo, type Done, type Perform } from "./steps.js";
 
 /** Microseconds between two claims at the least: always, when the store says that something changed, and while runs are under way here. */
-const [BREATH, IDLE_BREATH, BUSY_BREATH] = [1_000, 5_000, 10_000];
+const [BREATH, IDLE_BREATH, BUSY_BREATH] = [1_000, 5_000, 20_000];
 /** While runs are under way, claiming takes one part in so many of the time, however slow the store is. */
-const CLAIM_SHARE = 10;
+const CLAIM_SHARE = 20;
+/** Seconds that the store is asked to wait before it says that nothing has changed, and after which it is asked again when it fails. */
+const [PATIENCE, DEAF] = [20, 1];
 /** Runs taken in one claim at most. */
 const CLAIM_LIMIT = 200;
 /** Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile. */
@@ -112,6 +114,10 @@ export class Engine {
   #stopUntil: number | undefined;
   #leaveAt = Infinity;
   #wake: (() => void) | undefined;
+  /** What the store has said of changes, and whether it is asked to tell of more. */
+  #seen = 0;
+  #listening = false;
+  readonly #leaving = new AbortController();
   /** Whether everything has been given back. */
   stopped = false;
 
@@ -140,10 +146,11 @@ export class Engine {
     if (now >= this.#claimAt && this.#stopUntil === undefined) busy = (await this.#claim(now)) || busy;
     while (this.#touched.size > 0) {
       busy = true;
-      await this.#round(this.store.now());
+      const committed = await this.#round(this.store.now());
       await this.#fill();
+      if (!this.#listening) this.woken(); // nobody would tell
       if (this.store.now() >= this.#nextLook()) break;
-      await immediate();
+      if (!committed) await immediate(); // others have their turn, too
     }
     await this.#fill();
     if (this.#stopUntil !== undefined) await this.#drain(now);
@@ -152,9 +159,10 @@ export class Engine {
 
   /** Rest until something is due, comes in, or `seconds` are over. */
   async rest(seconds: number): Promise<void> {
-    if (this.#touched.size > 0) return;
+    if (this.#touched.size > 0 || this.stopped) return;
     const patience = Math.min(seconds, (this.#nextLook() - this.store.now()) / SECOND);
     if (patience <= 0) return;
+    if (this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it will claim soon in any case
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, patience * 1000);
       this.#wake = () => {
@@ -165,12 +173,27 @@ export class Engine {
     this.#wake = undefined;
   }
 
-  /** Something may have changed in the store; microseconds until it may be asked about. */
-  woken(): number {
+  /** Something may have changed in the store: claim, but not too often. */
+  woken(): void {
     const breath = this.live.size > 0 ? this.#breath : IDLE_BREATH;
     this.#claimAt = Math.min(this.#claimAt, this.#claimedAt + breath);
-    this.#wake?.();
-    return breath;
+  }
+
+  /** Have the store tell when something changes. Asked while there is nothing to do only: commits of one's own are changes, too. */
+  async #listen(): Promise<void> {
+    if (this.#listening || this.#leaving.signal.aborted) return;
+    this.#listening = true;
+    try {
+      const seen = await this.store.wait(this.#seen, PATIENCE, this.#leaving.signal);
+      if (seen !== this.#seen) {
+        this.woken();
+        this.#wake?.();
+      }
+      this.#seen = seen;
+    } catch {
+      await this.settings.pause(DEAF); // claiming says what is wrong
+    }
+    this.#listening = false;
   }
 
   /** Take no more runs, let steps that run come to an end for so many seconds, and give everything back. */
@@ -178,6 +201,7 @@ export class Engine {
     const now = this.store.now();
     this.#stopUntil ??= now + micros(grace);
     this.#leaveAt = this.#stopUntil + 5 * SECOND;
+    this.#leaving.abort();
     this.#wake?.();
   }
 
@@ -305,8 +329,8 @@ export class Engine {
     return rang;
   }
 
-  /** Let every run that heard something take a turn, commit all turns at once, then act. */
-  async #round(now: number): Promise<void> {
+  /** Let every run that heard something take a turn, commit all turns at once, then act; whether there was anything to commit. */
+  async #round(now: number): Promise<boolean> {
     const touched = this.#touched;
     this.#touched = new Map();
     const batch: Commit[] = [];
@@ -336,7 +360,7 @@ export class Engine {
         await this.#stuck(live, error); // today's code does not fit; the run is set aside, the others go on
       }
     }
-    if (batch.length === 0) return;
+    if (batch.length === 0) return false;
     const fates = await this.#send(batch);
     for (const [place, live] of turned.entries()) {
       try {
@@ -346,6 +370,7 @@ export class Engine {
         await this.#forgetTurn(live, error);
       }
     }
+    return true;
   }
 
   /** What must become durable before anything else is done; undefined when there is nothing. */

@@ -8,8 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
-import { DefinitionError, StoreError, StoreRefused } from "../errors.js";
-import { SECOND } from "../model/records.js";
+import { DefinitionError, StoreRefused } from "../errors.js";
 import { GrpcStore, type Store } from "../wire/store.js";
 import { Engine, type Settings } from "./engine.js";
 import { jsonLogger, type Logger } from "./logger.js";
@@ -46,7 +45,6 @@ export class Worker {
   #store: Store | undefined;
   #engine: Engine | undefined;
   #stopped: number | undefined;
-  readonly #leaving = new AbortController();
   readonly #settings: Settings;
 
   /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
@@ -64,7 +62,6 @@ export class Worker {
     this.#store = await GrpcStore.open(this.url, this.#settings.namespace);
     const engine = (this.#engine = new Engine(this.#store, this.#settings));
     if (this.#stopped !== undefined) engine.stop(this.#stopped);
-    const ears = this.#listen(this.#store, engine);
     try {
       while (!engine.stopped) {
         try {
@@ -78,8 +75,6 @@ export class Worker {
       }
     } finally {
       for (const signal of signals) process.off(signal, leave);
-      this.#leaving.abort();
-      await ears;
       this.#store.close();
     }
   }
@@ -88,23 +83,6 @@ export class Worker {
   stop(grace = 10): void {
     this.#stopped = grace;
     this.#engine?.stop(grace);
-    this.#leaving.abort();
-  }
-
-  /** Ask the store to tell when something changes; not more often than claims are made. */
-  async #listen(store: Store, engine: Engine): Promise<void> {
-    const { signal } = this.#leaving;
-    for (let seen = 0; !signal.aborted; ) {
-      try {
-        const now = await store.wait(seen, 20, signal);
-        if (now === seen) continue;
-        seen = now;
-        await nap(engine.woken() / SECOND, signal);
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        await nap(1, signal); // claiming says what is wrong
-      }
-    }
   }
 }
 
@@ -135,15 +113,6 @@ export function settingsOf(options: WorkerOptions): Settings {
   };
 }
 
-function nap(seconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const timer = setTimeout(done, seconds * 1000);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    }
-    signal?.addEventListener("abort", done);
-  });
+function nap(seconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 }
