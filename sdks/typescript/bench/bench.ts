@@ -12,10 +12,10 @@ import { Client, Worker, step, toText, workflow } from "replay-engine";
 import { bytesOf, fromBytes } from "../src/codec/json.js";
 import { Interpreter } from "../src/interpreter/interpreter.js";
 import { startedText } from "../src/model/journal.js";
-import type { Event, Lease } from "../src/model/records.js";
+import { blank, type Event, type Lease } from "../src/model/records.js";
 import { VERBS } from "../src/wire/channel.js";
 import { GrpcStore } from "../src/wire/store.js";
-import { newRun } from "../src/worker/live.js";
+import { newRun } from "../src/worker/family.js";
 import { serve } from "../test/server.js";
 
 const inc = step("inc", (n: number) => n + 1);
@@ -99,12 +99,11 @@ async function bareCommits(url: string, count: number): Promise<number> {
   const made = newRun(key, { workflow: "bare", input: "[]" }, store.now());
   const { runs } = await store.channel.call(VERBS.create, { runs: [made], worker: "bare", ttl: 60e6 });
   const lease = runs[0]?.lease as Lease;
-  const empty = { base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, successor: undefined, note: "" };
   const seconds = await timed(async () => {
     for (let seq = 2; seq < count + 2; seq++) {
       const event = { seq, kind: "step_completed", command: String(seq - 2), name: "inc", payload: bytesOf(String(seq)), check: 1, attempt: 1, duration: 9 };
       const events = [{ ...event, at: store.now(), line: "/work/bench.js:24", worker: "bare" }];
-      const [fate] = await store.commit([{ ...empty, lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
+      const [fate] = await store.commit([{ ...blank(), lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
       if (fate !== "applied") throw new Error(`commit ${seq} was ${fate}`);
     }
   });

@@ -39,7 +39,7 @@ export type { Moment, RunInfo } from "./interpreter/ambient.js";
 export { Client, Handle } from "./client/client.js";
 export type { ClientOptions, FollowOptions, RunFilter, RunView, SavepointInfo, StartOptions, TopicEntry } from "./client/client.js";
 export { Worker } from "./worker/worker.js";
-export type { WorkerOptions } from "./worker/worker.js";
+export type { WorkerOptions } from "./worker/settings.js";
 export { jsonLogger } from "./worker/logger.js";
 export type { Logger } from "./worker/logger.js";
 export { stepInfo } from "./worker/steps.js";

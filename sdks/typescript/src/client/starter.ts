@@ -9,7 +9,7 @@ import { RunExists, StoreUnavailable } from "../errors.js";
 import type { StartRunRequest } from "../generated/client.js";
 import { textOf } from "../codec/json.js";
 import type { NewRun, RunKey } from "../model/records.js";
-import { newRun } from "../worker/live.js";
+import { newRun } from "../worker/family.js";
 import { Clock, monotonic } from "../wire/clock.js";
 import { HELLO, VERBS, type Channel } from "../wire/channel.js";
 

@@ -14,9 +14,9 @@ import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { CLOSED, REPLY, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
-import { digestOf, message, newRun } from "../worker/live.js";
+import { digestOf, message, newRun } from "../worker/family.js";
 import type { Logger } from "../worker/logger.js";
-import { settingsOf } from "../worker/worker.js";
+import { settingsOf } from "../worker/settings.js";
 import { MemoryStore } from "./memory.js";
 
 /** Rounds of the event loop that promises without a timer need at most. */

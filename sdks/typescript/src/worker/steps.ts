@@ -8,7 +8,6 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { Cancelled } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import type { Step, StepSpec } from "../model/effects.js";
-import type { Alarm } from "./alarms.js";
 import type { Live } from "./live.js";
 
 /** What a step's body may know of itself. */
@@ -64,15 +63,13 @@ export type Done = { readonly text: string } | { readonly error: unknown };
 /** One attempt that is under way. */
 export class Attempt {
   readonly effect: Step<unknown>;
-  /** Tells when it has taken too long. */
-  alarm: Alarm<Live | Attempt> | undefined;
 
   /** `report` hears of the body's end, in any case, once. */
   constructor(
     readonly live: Live,
     readonly command: Command,
     readonly info: StepInfo,
-    readonly report: (attempt: Attempt, done: Done, microseconds: number) => void,
+    readonly report: (done: Done, microseconds: number) => void,
   ) {
     this.effect = command.effect as Step<unknown>;
   }
@@ -80,30 +77,25 @@ export class Attempt {
   /** Have it done: what answers at once is reported at once, what is promised later. */
   begin(perform: Perform): void {
     const began = performance.now();
-    const tell = (done: Done) => this.report(this, done, Math.round((performance.now() - began) * 1000));
+    const tell = (done: Done) => this.report(done, Math.round((performance.now() - began) * 1000));
     const fail = (error: unknown) => tell({ error });
     const spell = (value: unknown) => {
-      let text: string;
+      let done: Done;
       try {
-        text = this.effect.spec.encodeResult(value);
+        done = { text: this.effect.spec.encodeResult(value) };
       } catch (error) {
-        fail(error);
-        return;
+        done = { error };
       }
-      tell({ text });
+      tell(done);
     };
     let value: unknown;
     try {
       value = CURRENT.run(this.info, perform, this.effect.spec, this.effect.payload);
     } catch (error) {
-      fail(error);
-      return;
+      return fail(error);
     }
-    if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function") {
-      (value as PromiseLike<unknown>).then(spell, fail);
-    } else {
-      spell(value);
-    }
+    if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function") void (value as PromiseLike<unknown>).then(spell, fail);
+    else spell(value);
   }
 
   /** Whether its run waits for its end. */
