@@ -6,18 +6,20 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { fromBytes, toBytes, toText, bytesOf, type Json } from "../codec/json.js";
+import { setTimeout } from "node:timers/promises";
+import { readerOf, type Schema } from "../authoring/definitions.js";
+import type { SignalOptions } from "../authoring/effects.js";
+import { bytesOf, fromBytes, toBytes, toText, type Json } from "../codec/json.js";
 import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
 import type { StartRunRequest } from "../generated/client.js";
-import { Call, type RunOptions } from "../model/effects.js";
-import { readFailure } from "../model/failure.js";
+import type { Filter } from "../generated/types.js";
+import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
+import { readFailure, type ErrorClass } from "../model/failure.js";
 import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Channel, DEADLINE, VERBS, type CallOptions } from "../wire/channel.js";
 import type { Method } from "../wire/http2.js";
 import { Lookout } from "./lookout.js";
 import { Starter } from "./starter.js";
-import type { SignalOptions } from "../authoring/effects.js";
-import { readerOf, type Schema } from "../authoring/definitions.js";
 
 export interface ClientOptions {
   readonly namespace?: string;
@@ -28,16 +30,11 @@ export interface ClientOptions {
 /** How a run is started. */
 export type StartOptions = Omit<RunOptions, "onParentClose">;
 
-/** Which runs to find; what is left out does not narrow. */
-export interface RunFilter {
-  readonly workflow?: string;
+/** Which runs to find; what is left out does not narrow. `prefix` is what their ids begin with. */
+export interface RunFilter extends Partial<Readonly<Pick<Filter, "workflow" | "tags" | "prefix" | "parent">>> {
   readonly statuses?: readonly Status[];
-  readonly tags?: Readonly<Record<string, string>>;
   readonly createdAfter?: Date;
   readonly createdBefore?: Date;
-  /** What their ids begin with. */
-  readonly prefix?: string;
-  readonly parent?: string;
 }
 
 export interface SavepointInfo {
@@ -62,8 +59,10 @@ export interface FollowOptions {
   readonly signal?: AbortSignal;
 }
 
-type Reader<R> = (value: Json) => R;
-const PLAIN: Reader<any> = (value) => value;
+/** What a run whose workflow is not at hand is read by. */
+const PLAIN = { read: (value: Json): unknown => value };
+/** Milliseconds before a stream that broke is opened again. */
+const PAUSE = 200;
 
 export class Client {
   readonly namespace: string;
@@ -88,23 +87,32 @@ export class Client {
     return this.#channel.call(method, request, { deadline: this.#deadline, ...options });
   }
 
+  /** @internal The same, where an error of a kind shows that an earlier try, whose answer was not heard, has done it. */
+  async askOnce<Q, A>(method: Method<Q, A>, request: Q, done: ErrorClass): Promise<void> {
+    let again = false;
+    try {
+      await this.ask(method, request, { onRetry: () => (again = true) });
+    } catch (error) {
+      if (!again || !(error instanceof done)) throw error;
+    }
+  }
+
   /**
-   * @internal Entries of a stream; opened again after the last one when it breaks, or when a server that closes ends it before `ended`
-   * says so.
+   * @internal Entries of a stream, which come with their places: opened again after the last one when it breaks, or when a server that
+   * closes ends it before `ended` says so.
    */
   async *follow<Q, A, E>(
     method: Method<Q, A>,
     request: (after: number) => Q,
-    entries: (answer: A) => readonly E[],
-    place: (entry: E) => number,
+    entries: (answer: A) => readonly (readonly [place: number, entry: E])[],
     ended: () => boolean | Promise<boolean>,
     { after = 0, signal }: FollowOptions,
   ): AsyncGenerator<E, void, void> {
-    for (let last = after, heard = Date.now(); ; ) {
+    for (let last = after, heard = Date.now(); ; await setTimeout(PAUSE)) {
       try {
         for await (const answer of this.#channel.stream(method, request(last), signal)) {
-          for (const entry of entries(answer)) {
-            last = place(entry);
+          for (const [place, entry] of entries(answer)) {
+            last = place;
             yield entry;
           }
         }
@@ -115,7 +123,6 @@ export class Client {
         const full = error instanceof StoreRefused && error.reason.includes("all places"); // asked again, it may find one
         if (!(error instanceof StoreUnavailable || full) || Date.now() - heard > this.#deadline * 1000) throw error;
       }
-      await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }
 
@@ -125,7 +132,7 @@ export class Client {
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
     const request = this.#request(call.options(options));
     await this.#starter.start(request);
-    return new Handle(this, request.key as RunKey, (value) => call.spec.read(value) as R);
+    return new Handle(this, request.key as RunKey, call.spec);
   }
 
   /** Start a run unless it exists, and leave it a message. */
@@ -134,7 +141,7 @@ export class Client {
     const key = start.key as RunKey;
     const signal = { key, name, payload: toBytes(value, `signal '${name}'`), messageId: randomUUID() };
     await this.ask(VERBS.signalWithStart, { start, signal });
-    return new Handle(this, key, (result) => call.spec.read(result) as R);
+    return new Handle(this, key, call.spec);
   }
 
   #request({ name, payload, spec, how }: Call<unknown>): StartRunRequest {
@@ -156,15 +163,15 @@ export class Client {
 
   /** Start a run of a workflow whose code is elsewhere, by name. */
   async startByName<R = any>(workflow: string, args: readonly unknown[], options: StartOptions = {}): Promise<Handle<R>> {
-    const spec = { name: workflow, version: "", patches: new Set<string>(), answers: new Map() } as never;
+    const spec = { ...PLAIN, name: workflow, version: "", patches: new Set(), answers: new Map() } as unknown as WorkflowSpec;
     const request = this.#request(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options));
     await this.#starter.start({ ...request, knowsPatches: false });
-    return new Handle<R>(this, request.key as RunKey, PLAIN);
+    return new Handle<R>(this, request.key as RunKey, spec);
   }
 
   /** A handle of a run, by id; nothing is asked yet. With a workflow, its result has that type. */
-  handle<R = any>(id: string, workflow?: { readonly spec: { read(value: Json): unknown } } & ((...args: any) => Call<R>)): Handle<R> {
-    return new Handle(this, { namespace: this.namespace, id }, workflow ? (value) => workflow.spec.read(value) as R : PLAIN);
+  handle<R = any>(id: string, workflow?: { readonly spec: { read: Reader<unknown> } } & ((...args: any) => Call<R>)): Handle<R> {
+    return new Handle(this, { namespace: this.namespace, id }, workflow?.spec ?? PLAIN);
   }
 
   // ---- looking ---------------------------------------------------------------------------------------------------------------
@@ -202,9 +209,10 @@ export class Client {
   /** Entries of a topic. */
   async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): AsyncGenerator<TopicEntry<T>, void, void> {
     const { namespace } = this;
-    const request = (after: number) => ({ namespace, topic, after, follow: options.follow ?? false });
-    const read = readerOf<T>(options.schema);
-    const found = this.follow(VERBS.readTopic, request, (answer) => answer.entries, (entry) => entry.offset, () => !options.follow, options);
+    const { follow = false, schema } = options;
+    const read = readerOf<T>(schema);
+    const request = (after: number) => ({ namespace, topic, after, follow });
+    const found = this.follow(VERBS.readTopic, request, ({ entries }) => entries.map((each) => [each.offset, each] as const), () => !follow, options);
     for await (const { offset, at, payload } of found) yield { offset, at: dateOf(at), data: read(fromBytes(payload)) };
   }
 
@@ -222,7 +230,7 @@ export class Handle<R = any> {
   constructor(
     readonly client: Client,
     readonly key: RunKey,
-    readonly reader: Reader<R>,
+    readonly spec: { read: Reader<unknown> },
   ) {
     this.id = key.id;
   }
@@ -244,8 +252,7 @@ export class Handle<R = any> {
 
   /** Its index entry now, and whenever it has changed, until it ends. */
   async *watch(signal?: AbortSignal): AsyncGenerator<RunView, void, void> {
-    const request = () => ({ key: this.key });
-    const found = this.client.follow(VERBS.watchRun, request, (answer) => [answer.run as Run], () => 0, () => this.#isClosed(), signal ? { signal } : {});
+    const found = this.client.follow(VERBS.watchRun, () => ({ key: this.key }), ({ run }) => [[0, run as Run]], () => this.#isClosed(), { signal });
     for await (const run of found) yield viewOf(run);
   }
 
@@ -264,7 +271,7 @@ export class Handle<R = any> {
   }
 
   #resultOf(run: RunView): R {
-    if (run.status === "completed") return this.reader(run.result);
+    if (run.status === "completed") return this.spec.read(run.result) as R;
     if (run.status === "stuck") throw new RunFailed(this.id, run.status, "Stuck", run.note);
     const data = (run.result ?? {}) as { reason?: string };
     const failure = readFailure(run.result);
@@ -289,13 +296,8 @@ export class Handle<R = any> {
     return readerOf(options.schema)(fromBytes(reply));
   }
 
-  async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
-    let again = false;
-    try {
-      await this.client.ask(VERBS.controlRun, { key: this.key, verb, reason }, { onRetry: () => (again = true) });
-    } catch (error) {
-      if (!again || !(error instanceof RunClosed)) throw error; // the first asking has ended it, and was not heard
-    }
+  #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
+    return this.client.askOnce(VERBS.controlRun, { key: this.key, verb, reason }, RunClosed);
   }
 
   /** Ask it to clean up and end. */
@@ -319,8 +321,10 @@ export class Handle<R = any> {
 
   /** Its journal. */
   journal(options: FollowOptions = {}): AsyncGenerator<Event, void, void> {
-    const request = (after: number) => ({ key: this.key, after, follow: options.follow ?? false });
-    return this.client.follow(VERBS.readJournal, request, (answer) => answer.events, (event) => event.seq, () => !options.follow || this.#isClosed(), options);
+    const { follow = false } = options;
+    const request = (after: number) => ({ key: this.key, after, follow });
+    const ended = () => !follow || this.#isClosed();
+    return this.client.follow(VERBS.readJournal, request, ({ events }) => events.map((event) => [event.seq, event] as const), ended, options);
   }
 
   async #isClosed(): Promise<boolean> {
@@ -336,44 +340,24 @@ export class Handle<R = any> {
   /** A run that shares its past, up to a savepoint or an event's number; `edits` are other answers by event number. */
   async fork({ at = "" as string | number, id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} as Record<number, unknown> } = {}): Promise<Handle<R>> {
     const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
-    const handle = new Handle(this.client, { ...this.key, id }, this.reader);
-    let again = false;
-    try {
-      const request = { source: this.key, targetId: id, at: String(at), edits: spelt };
-      await this.client.ask(VERBS.forkRun, request, { onRetry: () => (again = true) });
-    } catch (error) {
-      if (!again || !(error instanceof RunExists)) throw error; // the first asking has made it, and was not heard
-    }
-    return handle;
+    await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);
+    return new Handle(this.client, { ...this.key, id }, this.spec);
   }
 }
 
-/** A run as the index shows it. */
-export interface RunView {
+/** A run as the index shows it: `seq` is the length of its journal, `source` run and seq that it was forked from, `note` why it is stuck. */
+export interface RunView extends Readonly<Pick<Run, Shown>> {
   readonly id: string;
   readonly namespace: string;
-  readonly workflow: string;
-  readonly version: string;
-  readonly queue: string;
-  readonly priority: number;
-  readonly parent: string;
-  readonly tags: Readonly<Record<string, string>>;
-  readonly state: Readonly<Record<string, any>>;
   readonly status: Status;
-  /** Length of its journal. */
-  readonly seq: number;
+  readonly state: Readonly<Record<string, any>>;
   /** Its closing event's payload, or null. */
   readonly result: any;
-  /** Run and seq that it was forked from, or empty. */
-  readonly source: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
   readonly wakeAt: Date | undefined;
-  readonly worker: string;
-  readonly recoveries: number;
-  /** Why it is stuck, or empty. */
-  readonly note: string;
 }
+type Shown = "workflow" | "version" | "queue" | "priority" | "parent" | "tags" | "seq" | "source" | "worker" | "recoveries" | "note";
 
 function viewOf(run: Run): RunView {
   const { key, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note } = run;

@@ -6,12 +6,12 @@
  */
 
 import { RunExists, StoreUnavailable } from "../errors.js";
-import type { StartRunRequest } from "../generated/client.js";
 import { textOf } from "../codec/json.js";
+import type { StartRunRequest } from "../generated/client.js";
 import type { NewRun, RunKey } from "../model/records.js";
 import { newRun } from "../worker/family.js";
-import { Clock, monotonic } from "../wire/clock.js";
 import { HELLO, VERBS, type Channel } from "../wire/channel.js";
+import { Clock, monotonic } from "../wire/clock.js";
 
 /** Runs that one call makes at most. */
 const BATCH = 250;
@@ -45,17 +45,14 @@ export class Starter {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, BATCH);
       if (batch.length > 1) await this.#together(batch);
-      else await this.#alone(batch);
+      else await this.#each(batch);
     }
     this.#busy = false;
   }
 
-  async #alone(batch: readonly Asked[]): Promise<void> {
-    const { deadline } = this;
-    const each = async ({ request, resolve, reject }: Asked) => {
-      await this.channel.call(VERBS.startRun, request, { deadline }).then(resolve, reject);
-    };
-    await Promise.all(batch.map(each));
+  async #each(batch: readonly Asked[]): Promise<void> {
+    const { channel, deadline } = this;
+    await Promise.all(batch.map(({ request, resolve, reject }) => channel.call(VERBS.startRun, request, { deadline }).then(() => resolve(), reject)));
   }
 
   async #together(batch: readonly Asked[]): Promise<void> {
@@ -76,20 +73,16 @@ export class Starter {
       }
     } catch (error) {
       if (error instanceof StoreUnavailable) for (const { reject } of batch) reject(error);
-      else await this.#alone(batch); // whose fault it is shows when each is asked for alone
+      else await this.#each(batch); // whose fault it is shows when each is asked for alone
     }
   }
 }
 
 /** What the server makes of a request. */
-function runOf(request: StartRunRequest, now: number): NewRun {
-  const { workflow, version, patches, queue, priority, delay, tags, fairnessKey } = request;
-  const key = request.key as RunKey;
-  const begin = {
-    ...{ workflow, version, tags, seed: key.id, namespace: key.namespace },
-    input: textOf(request.input),
-    patches: request.knowsPatches ? patches : undefined,
-    deadline: request.deadline === undefined ? undefined : now + request.deadline,
-  };
-  return newRun(key, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
+function runOf({ key, patches, knowsPatches, deadline, input, delay, queue, ...asked }: StartRunRequest, now: number): NewRun {
+  const { workflow, version, tags, priority, fairnessKey } = asked;
+  const { namespace, id: seed } = key as RunKey;
+  const known = { patches: knowsPatches ? patches : undefined, deadline: deadline === undefined ? undefined : now + deadline };
+  const begin = { workflow, version, tags, seed, namespace, input: textOf(input), ...known };
+  return newRun(key as RunKey, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
 }
