@@ -51,16 +51,21 @@ export interface Span {
   readonly days?: number;
 }
 
+/** How many seconds these are. */
+export function secondsOf(time: number | Span): number {
+  if (typeof time === "number") return time;
+  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
+  return seconds + 60 * (minutes + 60 * (hours + 24 * days));
+}
+
 /** Wait for a durable timer: seconds, a span, or until a moment; one that has passed fires at once. */
 export function sleep(time: number | Span | { readonly until: Date | Moment }): Effect<void> {
-  if (typeof time === "number") return make("sleep", { span: span("sleep", time) });
-  if ("until" in time) {
+  if (typeof time === "object" && "until" in time) {
     const moment = "micros" in time.until ? time.until.micros : time.until.getTime() * 1000;
     if (!(moment <= LAST_MOMENT)) throw new EffectError(`sleep until ${String(time.until)}`, "give it a moment before the year 2255");
     return make("sleep", { until: moment });
   }
-  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
-  return make("sleep", { span: span("sleep", seconds + 60 * minutes + 3_600 * hours + 86_400 * days) });
+  return make("sleep", { span: span("sleep", secondsOf(time)) });
 }
 
 export interface SignalOptions<T> {

@@ -9,17 +9,16 @@ import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import { readerOf, type Schema } from "../authoring/definitions.js";
 import type { SignalOptions } from "../authoring/effects.js";
-import { bytesOf, fromBytes, toBytes, toText, type Json } from "../codec/json.js";
+import { fromBytes, toBytes, toText, type Json } from "../codec/json.js";
 import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
-import type { StartRunRequest } from "../generated/client.js";
 import type { Filter } from "../generated/types.js";
 import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
 import { readFailure, type ErrorClass } from "../model/failure.js";
-import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { CLOSED, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Channel, DEADLINE, VERBS, type CallOptions } from "../wire/channel.js";
 import type { Method } from "../wire/http2.js";
 import { Lookout } from "./lookout.js";
-import { Starter } from "./starter.js";
+import { Starter, requestOf } from "./starter.js";
 
 export interface ClientOptions {
   readonly namespace?: string;
@@ -130,41 +129,24 @@ export class Client {
 
   /** Start a run; the same id with the same input is the same run, with other input it is `RunExists`. */
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
-    const request = this.#request(call.options(options));
+    const request = requestOf(call.options(options), this.namespace);
     await this.#starter.start(request);
     return new Handle(this, request.key as RunKey, call.spec);
   }
 
   /** Start a run unless it exists, and leave it a message. */
   async signalWithStart<R>(call: Call<R>, name: string, value: unknown = null, options: StartOptions = {}): Promise<Handle<R>> {
-    const start = this.#request(call.options(options));
+    const start = requestOf(call.options(options), this.namespace);
     const key = start.key as RunKey;
     const signal = { key, name, payload: toBytes(value, `signal '${name}'`), messageId: randomUUID() };
     await this.ask(VERBS.signalWithStart, { start, signal });
     return new Handle(this, key, call.spec);
   }
 
-  #request({ name, payload, spec, how }: Call<unknown>): StartRunRequest {
-    return {
-      key: { namespace: this.namespace, id: how.id ?? randomUUID() },
-      workflow: name,
-      version: spec.version,
-      input: bytesOf(payload),
-      queue: how.queue ?? "",
-      priority: how.priority ?? 0,
-      delay: how.delay === undefined ? 0 : micros(how.delay),
-      deadline: how.deadline === undefined ? undefined : micros(how.deadline),
-      tags: { ...how.tags },
-      patches: [...spec.patches].sort(),
-      knowsPatches: true,
-      fairnessKey: how.key ?? "",
-    };
-  }
-
   /** Start a run of a workflow whose code is elsewhere, by name. */
   async startByName<R = any>(workflow: string, args: readonly unknown[], options: StartOptions = {}): Promise<Handle<R>> {
     const spec = { ...PLAIN, name: workflow, version: "", patches: new Set(), answers: new Map() } as unknown as WorkflowSpec;
-    const request = this.#request(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options));
+    const request = requestOf(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options), this.namespace);
     await this.#starter.start({ ...request, knowsPatches: false });
     return new Handle<R>(this, request.key as RunKey, spec);
   }
@@ -263,20 +245,11 @@ export class Handle<R = any> {
     try {
       const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
       if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);
-      return this.#resultOf(viewOf(run));
+      return resultOf(run, this.spec) as R;
     } catch (error) {
       if (!late?.aborted || error !== late.reason) throw error;
       throw new WaitTimedOut(this.id, timeout ?? 0, await this.status());
     }
-  }
-
-  #resultOf(run: RunView): R {
-    if (run.status === "completed") return this.spec.read(run.result) as R;
-    if (run.status === "stuck") throw new RunFailed(this.id, run.status, "Stuck", run.note);
-    const data = (run.result ?? {}) as { reason?: string };
-    const failure = readFailure(run.result);
-    const type = run.status === "cancelled" ? `replay.errors.${Cancelled.name}` : failure.type;
-    throw new RunFailed(this.id, run.status, type, failure.message || (data.reason ?? ""), failure.traceback);
   }
 
   /** Leave it a message. */
@@ -343,6 +316,16 @@ export class Handle<R = any> {
     await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);
     return new Handle(this.client, { ...this.key, id }, this.spec);
   }
+}
+
+/** The result of a run that has ended or is stuck; `RunFailed` where it has none. */
+export function resultOf({ key, status, result, note }: Run, spec: { read: Reader<unknown> }): unknown {
+  const data = result.length > 0 ? fromBytes(result) : null;
+  if (status === "completed") return spec.read(data);
+  if (status === "stuck") throw new RunFailed(key.id, status, "Stuck", note);
+  const { type, message, traceback } = readFailure(data);
+  if (status !== "cancelled") throw new RunFailed(key.id, status, type, message, traceback);
+  throw new RunFailed(key.id, status, `replay.errors.${Cancelled.name}`, (data as { reason?: string } | null)?.reason ?? "");
 }
 
 /** A run as the index shows it: `seq` is the length of its journal, `source` run and seq that it was forked from, `note` why it is stuck. */

@@ -74,7 +74,7 @@ export class Lookout {
         const now = performance.now();
         const rest = Math.min(LONGEST, Math.max((SHARE - 1) * (now - began), PART * (now - this.#since)));
         seen = await this.#wait(seen);
-        await setTimeout(rest);
+        await setTimeout(Math.max(0, rest - (performance.now() - now))); // waiting was rest, too
       }
     } catch (error) {
       for (const waiter of this.#waiters) waiter.reject(error);

@@ -5,10 +5,12 @@
  * with other input is told apart by the digest.
  */
 
+import { randomUUID } from "node:crypto";
 import { RunExists, StoreUnavailable } from "../errors.js";
-import { textOf } from "../codec/json.js";
+import { bytesOf, textOf } from "../codec/json.js";
 import type { StartRunRequest } from "../generated/client.js";
-import type { NewRun, RunKey } from "../model/records.js";
+import type { Call } from "../model/effects.js";
+import { micros, type NewRun, type RunKey } from "../model/records.js";
 import { newRun } from "../worker/family.js";
 import { HELLO, VERBS, type Channel } from "../wire/channel.js";
 import { Clock, monotonic } from "../wire/clock.js";
@@ -78,8 +80,18 @@ export class Starter {
   }
 }
 
-/** What the server makes of a request. */
-function runOf({ key, patches, knowsPatches, deadline, input, delay, queue, ...asked }: StartRunRequest, now: number): NewRun {
+/** What starts a run. */
+export function requestOf({ name: workflow, payload, spec, how }: Call<unknown>, namespace: string): StartRunRequest {
+  const { id = randomUUID(), queue = "", priority = 0, delay = 0, deadline, tags, key: fairnessKey = "" } = how;
+  return {
+    ...{ key: { namespace, id }, workflow, version: spec.version, input: bytesOf(payload), queue, priority, fairnessKey, tags: { ...tags } },
+    ...{ delay: micros(delay), deadline: deadline === undefined ? undefined : micros(deadline) },
+    ...{ patches: [...spec.patches].sort(), knowsPatches: true },
+  };
+}
+
+/** What the server makes of it. */
+export function runOf({ key, patches, knowsPatches, deadline, input, delay, queue, ...asked }: StartRunRequest, now: number): NewRun {
   const { workflow, version, tags, priority, fairnessKey } = asked;
   const { namespace, id: seed } = key as RunKey;
   const known = { patches: knowsPatches ? patches : undefined, deadline: deadline === undefined ? undefined : now + deadline };

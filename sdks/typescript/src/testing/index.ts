@@ -6,7 +6,11 @@
  */
 
 import { randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
+import { secondsOf, type Span } from "../authoring/effects.js";
+import { resultOf } from "../client/client.js";
+import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
 import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
@@ -14,7 +18,7 @@ import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { CLOSED, REPLY, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
-import { digestOf, message, newRun } from "../worker/family.js";
+import { message } from "../worker/family.js";
 import type { Logger } from "../worker/logger.js";
 import { settingsOf } from "../worker/settings.js";
 import { MemoryStore } from "./memory.js";
@@ -84,17 +88,12 @@ export class World {
 
   /** Start a run; it goes as far as it can without time passing. */
   async start<R>(call: Call<R>, options: Omit<RunOptions, "onParentClose"> = {}): Promise<TestRun<R>> {
-    const { how, name: workflow, payload: input, spec } = call.options(options);
-    const key = { namespace: "default", id: how.id ?? randomUUID() };
-    const at = this.#store.clock;
-    const deadline = how.deadline === undefined ? undefined : at + micros(how.deadline);
-    const begin = { workflow, version: spec.version, input, seed: key.id, patches: [...spec.patches].sort(), deadline, tags: { ...how.tags } };
-    const where = { queue: how.queue ?? "default", priority: how.priority ?? 0, fairnessKey: how.key ?? "", readyAt: at + micros(how.delay ?? 0) };
-    const made = this.#store.create(newRun(key, begin, at, where));
-    const digest = digestOf(workflow, input);
-    if (made.run.digest !== digest) throw new RunExists(key.id, `${made.run.workflow} ${made.run.digest}`, `${workflow} ${digest}`);
+    const asked = runOf(requestOf(call.options(options), "default"), this.#store.clock);
+    const { run } = this.#store.create(asked);
+    const { key, workflow, digest } = asked;
+    if (run.digest !== digest) throw new RunExists(key.id, `${run.workflow} ${run.digest}`, `${workflow} ${digest}`);
     await this.settle();
-    return new TestRun(this, key, (value) => spec.read(value) as R);
+    return new TestRun(this, key, call.spec);
   }
 
   /** Let everything happen that can without time passing. */
@@ -111,15 +110,14 @@ export class World {
         await this.#engine.rest(YEAR); // a step waits for the real world
         turns = 0;
       } else {
-        await new Promise((resolve) => setImmediate(resolve));
+        await setImmediate();
       }
     }
   }
 
   /** Let time pass: everything due until then happens, in its order. */
-  async advance(time: number | { readonly days?: number; readonly hours?: number; readonly minutes?: number; readonly seconds?: number }): Promise<void> {
-    const { days = 0, hours = 0, minutes = 0, seconds = 0 } = typeof time === "number" ? { seconds: time } : time;
-    const until = this.#store.clock + micros(((days * 24 + hours) * 60 + minutes) * 60 + seconds);
+  async advance(time: number | Span): Promise<void> {
+    const until = this.#store.clock + micros(secondsOf(time));
     await this.settle();
     for (let moment = this.#next(); moment <= until; moment = this.#next()) await this.#jump(moment);
     this.#store.clock = Math.max(this.#store.clock, until);
@@ -193,7 +191,7 @@ export class World {
 
   /** A handle of a run by its id, such as a child. */
   handle<R = any>(id: string): TestRun<R> {
-    return new TestRun(this, { namespace: "default", id }, (value) => value as R);
+    return new TestRun(this, { namespace: "default", id }, { read: (value) => value });
   }
 }
 
@@ -203,7 +201,7 @@ export class TestRun<R = any> {
   constructor(
     readonly world: World,
     readonly key: RunKey,
-    readonly reader: (value: Json) => R,
+    readonly spec: { read(value: Json): unknown },
   ) {}
 
   get id(): string {
@@ -221,11 +219,7 @@ export class TestRun<R = any> {
 
   /** Its result; time passes as far as is needed. */
   async result(): Promise<R> {
-    const run = await this.world.ended(this.key);
-    if (run.status === "completed") return this.reader(fromBytes(run.result));
-    const failure = readFailure(run.result.length > 0 ? fromBytes(run.result) : null);
-    const data = run.status === "cancelled" ? (fromBytes(run.result) as { reason: string }) : undefined;
-    throw new RunFailed(this.id, run.status, data ? "replay.errors.Cancelled" : failure.type, data?.reason ?? (failure.message || run.note));
+    return resultOf(await this.world.ended(this.key), this.spec) as R;
   }
 
   async signal(name: string, value: unknown = null): Promise<void> {

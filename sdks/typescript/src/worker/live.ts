@@ -93,7 +93,7 @@ export class Live {
   #outputs: [id: string, output: Output, seq: number][] = [];
   /** What it shows, and the words that it is found by. */
   readonly #state: Record<string, Uint8Array>;
-  #tags: Record<string, string>;
+  readonly #tags: Record<string, string>;
 
   constructor(
     readonly run: Run,
@@ -111,7 +111,7 @@ export class Live {
     this.applied = run.applied;
     this.paused = run.status === "paused";
     this.#state = Object.fromEntries(Object.entries(run.state).filter(([name]) => !name.startsWith("~")));
-    this.#tags = run.tags;
+    this.#tags = { ...run.tags };
     this.deliver(mail);
   }
 
@@ -430,7 +430,10 @@ export class Live {
     const turn = this.#turn;
     this.#turn = blank();
     Object.assign(this.#state, turn.state);
-    this.#tags = Object.fromEntries(Object.entries({ ...this.#tags, ...turn.tags }).filter(([, word]) => word !== ""));
+    for (const [tag, word] of Object.entries(turn.tags)) {
+      if (word === "") delete this.#tags[tag];
+      else this.#tags[tag] = word;
+    }
     const applied = this.committed + turn.events.length;
     const common = { ...turn, lease: this.lease, expected: this.committed, applied };
     const closing = turn.events.at(-1);
