@@ -140,7 +140,8 @@ export class NonDeterminismError extends WorkflowError {
       `  recorded:  ${recorded}${at(recordedLine)}`,
       `  now asks:  ${asked}${at(askedLine)}`,
       ...before.map((text) => `  before it: ${text}`),
-      "  what to do: restore the old order of effects, guard the new code with `if (yield* patched(name))`, or fork the run before this event",
+      "  what to do: restore the old order of effects, guard the new code with `if (yield* patched(name))`, " +
+        "or fork the run before this event",
     ];
     super(report.join("\n"));
   }

@@ -16,7 +16,8 @@ import {
   type Spawned,
   type Workflow,
 } from "../model/effects.js";
-import { micros } from "../model/records.js";
+import { micros, secondsOf, type Span } from "../model/records.js";
+import type { Level } from "../worker/logger.js";
 import { readerOf, type Schema } from "./definitions.js";
 
 /** Characters of a name. */
@@ -43,20 +44,6 @@ function make<K extends keyof Parts>(kind: K, of: Parts[K]): Request<K, never> {
 }
 
 // ---- time and messages -----------------------------------------------------------------------------------------------------
-
-export interface Span {
-  readonly seconds?: number;
-  readonly minutes?: number;
-  readonly hours?: number;
-  readonly days?: number;
-}
-
-/** How many seconds these are. */
-export function secondsOf(time: number | Span): number {
-  if (typeof time === "number") return time;
-  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
-  return seconds + 60 * (minutes + 60 * (hours + 24 * days));
-}
 
 /** Wait for a durable timer: seconds, a span, or until a moment; one that has passed fires at once. */
 export function sleep(time: number | Span | { readonly until: Date | Moment }): Effect<void> {
@@ -205,15 +192,14 @@ export function setState(key: string, value: unknown): Effect<void> {
 
 /** Change words that the run is found by; an empty word removes a tag. */
 export function setTags(tags: Readonly<Record<string, string>>): Effect<void> {
-  return output("set_tags", "", "", toText(Object.fromEntries(Object.entries(tags).map(([key, word]) => [named("tag", key), String(word)]))));
+  const words = Object.entries(tags).map(([key, word]) => [named("tag", key), String(word)]);
+  return output("set_tags", "", "", toText(Object.fromEntries(words)));
 }
 
 /** Leave a note for people, beside the journal. */
 export function annotate(text: string, fields: Readonly<Record<string, unknown>> = {}): Effect<void> {
   return output("annotate", "", text, toText(fields));
 }
-
-export type Level = "debug" | "info" | "warning" | "error";
 
 /** A line in the log, once: it is written in the commit of the event that led to it, never again by a replay. */
 export function log(message: string, fields: Readonly<Record<string, unknown>> = {}, level: Level = "info"): Effect<void> {

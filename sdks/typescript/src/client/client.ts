@@ -11,7 +11,7 @@ import { readerOf, type Schema } from "../authoring/definitions.js";
 import type { SignalOptions } from "../authoring/effects.js";
 import { fromBytes, toBytes, toText, type Json } from "../codec/json.js";
 import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
-import type { Filter } from "../generated/types.js";
+import type { Entry, Filter } from "../generated/types.js";
 import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
 import { readFailure, type ErrorClass } from "../model/failure.js";
 import { CLOSED, type Event, type Run, type RunKey, type Status } from "../model/records.js";
@@ -57,6 +57,8 @@ export interface FollowOptions {
   readonly follow?: boolean;
   readonly signal?: AbortSignal;
 }
+
+type Entries<E> = AsyncGenerator<E, void, void>;
 
 /** What a run whose workflow is not at hand is read by. */
 const PLAIN = { read: (value: Json): unknown => value };
@@ -106,7 +108,7 @@ export class Client {
     entries: (answer: A) => readonly (readonly [place: number, entry: E])[],
     ended: () => boolean | Promise<boolean>,
     { after = 0, signal }: FollowOptions,
-  ): AsyncGenerator<E, void, void> {
+  ): Entries<E> {
     for (let last = after, heard = Date.now(); ; await setTimeout(PAUSE)) {
       try {
         for await (const answer of this.#channel.stream(method, request(last), signal)) {
@@ -164,7 +166,7 @@ export class Client {
   }
 
   /** Runs that match, newest pages first fetched as they are read. */
-  async *list(filter: RunFilter = {}, { pageSize = 100 } = {}): AsyncGenerator<RunView, void, void> {
+  async *list(filter: RunFilter = {}, { pageSize = 100 } = {}): Entries<RunView> {
     const { createdAfter, createdBefore, statuses = [], tags = {}, ...rest } = filter;
     const query = {
       ...rest,
@@ -189,12 +191,13 @@ export class Client {
   }
 
   /** Entries of a topic. */
-  async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): AsyncGenerator<TopicEntry<T>, void, void> {
+  async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): Entries<TopicEntry<T>> {
     const { namespace } = this;
     const { follow = false, schema } = options;
     const read = readerOf<T>(schema);
     const request = (after: number) => ({ namespace, topic, after, follow });
-    const found = this.follow(VERBS.readTopic, request, ({ entries }) => entries.map((each) => [each.offset, each] as const), () => !follow, options);
+    const placed = ({ entries }: { entries: Entry[] }) => entries.map((each) => [each.offset, each] as const);
+    const found = this.follow(VERBS.readTopic, request, placed, () => !follow, options);
     for await (const { offset, at, payload } of found) yield { offset, at: dateOf(at), data: read(fromBytes(payload)) };
   }
 
@@ -233,8 +236,9 @@ export class Handle<R = any> {
   }
 
   /** Its index entry now, and whenever it has changed, until it ends. */
-  async *watch(signal?: AbortSignal): AsyncGenerator<RunView, void, void> {
-    const found = this.client.follow(VERBS.watchRun, () => ({ key: this.key }), ({ run }) => [[0, run as Run]], () => this.#isClosed(), { signal });
+  async *watch(signal?: AbortSignal): Entries<RunView> {
+    const { key } = this;
+    const found = this.client.follow(VERBS.watchRun, () => ({ key }), ({ run }) => [[0, run as Run]], () => this.#isClosed(), { signal });
     for await (const run of found) yield viewOf(run);
   }
 
@@ -293,11 +297,12 @@ export class Handle<R = any> {
   }
 
   /** Its journal. */
-  journal(options: FollowOptions = {}): AsyncGenerator<Event, void, void> {
+  journal(options: FollowOptions = {}): Entries<Event> {
     const { follow = false } = options;
     const request = (after: number) => ({ key: this.key, after, follow });
     const ended = () => !follow || this.#isClosed();
-    return this.client.follow(VERBS.readJournal, request, ({ events }) => events.map((event) => [event.seq, event] as const), ended, options);
+    const placed = ({ events }: { events: Event[] }) => events.map((event) => [event.seq, event] as const);
+    return this.client.follow(VERBS.readJournal, request, placed, ended, options);
   }
 
   async #isClosed(): Promise<boolean> {
@@ -311,7 +316,8 @@ export class Handle<R = any> {
   }
 
   /** A run that shares its past, up to a savepoint or an event's number; `edits` are other answers by event number. */
-  async fork({ at = "" as string | number, id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} as Record<number, unknown> } = {}): Promise<Handle<R>> {
+  async fork(options: { readonly at?: string | number; readonly id?: string; readonly edits?: Readonly<Record<number, unknown>> } = {}): Promise<Handle<R>> {
+    const { at = "", id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} } = options;
     const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
     await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);
     return new Handle(this.client, { ...this.key, id }, this.spec);
@@ -328,7 +334,7 @@ export function resultOf({ key, status, result, note }: Run, spec: { read: Reade
   throw new RunFailed(key.id, status, `replay.errors.${Cancelled.name}`, (data as { reason?: string } | null)?.reason ?? "");
 }
 
-/** A run as the index shows it: `seq` is the length of its journal, `source` run and seq that it was forked from, `note` why it is stuck. */
+/** A run as the index shows it: `seq` is its journal's length, `source` run and seq that it was forked from, `note` why it is stuck. */
 export interface RunView extends Readonly<Pick<Run, Shown>> {
   readonly id: string;
   readonly namespace: string;

@@ -54,7 +54,8 @@ export class Starter {
 
   async #each(batch: readonly Asked[]): Promise<void> {
     const { channel, deadline } = this;
-    await Promise.all(batch.map(({ request, resolve, reject }) => channel.call(VERBS.startRun, request, { deadline }).then(() => resolve(), reject)));
+    const start = ({ request, resolve, reject }: Asked) => channel.call(VERBS.startRun, request, { deadline }).then(() => resolve(), reject);
+    await Promise.all(batch.map(start));
   }
 
   async #together(batch: readonly Asked[]): Promise<void> {
@@ -84,7 +85,8 @@ export class Starter {
 export function requestOf({ name: workflow, payload, spec, how }: Call<unknown>, namespace: string): StartRunRequest {
   const { id = randomUUID(), queue = "", priority = 0, delay = 0, deadline, tags, key: fairnessKey = "" } = how;
   return {
-    ...{ key: { namespace, id }, workflow, version: spec.version, input: bytesOf(payload), queue, priority, fairnessKey, tags: { ...tags } },
+    ...{ key: { namespace, id }, workflow, version: spec.version, input: bytesOf(payload) },
+    ...{ queue, priority, fairnessKey, tags: { ...tags } },
     ...{ delay: micros(delay), deadline: deadline === undefined ? undefined : micros(deadline) },
     ...{ patches: [...spec.patches].sort(), knowsPatches: true },
   };

@@ -85,7 +85,8 @@ function spellObject(value: object, where: string, path: string, depth: number):
 /** By code point, which is the order of their bytes; JavaScript's own is that of UTF-16. */
 function sortedKeys(value: object): string[] {
   const keys = Object.keys(value).sort();
-  return keys.some((key) => /[\ud800-\uffff]/.test(key)) ? keys.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other))) : keys;
+  if (!keys.some((key) => /[\ud800-\uffff]/.test(key))) return keys;
+  return keys.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
 }
 
 /** A value from its text; the usual spellings of JSON are all taken. */

@@ -209,7 +209,8 @@ export class Call<R> extends Effect<R> {
     for (const what of ["delay", "deadline"] as const) {
       const seconds = how[what] ?? 0;
       if (seconds >= 0 && seconds < Infinity) continue;
-      throw new DefinitionError(`workflow ${this.name}`, `${what} must be 0 seconds or more, got ${describe(seconds)}`, "leave it out for none");
+      const problem = `${what} must be 0 seconds or more, got ${describe(seconds)}`;
+      throw new DefinitionError(`workflow ${this.name}`, problem, "leave it out for none");
     }
     return new Call(this.spec, this.payload, how);
   }
@@ -256,7 +257,7 @@ export class ChildHandle<out R> extends Spawned<R> {
 export interface Parts {
   /** A span of microseconds from the workflow's clock, or a moment. */
   sleep: { readonly span?: number; readonly until?: number };
-  signal: { readonly reader: Reader<unknown>; readonly span: number | undefined; readonly fallback: { readonly value: unknown } | undefined };
+  signal: { readonly reader: Reader<unknown>; readonly span: number | undefined; readonly fallback?: { readonly value: unknown } };
   /** The texts of state and notes. */
   savepoint: { readonly state: string | undefined; readonly notes: string };
   gather: { readonly branches: readonly Branch<unknown>[]; readonly how: GatherOptions };
@@ -270,9 +271,13 @@ export interface Parts {
   /** `now`, `random`, `uuid` or `info`, by name. */
   ambient: object;
   patched: object;
-  on_update: { readonly handler: (argument: any) => unknown; readonly reader: Reader<unknown>; readonly validator: ((argument: any) => void) | undefined };
+  on_update: {
+    readonly handler: (argument: any) => unknown;
+    readonly reader: Reader<unknown>;
+    readonly validator?: (argument: any) => void;
+  };
   continue_as_new: { readonly next: Call<unknown> | readonly unknown[] };
-  /** `send_signal`, `publish`, … by name. Target: run, topic, key, level or message id. Label: name of a signal, text of a note or line. */
+  /** `send_signal`, `publish`, … by name. Target: run, topic, key, level or message id; label: a signal's name, a line's text. */
   output: { readonly target: string; readonly label: string; readonly payload: string };
 }
 

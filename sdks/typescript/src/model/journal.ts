@@ -39,10 +39,12 @@ export interface Started {
 /** What a run is begun with; what is left out has its default. */
 export type Begin = Partial<Started> & { workflow: string };
 
-export function startedText({ version, input = "[]", seed, namespace = "default", parent, parentCommand, mail = [], tags = {}, ...rest }: Begin): string {
+/** Its text; what is empty is left out. */
+export function startedText({ version, input = "[]", seed, parent, parentCommand, mail = [], tags = {}, ...rest }: Begin): string {
+  const texts = { version, seed, parent, parent_command: parentCommand };
   return toText({
-    ...{ attempt: 1, chain: 0, format: FORMAT, namespace, ...rest },
-    ...{ version: version || undefined, seed: seed || undefined, parent: parent || undefined, parent_command: parentCommand || undefined },
+    ...{ attempt: 1, chain: 0, format: FORMAT, namespace: "default", ...rest },
+    ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text)),
     ...{ input: fromText(input), mail: mailData(mail), tags: Object.keys(tags).length > 0 ? tags : undefined },
   });
 }

@@ -31,7 +31,8 @@ export type Posted = "delivered" | "duplicate" | "unknown" | "closed";
 
 /** How a run that has ended did so. */
 export const CLOSED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "terminated", "continued"]);
-export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | "completed" | "failed" | "cancelled" | "terminated" | "continued";
+export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | Ended;
+type Ended = "completed" | "failed" | "cancelled" | "terminated" | "continued";
 /** The kinds of events after which a journal takes no more. */
 export const CLOSING: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "continued"]);
 /** Name of the closing event of a run that was ended from outside; it fits wherever the run stood. */
@@ -43,6 +44,8 @@ export const [REPLY, NOTES, LOG] = ["~reply:", "~notes:", "~log:"] as const;
 /** Microseconds in a second. */
 export const SECOND = 1_000_000;
 export const EMPTY = new Uint8Array();
+/** What few events tell. */
+export const PLAIN_EVENT = { command: "", check: 0, attempt: 0, duration: 0, line: "", worker: "" };
 
 /** A commit's parts, with nothing in them. */
 export function blank() {
@@ -50,6 +53,20 @@ export function blank() {
     ...{ events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, note: "", successor: undefined },
   };
   return parts;
+}
+
+export interface Span {
+  readonly seconds?: number;
+  readonly minutes?: number;
+  readonly hours?: number;
+  readonly days?: number;
+}
+
+/** How many seconds these are. */
+export function secondsOf(time: number | Span): number {
+  if (typeof time === "number") return time;
+  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
+  return seconds + 60 * (minutes + 60 * (hours + 24 * days));
 }
 
 /** A span of seconds in microseconds, half to even, as every SDK rounds. */

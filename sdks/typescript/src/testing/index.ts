@@ -8,7 +8,6 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
-import { secondsOf, type Span } from "../authoring/effects.js";
 import { resultOf } from "../client/client.js";
 import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
@@ -16,7 +15,7 @@ import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
 import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
-import { CLOSED, REPLY, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { CLOSED, REPLY, micros, secondsOf, type Event, type Run, type RunKey, type Span, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
 import { message } from "../worker/family.js";
 import type { Logger } from "../worker/logger.js";

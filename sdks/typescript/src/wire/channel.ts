@@ -14,7 +14,7 @@ import { InvalidRequest, StoreRefused, StoreUnavailable } from "../errors.js";
 import { ClientServiceDefinition } from "../generated/client.js";
 import { ErrorDetail } from "../generated/types.js";
 import { WorkerServiceDefinition } from "../generated/worker.js";
-import { Connection, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, methodsOf, type Broken, type Call, type Method } from "./http2.js";
+import { Connection, DEADLINE_EXCEEDED, methodsOf, type Broken, type Call, type Method } from "./http2.js";
 
 /** What can be asked of a server. */
 export const VERBS = { ...methodsOf(ClientServiceDefinition), ...methodsOf(WorkerServiceDefinition) };
@@ -52,7 +52,8 @@ export class Channel {
     const plain = url.split("?")[0] ?? "";
     if (!URL.canParse(url)) throw new InvalidRequest(`URL ${plain}`, "it is no URL", PLAIN_ADVICE);
     const { protocol, hostname, port, searchParams } = new URL(url);
-    const { token = process.env["REPLAY_TOKEN"], max_message: largest = 64 * 1024 * 1024, ca, cert, key, ...unknown } = Object.fromEntries(searchParams);
+    const given = Object.fromEntries(searchParams);
+    const { token, max_message: largest = 64 * 1024 * 1024, ca, cert, key, ...unknown } = given;
     const problem =
       (protocol !== "grpc:" && protocol !== "grpcs:" && `this SDK speaks grpc and grpcs, not ${protocol}`) ||
       (!hostname && "it names no host") ||
@@ -62,9 +63,11 @@ export class Channel {
     this.#largest = Number(largest);
     this.url = `${protocol}//${hostname}:${port || 7233}`;
     this.#address = this.url.replace("grpc", "http");
-    if (token) this.#headers["authorization"] = `Bearer ${token}`;
+    const bearer = token || process.env["REPLAY_TOKEN"];
+    if (bearer) this.#headers["authorization"] = `Bearer ${bearer}`;
     try {
-      this.#tls = Object.fromEntries(Object.entries({ ca, cert, key }).flatMap(([name, file]) => (file ? [[name, readFileSync(file)]] : [])));
+      const files = Object.entries({ ca, cert, key }).filter(([, file]) => file);
+      this.#tls = Object.fromEntries(files.map(([name, file]) => [name, readFileSync(file as string)]));
       if (!cert !== !key) throw new Error("one of cert and key is missing");
     } catch (error) {
       throw new InvalidRequest(`URL ${plain}`, String(error), "check the files that it names; cert and key go together");
@@ -138,7 +141,7 @@ export class Channel {
     }
   }
 
-  /** Requests and answers in turn, over one stream; one that broke is opened anew. A failure leaves open whether the request took effect. */
+  /** Requests and answers in turn, over one stream; one that broke is opened anew. A failure leaves open what the request did. */
   line<Q, A>(method: Method<Q, A>): (request: Q) => Promise<A> {
     let call: Call<Q> | undefined;
     let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void } | undefined;
@@ -168,7 +171,8 @@ export class Channel {
     const connection = (this.#connection ??= new Connection(this.#address, this.#tls, () => {
       if (this.#connection === connection) this.#connection = undefined;
     }));
-    return connection.call(method, { ...this.#headers, ...headers }, this.#largest, hear, (broken) => ended(broken && this.#revived(broken)));
+    const end = (broken?: Broken) => ended(broken && this.#revived(broken));
+    return connection.call(method, { ...this.#headers, ...headers }, this.#largest, hear, end);
   }
 
   close(): void {
@@ -184,8 +188,9 @@ export class Channel {
   /** The error that a call failed with: replay's own where the server says which, else by what a client should do. */
   #revived({ code, text, detail }: Broken): Error {
     if (detail !== undefined) return revived(detail, text) ?? new StoreRefused(this.url, `it failed unexpectedly: ${text}`);
-    const said = `${STATUS[code] ?? "UNKNOWN"}: ${text || "no answer"}`;
-    const refused = REFUSALS.get(code);
+    const status = STATUS[code] ?? "UNKNOWN";
+    const said = `${status}: ${text || "no answer"}`;
+    const refused = REFUSALS[status];
     return refused === undefined ? this.#unavailable(said) : new StoreRefused(this.url, said, refused);
   }
 }
@@ -211,14 +216,14 @@ const STATUS = (
 ).split(" ");
 
 /** What to do about what is refused, by status. */
-const REFUSALS: ReadonlyMap<number, string> = new Map([
-  [STATUS.indexOf("UNAUTHENTICATED"), "pass a valid token: grpc://host:port?token=…, or REPLAY_TOKEN"],
-  [STATUS.indexOf("PERMISSION_DENIED"), "use a token that has the scope and the namespace"],
-  [RESOURCE_EXHAUSTED, "send less at once, or raise --max-message on the server and ?max_message= on the client"],
-  [UNIMPLEMENTED, "the server speaks another protocol: check host and port, or upgrade it"],
-  [STATUS.indexOf("INVALID_ARGUMENT"), "client and server do not understand each other: upgrade the older of the two"],
-  [STATUS.indexOf("OUT_OF_RANGE"), "client and server do not understand each other: upgrade the older of the two"],
-]);
+const REFUSALS: Readonly<Record<string, string>> = {
+  UNAUTHENTICATED: "pass a valid token: grpc://host:port?token=…, or REPLAY_TOKEN",
+  PERMISSION_DENIED: "use a token that has the scope and the namespace",
+  RESOURCE_EXHAUSTED: "send less at once, or raise --max-message on the server and ?max_message= on the client",
+  UNIMPLEMENTED: "the server speaks another protocol: check host and port, or upgrade it",
+  INVALID_ARGUMENT: "client and server do not understand each other: upgrade the older of the two",
+  OUT_OF_RANGE: "client and server do not understand each other: upgrade the older of the two",
+};
 
 const HINTS: readonly (readonly [word: string, advice: string])[] = [
   ["certificate", "look at the certificates: grpcs://host:port?ca=FILE, and on the server --tls-cert"],

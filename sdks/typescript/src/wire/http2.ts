@@ -43,7 +43,8 @@ export interface Broken {
   /** The trailer in which the server says which error it was. */
   readonly detail?: Buffer;
 }
-export const [CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE] = [1, 4, 8, 12, 14] as const;
+const [CANCELLED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE] = [1, 8, 12, 14] as const;
+export const DEADLINE_EXCEEDED = 4;
 
 const TRAILER = "replay-error-bin";
 /** Bytes on the way before the other side waits. */

@@ -86,7 +86,8 @@ export class GrpcStore implements Store {
   }
 
   async claim(claim: Claim): Promise<Claims> {
-    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { ...claim, limits: [] }, { retry: false }); // the worker asks when it will
+    const options = { retry: false }; // the worker asks when it will
+    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { ...claim, limits: [] }, options);
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;

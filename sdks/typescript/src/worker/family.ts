@@ -8,18 +8,19 @@ import type { Interpreter } from "../interpreter/interpreter.js";
 import { childId } from "../interpreter/issue.js";
 import { Step, type Call, type StepOptions, type StepSpec, type WorkflowSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
-import { startedText, type Begin } from "../model/journal.js";
-import { EMPTY, STEP_RUN, micros, type Event, type Message, type NewRun, type Run, type RunKey } from "../model/records.js";
+import { startedText, type Begin, type Started } from "../model/journal.js";
+import { EMPTY, PLAIN_EVENT, STEP_RUN, micros, type Event, type Message, type NewRun, type Run, type RunKey } from "../model/records.js";
 import { ONCE, allows, delay, spelt, type Retry } from "../model/retry.js";
 
 /** A run that begins with one event; what is left out of `how` has its default. */
 export function newRun(key: RunKey, begin: Begin, at: number, how: Partial<NewRun> = {}): NewRun {
   const { workflow, version = "", input = "[]", parent = "", parentCommand = "", tags } = begin;
   const payload = bytesOf(startedText(begin));
-  const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload, check: 0, attempt: 0, duration: 0, line: "", worker: "" };
   return {
-    ...{ key, workflow, version, digest: digestOf(workflow, input), events: [event], parent, parentCommand, tags: { ...tags } },
-    ...{ queue: "default", priority: 0, readyAt: 0, fairnessKey: "", state: {}, status: "pending", base: 0, applied: 0, result: EMPTY, source: "" },
+    ...{ key, workflow, version, digest: digestOf(workflow, input), parent, parentCommand, tags: { ...tags } },
+    ...{ queue: "default", priority: 0, readyAt: 0, fairnessKey: "", status: "pending", source: "" },
+    ...{ state: {}, base: 0, applied: 0, result: EMPTY },
+    events: [{ ...PLAIN_EVENT, seq: 1, kind: "started", name: workflow, at, payload }],
     ...how,
   };
 }
@@ -75,12 +76,13 @@ export function successorOf(interp: Interpreter, run: Run, closing: Event, shown
   const how = { queue, priority, fairnessKey, digest };
   if (closing.kind === "continued" && outcome?.call !== undefined) {
     const { name: workflow, payload: input, spec: next } = outcome.call;
-    const begin = { ...common, workflow, version: next.version, input, patches: [...next.patches].sort(), mail: interp.unread(), tags: shown.tags };
+    const code = { workflow, version: next.version, patches: [...next.patches].sort() };
+    const begin = { ...common, ...code, input, mail: interp.unread(), tags: shown.tags };
     return newRun(run.key, begin, closing.at, { ...how, state: shown.state });
   }
   const error = interp.error?.error;
-  const again = closing.kind === "failed" && spec.retry !== undefined && interp.error !== undefined && !(error instanceof NonDeterminismError);
-  if (!again || spec.retry === undefined || !allows(spec.retry, error, started.attempt)) return undefined;
+  if (closing.kind !== "failed" || interp.error === undefined || error instanceof NonDeterminismError) return undefined;
+  if (spec.retry === undefined || !allows(spec.retry, error, started.attempt)) return undefined;
   const { workflow, version, input, tags, attempt } = started;
   const begin = { ...common, workflow, version, input, tags, patches: [...spec.patches].sort(), attempt: attempt + 1 };
   const readyAt = closing.at + micros(delay(spec.retry, attempt, interp.chance.random("retry")));
@@ -113,7 +115,8 @@ function asked(declared: Retry, started: Uint8Array | undefined): StepOptions {
 }
 
 /** What a parent hears of a run's end; `failed` is the failure of the step that a run of kind step was. */
-export function answerTo({ parent, parentCommand, workflow }: Interpreter["started"], key: RunKey, closing: Event, status: string, failed?: Event): Message {
+export function answerTo(started: Started, key: RunKey, closing: Event, status: string, failed?: Event): Message {
+  const { parent, parentCommand, workflow } = started;
   const isStep = workflow.startsWith(STEP_RUN);
   let { payload } = failed ?? closing;
   if (closing.kind !== "completed" && failed === undefined) {

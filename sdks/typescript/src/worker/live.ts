@@ -21,6 +21,7 @@ import {
   EMPTY,
   LOG,
   NOTES,
+  PLAIN_EVENT,
   REPLY,
   STEP_RUN,
   TERMINATED,
@@ -293,8 +294,7 @@ export class Live {
 
   #event(kind: string, command: string, name: string, payload: Uint8Array, now: number): Event {
     const at = Math.max(now, this.interp.clock);
-    const worker = this.lease.worker;
-    return { seq: this.interp.seq + 1, kind, command, name, at, payload, check: 0, attempt: 0, duration: 0, line: "", worker };
+    return { ...PLAIN_EVENT, seq: this.interp.seq + 1, kind, command, name, at, payload, worker: this.lease.worker };
   }
 
   /** Make the event that answers a command, feed it, and collect what it led to. */

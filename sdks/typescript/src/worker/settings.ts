@@ -57,7 +57,8 @@ export function settingsOf(options: WorkerOptions): Settings {
     ...Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)),
   };
   const { workflows, steps } = settings;
-  const names = [...workflows.map(({ spec }) => `workflow ${spec.name} ${spec.version}`.trim()), ...steps.map(({ spec }) => `step ${spec.name}`)];
+  const versions = workflows.map(({ spec }) => `workflow ${spec.name} ${spec.version}`.trim());
+  const names = [...versions, ...steps.map(({ spec }) => `step ${spec.name}`)];
   const twice = names.find((name, place) => names.indexOf(name) !== place);
   if (twice !== undefined) throw new DefinitionError(twice, "two of this name are offered", "give one of them another name");
   if (names.length === 0) throw new DefinitionError("a worker", "it offers nothing", "give it workflows: […] or steps: […]");

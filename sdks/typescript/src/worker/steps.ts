@@ -94,7 +94,8 @@ export class Attempt {
     } catch (error) {
       return fail(error);
     }
-    if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function") void (value as PromiseLike<unknown>).then(spell, fail);
+    const promise = value as Partial<PromiseLike<unknown>> | null | undefined;
+    if (typeof promise?.then === "function") void promise.then(spell, fail);
     else spell(value);
   }
 
