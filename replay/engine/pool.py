@@ -11,9 +11,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Job = Callable[[], None]
+PARTING: Final = 2.0
+"""Seconds that coroutines which were cancelled, and the connections that they used, have to end before a pool counts as closed."""
 
 
 class Executor(Protocol):
@@ -44,6 +46,7 @@ class Pool:
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._looping: threading.Thread | None = None
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -96,17 +99,21 @@ class Pool:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run_loop, args=[self._loop], name=f"{self._name}-loop", daemon=True).start()
+                self._looping = threading.Thread(target=_run_loop, args=[self._loop], name=f"{self._name}-loop", daemon=True)
+                self._looping.start()
             return self._loop
 
     def close(self) -> None:
-        """Take no more; what runs is left alone, coroutines are cancelled."""
+        """Take no more; what runs in threads is left alone, coroutines are cancelled, and what they used is closed."""
         for _ in self._threads:
             self._jobs.put(None)
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is not None:
+            looping, self._looping = self._looping, None
+        if loop is not None and looping is not None:
             asyncio.run_coroutine_threadsafe(self._end(loop), loop)
+            if looping is not threading.current_thread():
+                looping.join(PARTING)
 
     async def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         running = list(self._tasks)

@@ -146,7 +146,11 @@ class WorkerContract(WorkerCase):
                 while sum(process.poll() is None for process in hired) < 2:
                     hired.append(crew.enter_context(mortals.worker(url, folder, **{**QUICK, "max_recoveries": 2, **settings})))
                 until(lambda: handle.status == "stuck" or any(process.poll() is not None for process in hired[-2:]))
-            return sum(process.poll() is not None for process in hired)
+            lost = sum(process.poll() is not None for process in hired)
+            for survivor in hired:  # it leaves in peace: killed, it would be one worker more that those beside the run have lost
+                survivor.terminate()
+                survivor.wait(PATIENCE)
+            return lost
 
     @pytest.mark.slow
     def test_a_run_that_kills_its_workers_is_set_aside_and_can_be_put_back(self, url: str, client: Client, tmp_path: Path) -> None:

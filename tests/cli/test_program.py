@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -273,6 +274,15 @@ def test_a_terminal_has_colour_unless_it_is_not_wanted(shell: Shell, variables: 
     assert coloured == ("\x1b[36m" in said)
 
 
+def seen_on(terminal: int, words: str) -> str:
+    """What a terminal shows, once it shows these words, or when its program has ended."""
+    seen = b""
+    with contextlib.suppress(OSError):  # the program ended, and nobody holds the other side
+        while words.encode() not in seen and (more := os.read(terminal, 100_000)):
+            seen += more
+    return seen.decode()
+
+
 def watched(shell: Shell, *words: str) -> tuple[str, str]:
     """Standard output of a call, and what a terminal on standard error saw."""
     ours, theirs = pty.openpty()
@@ -294,10 +304,22 @@ def watched(shell: Shell, *words: str) -> tuple[str, str]:
 
 def test_who_waits_at_a_terminal_sees_what_for(shell: Shell) -> None:
     """A line that turns; nothing of it is in the output."""
-    said, seen = watched(shell, "run", "patient", "--id", "p", "--timeout", "2s")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "replay.cli", "run", "patient", "--id", "p", "--timeout", f"{PATIENCE}s"],
+        cwd=shell.folder,
+        env={**shell.environment, "TERM": "xterm-256color"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    shell.running.append(process)
+    os.close(theirs)
 
-    assert "" == said
-    assert "p  1 event  signal go" in seen
+    assert "p  1 event  signal go" in seen_on(ours, "signal go")
+    process.send_signal(signal.SIGINT)
+    assert "" == process.communicate(timeout=PATIENCE)[0]
+    os.close(ours)
 
 
 def test_long_work_shows_its_progress_at_a_terminal(shell: Shell) -> None:

@@ -32,15 +32,20 @@ type declined struct{ Card string }
 func (d *declined) Error() string { return d.Card + " was declined" }
 
 var (
-	attempts   sync.Map // of idempotency key to *atomic.Int32
-	release    = make(chan struct{})
-	cancelled  = make(chan string, 16)
-	increment  = replay.NewStep("increment", func(_ context.Context, n int) (int, error) { return n + 1, nil })
-	flaky      = replay.NewStep("flaky", tried, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Millisecond}})
-	broken     = replay.NewStep("broken", func(context.Context, replay.None) (int, error) { panic("out of order") })
-	slow       = replay.NewStep("slow", waiting, replay.StepOptions{Timeout: 50 * time.Millisecond})
-	endless    = replay.NewStep("endless", waiting)
-	patient    = replay.NewStep("patient", func(context.Context, replay.None) (string, error) { <-release; return "done", nil })
+	attempts  sync.Map // of idempotency key to *atomic.Int32
+	begun     = make(chan struct{})
+	release   = make(chan struct{})
+	cancelled = make(chan string, 16)
+	increment = replay.NewStep("increment", func(_ context.Context, n int) (int, error) { return n + 1, nil })
+	flaky     = replay.NewStep("flaky", tried, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Millisecond}})
+	broken    = replay.NewStep("broken", func(context.Context, replay.None) (int, error) { panic("out of order") })
+	slow      = replay.NewStep("slow", waiting, replay.StepOptions{Timeout: 50 * time.Millisecond})
+	endless   = replay.NewStep("endless", waiting)
+	patient   = replay.NewStep("patient", func(context.Context, replay.None) (string, error) {
+		close(begun)
+		<-release
+		return "done", nil
+	})
 	paying     = replay.NewStep("paying", pay, replay.StepOptions{Raises: []replay.Raise{replay.Raises[*declined]()}})
 	elsewhere  = replay.NewStep("elsewhere", farAway, replay.StepOptions{Queue: "gpu"})
 	appending  = replay.NewStep("appending", appendLine)
@@ -614,10 +619,7 @@ func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
 	c := dial(t, s)
 	drain := work(t, s, worker.Options{})
 	handle := start(t, c, lingering, replay.None{}, "linger")
-	until(t, "the step begins", func() bool {
-		run, err := handle.Run(within(t))
-		return err == nil && run.Worker != ""
-	})
+	<-begun
 	go func() {
 		time.Sleep(50 * time.Millisecond)
 		close(release)

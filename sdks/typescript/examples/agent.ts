@@ -15,8 +15,8 @@ const agent = resumable("example.agent", function* (notes: string[] | undefined,
   while (known.length < turns) {
     known.push(yield* think(known.length, known));
     yield* publish("thoughts", known.at(-1));
-    yield* savepoint(`turn ${known.length}`, { state: known, goal: "know everything", nextStep: "think" });
     yield* sleep({ hours: 1 });
+    yield* savepoint(`turn ${known.length}`, { state: known, goal: "know everything", nextStep: "think" });
   }
   return known.length;
 });

@@ -41,11 +41,11 @@ var Watch = replay.NewResumable("watch", func(run *replay.Run, pause time.Durati
 			return round, err
 		}
 		round = Round{round.Number + 1, append(round.Seen, seen)}
-		if err := replay.SavepointState(run, fmt.Sprintf("round %d", round.Number), round, replay.Notes{"goal": "a quiet night"}); err != nil {
-			return round, err
-		}
 		stop, err := replay.SignalOr(run, "stop", pause, false)
 		if err != nil || stop {
+			return round, err
+		}
+		if err := replay.SavepointState(run, fmt.Sprintf("round %d", round.Number), round, replay.Notes{"goal": "a quiet night"}); err != nil {
 			return round, err
 		}
 	}
