@@ -94,16 +94,13 @@ export class Channel {
     return new Promise((resolve, reject) => {
       const patience = Math.max(1, Math.ceil(until - Date.now()));
       const headers = { "grpc-timeout": `${Math.min(patience, 99_999_999)}m` };
-      const answers: A[] = [];
-      const call = this.#begin(method, headers, (answer) => answers.push(answer), (error) => {
+      let answer: A | undefined;
+      const call = this.#begin(method, headers, (heard) => (answer = heard), (error) => {
         clearTimeout(overdue);
-        signal?.removeEventListener("abort", stop);
-        if (answers.length > 0 && error === undefined) resolve(answers[0] as A);
+        if (answer !== undefined && error === undefined) resolve(answer);
         else reject(error ?? this.#unavailable("the call ended without an answer"));
-      });
+      }, signal);
       const overdue = setTimeout(() => call.cancel(tooLate(patience)), patience);
-      const stop = () => call.cancel();
-      signal?.addEventListener("abort", stop);
       call.send(request);
       call.stream.end();
     });
@@ -122,9 +119,7 @@ export class Channel {
     const call = this.#begin(method, {}, hear, (error) => {
       over = { error };
       wake?.();
-    });
-    const stop = () => call.cancel();
-    signal?.addEventListener("abort", stop);
+    }, signal);
     call.send(request);
     call.stream.end();
     try {
@@ -136,7 +131,6 @@ export class Channel {
         await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
-      signal?.removeEventListener("abort", stop);
       call.cancel();
     }
   }
@@ -152,27 +146,36 @@ export class Channel {
       });
       return opened;
     };
-    return (request) =>
-      new Promise((resolve, reject) => {
-        const asked = (call ??= open());
-        const overdue = setTimeout(() => asked.cancel(tooLate(DEADLINE * 1000)), DEADLINE * 1000);
-        const over = <T>(tell: (told: T) => void) => (told: T) => {
-          clearTimeout(overdue);
-          waiting = undefined;
-          tell(told);
-        };
-        waiting = { resolve: over(resolve), reject: over(reject) };
-        asked.send(request);
-      });
+    return async (request) => {
+      const asked = (call ??= open());
+      const answer = new Promise<A>((resolve, reject) => (waiting = { resolve, reject }));
+      const overdue = setTimeout(() => asked.cancel(tooLate(DEADLINE * 1000)), DEADLINE * 1000);
+      asked.send(request);
+      try {
+        return await answer;
+      } finally {
+        clearTimeout(overdue);
+        waiting = undefined;
+      }
+    };
   }
 
-  #begin<Q, A>(method: Method<Q, A>, headers: object, hear: (answer: A) => void, ended: (error?: Error) => void): Call<Q> {
+  #begin<Q, A>(
+    method: Method<Q, A>,
+    headers: object,
+    hear: (answer: A) => void,
+    ended: (error?: Error) => void,
+    signal?: AbortSignal,
+  ): Call<Q> {
     if (this.#closed) throw this.#unavailable("it was closed here");
-    const connection = (this.#connection ??= new Connection(this.#address, this.#tls, () => {
-      if (this.#connection === connection) this.#connection = undefined;
-    }));
-    const end = (broken?: Broken) => ended(broken && this.#revived(broken));
-    return connection.call(method, { ...this.#headers, ...headers }, this.#largest, hear, end);
+    if (!this.#connection?.usable) this.#connection = new Connection(this.#address, this.#tls);
+    const stop = () => call.cancel();
+    const call = this.#connection.call(method, { ...this.#headers, ...headers }, this.#largest, hear, (broken) => {
+      signal?.removeEventListener("abort", stop);
+      ended(broken && this.#revived(broken));
+    });
+    signal?.addEventListener("abort", stop);
+    return call;
   }
 
   close(): void {

@@ -1,8 +1,7 @@
 /**
  * gRPC as it is on the wire: messages with a length before them, over one HTTP/2 connection of Node's own, and a status at the end.
  *
- * Rule 1: a connection is made when a call needs one, and forgotten when it breaks or the server says that it leaves; the next call makes
- * another. Asking again is the channel's business.
+ * Rule 1: a connection is of no use any more when it has broken or the server has said that it leaves; whoever calls next makes another.
  * Rule 2: a call ends once: with the status that the server gave, or with what broke.
  */
 
@@ -61,13 +60,13 @@ export class Connection {
   #fault = "";
   #calls = 0;
 
-  constructor(address: string, tls: SecureContextOptions, gone: () => void) {
+  constructor(address: string, tls: SecureContextOptions) {
     const settings = { initialWindowSize: WINDOW, enablePush: false };
     const session = connect(address, { ...tls, settings, maxSessionMemory: Number.MAX_SAFE_INTEGER });
     let silent = false;
     const ping = () => {
       if (silent) session.destroy(new Error("nothing was heard for too long"));
-      else silent = session.ping(() => (silent = false));
+      else if (!session.destroyed) silent = session.ping(() => (silent = false));
     };
     const pings = setInterval(ping, PING).unref();
     session.once("connect", () => {
@@ -76,10 +75,14 @@ export class Connection {
     });
     session.once("remoteSettings", () => (this.#mute = false));
     session.on("error", (error: Error) => (this.#fault ||= error.message));
-    session.once("goaway", gone);
-    session.once("close", () => (clearInterval(pings), gone()));
+    session.once("close", () => clearInterval(pings));
     session.unref();
     this.#session = session;
+  }
+
+  /** Whether calls can be begun: it has not broken, and the server has not said that it leaves. */
+  get usable(): boolean {
+    return !this.#session.closed && !this.#session.destroyed;
   }
 
   /** Begin a call. `hear` is told each answer, `ended` once how it came to its end: undefined when all is well. */
