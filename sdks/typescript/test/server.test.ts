@@ -26,6 +26,7 @@ import {
   random,
   signal,
   step,
+  stepInfo,
   workflow,
   type Workflow,
 } from "replay-engine";
@@ -163,6 +164,7 @@ test("signal with start, pause, resume, topics", async () => {
 
   await working(server.url, async () => {
     const run = await client.signalWithStart(turning(2), "go", null, { id: "turn" });
+    await untilStatus(run, "waiting");
     await run.pause();
     await untilStatus(run, "paused");
     await run.signal("go");
@@ -170,7 +172,6 @@ test("signal with start, pause, resume, topics", async () => {
     assert.equal(await run.result(), 2);
     const fork = await run.fork({ at: "turn" });
     assert.equal((await fork.get()).source.startsWith("turn#"), true);
-    await fork.signal("go");
     assert.equal(await fork.result(), 2);
   });
 });
@@ -412,6 +413,34 @@ with replay.Engine(sys.argv[1]) as engine:
 
   assert.deepEqual([found.left, found.right, found.word], [20, 14, "over to you"]);
   assert.match(run("end"), /^fits \{'chance': 0\.\d+, 'left': 20, 'right': 14, 'word': 'over to you'\}$/);
+});
+
+test("progress that a step told in Python is read by its next attempt here", async () => {
+  const read = step("read", () => stepInfo().progress, { retry: { maxAttempts: 2 } });
+  const book = workflow("ts.book", function* (): Workflow<any> {
+    return yield* read();
+  });
+  const python = `
+import sys, replay
+
+@replay.step(retry=replay.Retry(max_attempts=2, initial=1.0))
+def read() -> int:
+    replay.step_info().heartbeat({"page": 3})
+    raise OSError("the line is cut")
+
+@replay.workflow(name="ts.book")
+def book():
+    return (yield from read())
+
+with replay.Engine(sys.argv[1]) as engine:
+    handle = engine.start(book(), id="book")
+    while len(handle.journal()) < 2:
+        pass
+`;
+  execFileSync(PYTHON, ["-c", python, server.url]);
+  const found = await working(server.url, () => client.handle("book", book).result(), { workflows: [book] });
+
+  assert.deepEqual(found, { page: 3 });
 });
 
 test("a URL that cannot work is refused where it is written, and a server that is not there is named", async () => {

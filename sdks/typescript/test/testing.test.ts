@@ -562,3 +562,49 @@ const telling = workflow("telling", function* (): Workflow<any> {
     throw error;
   }
 });
+
+test("what a step told of its progress is read by its next attempt, in the next worker as well", async () => {
+  let lives = 0;
+  const paging = step("paging", async () => {
+    const { progress, ...info } = stepInfo();
+    if (++lives > 1) return progress;
+    stepInfo().heartbeat({ page: 7, of: info.step });
+    await world.delay(3_600);
+    return "too late";
+  });
+  const reading = workflow("reading", function* () {
+    return yield* paging();
+  });
+  const world = new World({ workflows: [reading] });
+  const run = await world.start(reading());
+  await world.crash();
+
+  assert.deepEqual(await run.result(), { page: 7, of: "paging" });
+  assert.deepEqual(await run.state(), {});
+});
+
+test("a heartbeat that nobody wants is told so, and progress that is too large is refused", async () => {
+  const told: string[] = [];
+  const beating = step("beating", async () => {
+    const info = stepInfo();
+    try {
+      info.heartbeat("x".repeat(70_000));
+    } catch (error) {
+      told.push((error as Error).name);
+    }
+    await world.delay(10);
+    try {
+      info.heartbeat(1);
+    } catch (error) {
+      told.push((error as Error).name);
+    }
+  });
+  const late = workflow("late", function* () {
+    yield* timeout(beating(), 5);
+  });
+  const world = new World({ workflows: [late] });
+  await assert.rejects((await world.start(late())).result(), RunFailed);
+  await world.advance(20);
+
+  assert.deepEqual(told, ["PayloadTooLarge", "Cancelled"]);
+});

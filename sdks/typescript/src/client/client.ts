@@ -348,12 +348,18 @@ export interface RunView extends Readonly<Pick<Run, Shown>> {
 }
 type Shown = "workflow" | "version" | "queue" | "priority" | "parent" | "tags" | "seq" | "source" | "worker" | "recoveries" | "note";
 
+/** What a workflow shows; keys with a tilde are replay's own. */
+export function shownBy({ state }: Run): Readonly<Record<string, any>> {
+  const shown = Object.entries(state).filter(([name]) => !name.startsWith("~"));
+  return Object.fromEntries(shown.map(([name, payload]) => [name, fromBytes(payload)]));
+}
+
 function viewOf(run: Run): RunView {
   const { key, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note } = run;
   return {
     ...{ id: key.id, namespace: key.namespace, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note },
     status: run.status as Status,
-    state: Object.fromEntries(Object.entries(run.state).map(([name, payload]) => [name, fromBytes(payload)])),
+    state: shownBy(run),
     result: run.result.length > 0 ? fromBytes(run.result) : null,
     createdAt: dateOf(run.createdAt),
     updatedAt: dateOf(run.updatedAt),

@@ -41,6 +41,8 @@ export const TERMINATED = "terminated";
 export const STEP_RUN = "step:";
 /** Topics that replay itself uses. */
 export const [REPLY, NOTES, LOG] = ["~reply:", "~notes:", "~log:"] as const;
+/** The key under which a run shows the progress of its steps to whoever drives it next. */
+export const PROGRESS = "~progress";
 /** Microseconds in a second. */
 export const SECOND = 1_000_000;
 export const EMPTY = new Uint8Array();

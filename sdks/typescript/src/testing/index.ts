@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
-import { resultOf } from "../client/client.js";
+import { resultOf, shownBy } from "../client/client.js";
 import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
 import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
@@ -212,8 +212,7 @@ export class TestRun<R = any> {
   }
 
   async state(): Promise<Readonly<Record<string, any>>> {
-    const { state } = await this.world.view(this.key);
-    return Object.fromEntries(Object.entries(state).map(([name, payload]) => [name, fromBytes(payload)]));
+    return shownBy(await this.world.view(this.key));
   }
 
   /** Its result; time passes as far as is needed. */

@@ -10,7 +10,7 @@
  * Rule 4: time and hands are given: over the test kit's store and clock the same code runs a month in a moment.
  */
 
-import { bytesOf, fromBytes, toBytes } from "../codec/json.js";
+import { bytesOf, fromBytes, fromText, toBytes } from "../codec/json.js";
 import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, TimedOut } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import { position } from "../interpreter/issue.js";
@@ -314,7 +314,7 @@ export class Engine {
     const parking = live.parking;
     live.parking = false;
     if (live.over) return live.commit(true);
-    let moment = live.wakeAt;
+    let moment = Math.min(live.wakeAt, live.saveAt);
     if (live.idle) {
       const crowded = this.#hungry || this.#resting.size >= KEEP;
       if (parking || live.paused || this.#stopUntil !== undefined || crowded) return live.commit(true);
@@ -323,7 +323,7 @@ export class Engine {
       moment = Math.min(moment, rests);
     }
     if (moment < Infinity) this.#alarms.set(moment, live);
-    return live.unsaid ? live.commit(false) : undefined;
+    return live.isUnsaid(now) ? live.commit(false) : undefined;
   }
 
   #send(batch: readonly Commit[]): Promise<(Fate | Error)[]> {
@@ -461,7 +461,12 @@ export class Engine {
   #attempt(live: Live, command: Command, now: number): void {
     const { name, how } = command.effect as Step<unknown>;
     const key = position(live.interp, how.id || command.id, "#");
-    const info = new StepInfo(live.key.id, live.run.workflow, name, command.id, command.attempts + 1, key);
+    const progress = live.progress.get(command.id);
+    const told = (text: string) => {
+      if (attempt.wanted && live.takeProgress(command.id, text, this.store.now())) this.#touch(live);
+    };
+    const known = progress === undefined ? undefined : fromText(progress);
+    const info = new StepInfo(live.key.id, live.run.workflow, name, command.id, command.attempts + 1, key, known, told);
     const attempt = new Attempt(live, command, info, (done, duration) => {
       this.#attempts.delete(attempt);
       this.#alarms.drop(attempt);

@@ -7,7 +7,7 @@
  * Rule 3: what an interpreter says while it is driven over old events has been said: only outputs of events after `applied` count.
  */
 
-import { bytesOf, fromBytes, fromText, toBytes, toText } from "../codec/json.js";
+import { bytesOf, fromBytes, fromText, toBytes, toText, type Json } from "../codec/json.js";
 import { PayloadTooLarge, RunExists } from "../errors.js";
 import { lineOf, writerOf } from "../interpreter/determinism.js";
 import type { Command, Fiber } from "../interpreter/fibers.js";
@@ -22,7 +22,9 @@ import {
   LOG,
   NOTES,
   PLAIN_EVENT,
+  PROGRESS,
   REPLY,
+  SECOND,
   STEP_RUN,
   TERMINATED,
   blank,
@@ -79,6 +81,10 @@ export class Live {
   /** Commands of at-most-once steps whose beginning was noted in this life. */
   readonly intents = new Set<string>();
   paused: boolean;
+  /** What steps have told of how far they have come, as texts by command, and when that is to be saved, microseconds. */
+  readonly progress: Map<string, string>;
+  saveAt = Infinity;
+  #savedAt = 0;
   /** Whether it has rested long enough and its next commit gives the lease back. */
   parking = false;
   readonly #said: number;
@@ -113,6 +119,8 @@ export class Live {
     this.paused = run.status === "paused";
     this.#state = Object.fromEntries(Object.entries(run.state).filter(([name]) => !name.startsWith("~")));
     this.#tags = { ...run.tags };
+    const told = PROGRESS in run.state ? (fromBytes(run.state[PROGRESS] as Uint8Array) as Record<string, Json>) : {};
+    this.progress = new Map(Object.entries(told).map(([command, progress]) => [command, toText(progress)]));
     this.deliver(mail);
   }
 
@@ -204,10 +212,19 @@ export class Live {
     return this.interp.outcome !== undefined || this.#terminated;
   }
 
+  /** A step has told how far it has come; whether the worker should look at this run for it. */
+  takeProgress(command: string, text: string, now: number): boolean {
+    const first = this.saveAt === Infinity;
+    this.progress.set(command, text);
+    if (first) this.saveAt = Math.max(now, this.#savedAt + SECOND);
+    return first;
+  }
+
   #takeAnswer(answer: Answer, now: number): void {
     const command = this.interp.pending.get(answer.command);
     if (command === undefined) return; // withdrawn meanwhile
     this.#timers.drop(answer.command);
+    if (answer.kind !== "step_attempt_failed" && this.progress.delete(answer.command)) this.saveAt = now;
     this.#answer(answer.kind, command, answer.payload, now, answer);
     if (answer.kind === "step_attempt_failed") this.#retryLater(command);
   }
@@ -365,6 +382,7 @@ export class Live {
     for (const command of this.interp.withdrawn) {
       const waited = this.#timers.drop(command.id);
       this.#lines.delete(command.id);
+      this.progress.delete(command.id);
       if (!command.cancelled) gone.add(command.id);
       if (command.effect.kind === "child" || this.#isRemote(command)) this.#callOff(command, "no longer waits for it");
       else if (command.cancelled && waited) this.#giveUp(command);
@@ -419,7 +437,8 @@ export class Live {
   }
 
   /** Whether there is anything to commit. */
-  get unsaid(): boolean {
+  isUnsaid(now: number): boolean {
+    if (this.saveAt <= now && this.interp.settled) return true;
     const { events, consumed, posts, children, topics } = this.#turn;
     return this.interp.settled && [events, this.#outputs, consumed, posts, children, topics].some((part) => part.length > 0);
   }
@@ -433,6 +452,11 @@ export class Live {
     for (const [tag, word] of Object.entries(turn.tags)) {
       if (word === "") delete this.#tags[tag];
       else this.#tags[tag] = word;
+    }
+    if (this.saveAt < Infinity) {
+      turn.state[PROGRESS] = bytesOf(`{${[...this.progress].map(([command, text]) => `"${command}":${text}`).join(",")}}`);
+      this.#savedAt = this.saveAt;
+      this.saveAt = Infinity;
     }
     const applied = this.committed + turn.events.length;
     const common = { ...turn, lease: this.lease, expected: this.committed, applied };

@@ -5,10 +5,14 @@
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Cancelled } from "../errors.js";
+import { toText } from "../codec/json.js";
+import { Cancelled, PayloadTooLarge } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import type { Step, StepSpec } from "../model/effects.js";
 import type { Live } from "./live.js";
+
+/** Characters of one step's progress at most. */
+const PROGRESS_LIMIT = 64 * 1024;
 
 /** What a step's body may know of itself. */
 export class StepInfo {
@@ -24,7 +28,21 @@ export class StepInfo {
     readonly attempt: number,
     /** What a step sends outside, so that twice is once: the same in every attempt and after every crash. */
     readonly idempotencyKey: string,
+    /** What its last heartbeat told, in this attempt or the one before, on whichever worker; undefined before the first. */
+    public progress: any,
+    /** @internal */
+    readonly told: (progress: string) => void,
   ) {}
+
+  /** Tell how far it has come: about once a second that is saved, and the next attempt reads it. Throws when nobody wants it any more. */
+  heartbeat(progress: unknown): void {
+    if (this.#reason !== undefined) throw this.#reason;
+    const where = `progress of step ${this.step}`;
+    const text = toText(progress, where);
+    if (text.length > PROGRESS_LIMIT) throw new PayloadTooLarge(where, text.length, PROGRESS_LIMIT);
+    this.progress = progress;
+    this.told(text);
+  }
 
   /** Aborted when nobody wants the answer any more: it was cancelled, took too long, or its worker lost the run. */
   get signal(): AbortSignal {
