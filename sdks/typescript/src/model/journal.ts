@@ -40,28 +40,28 @@ export interface Started {
 export type Begin = Partial<Started> & { workflow: string };
 
 /** Its text; what is empty is left out. */
-export function startedText({ version, input = "[]", seed, parent, parentCommand, mail = [], tags = {}, ...rest }: Begin): string {
-  const texts = { version, seed, parent, parent_command: parentCommand };
-  return toText({
-    ...{ attempt: 1, chain: 0, format: FORMAT, namespace: "default", ...rest },
-    ...Object.fromEntries(Object.entries(texts).filter(([, text]) => text)),
-    ...{ input: fromText(input), mail: mailData(mail), tags: Object.keys(tags).length > 0 ? tags : undefined },
-  });
+export function startedText(begin: Begin): string {
+  const { workflow, version, input = "[]", seed, namespace = "default", parent, parentCommand, patches, deadline, attempt = 1 } = begin;
+  const { mail = [], tags = {}, chain = 0, step } = begin;
+  const texts = { version: version || undefined, seed: seed || undefined, parent: parent || undefined };
+  const parent_command = parentCommand || undefined;
+  const found = Object.keys(tags).length > 0 ? tags : undefined;
+  const rest = { input: fromText(input), mail: mailData(mail), tags: found, parent_command, format: FORMAT };
+  return toText({ workflow, namespace, patches, deadline, attempt, chain, step, ...texts, ...rest });
 }
 
 /** From the first event of a journal. */
 export function readStarted(event: Event, run: string): Started {
   const damaged = (problem: string) => new JournalDamaged(run, event.seq, problem);
   if (event.kind !== "started" || event.seq !== 1) throw damaged(`a journal begins with #1 started, here stands ${eventText(event)}`);
-  const data = fromBytes(event.payload) as Record<string, any> | null;
-  const { workflow, format = FORMAT, input, parent_command: parentCommand = "", mail, patches, deadline, step, ...rest } = data ?? {};
+  const data = (fromBytes(event.payload) ?? {}) as Record<string, any>;
+  const { workflow, format = FORMAT, version = "", seed = "", namespace = "default", parent = "", attempt = 1, tags = {}, chain = 0, step } = data;
   if (typeof workflow !== "string") throw damaged("its payload names no workflow");
   if (format > FORMAT) throw damaged(`it was written in format ${format}, this code reads up to ${FORMAT}: upgrade replay-engine`);
-  return {
-    ...{ version: "", seed: "", namespace: "default", parent: "", attempt: 1, tags: {}, chain: 0, ...rest },
-    ...{ workflow, parentCommand, patches: patches ?? undefined, deadline: deadline ?? undefined, step },
-    ...{ input: input === undefined ? "[]" : toText(input), mail: readMail(mail) },
-  };
+  const input = data["input"] === undefined ? "[]" : toText(data["input"]);
+  const [parentCommand, mail] = [data["parent_command"] ?? "", readMail(data["mail"])];
+  const [patches, deadline] = [data["patches"] ?? undefined, data["deadline"] ?? undefined];
+  return { workflow, version, input, seed, namespace, parent, parentCommand, patches, deadline, attempt, mail, tags, chain, step };
 }
 
 /** A savepoint's payload when it carries state: all that recovery needs of what lies before. */

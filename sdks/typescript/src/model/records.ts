@@ -46,15 +46,12 @@ export const PROGRESS = "~progress";
 /** Microseconds in a second. */
 export const SECOND = 1_000_000;
 export const EMPTY = new Uint8Array();
-/** What few events tell. */
-export const PLAIN_EVENT = { command: "", check: 0, attempt: 0, duration: 0, line: "", worker: "" };
+
+type Parts = "events" | "base" | "consumed" | "posts" | "children" | "topics" | "state" | "tags" | "note" | "successor";
 
 /** A commit's parts, with nothing in them. */
-export function blank() {
-  const parts: Pick<Commit, "events" | "base" | "consumed" | "posts" | "children" | "topics" | "state" | "tags" | "note" | "successor"> = {
-    ...{ events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, note: "", successor: undefined },
-  };
-  return parts;
+export function blank(): Pick<Commit, Parts> {
+  return { events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, note: "", successor: undefined };
 }
 
 export interface Span {

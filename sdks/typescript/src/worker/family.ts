@@ -9,19 +9,33 @@ import { childId } from "../interpreter/issue.js";
 import { Step, type Call, type StepOptions, type StepSpec, type WorkflowSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { startedText, type Begin, type Started } from "../model/journal.js";
-import { EMPTY, PLAIN_EVENT, STEP_RUN, micros, type Event, type Message, type NewRun, type Run, type RunKey } from "../model/records.js";
+import { EMPTY, STEP_RUN, micros, type Event, type Message, type NewRun, type Run, type RunKey } from "../model/records.js";
 import { ONCE, allows, delay, spelt, type Retry } from "../model/retry.js";
 
 /** A run that begins with one event; what is left out of `how` has its default. */
 export function newRun(key: RunKey, begin: Begin, at: number, how: Partial<NewRun> = {}): NewRun {
   const { workflow, version = "", input = "[]", parent = "", parentCommand = "", tags } = begin;
   const payload = bytesOf(startedText(begin));
+  const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload, check: 0, attempt: 0, duration: 0, line: "", worker: "" };
   return {
-    ...{ key, workflow, version, digest: digestOf(workflow, input), parent, parentCommand, tags: { ...tags } },
-    ...{ queue: "default", priority: 0, readyAt: 0, fairnessKey: "", status: "pending", source: "" },
-    ...{ state: {}, base: 0, applied: 0, result: EMPTY },
-    events: [{ ...PLAIN_EVENT, seq: 1, kind: "started", name: workflow, at, payload }],
-    ...how,
+    key,
+    workflow,
+    version,
+    queue: how.queue ?? "default",
+    digest: how.digest ?? digestOf(workflow, input),
+    events: [event],
+    priority: how.priority ?? 0,
+    readyAt: how.readyAt ?? 0,
+    fairnessKey: how.fairnessKey ?? "",
+    parent,
+    parentCommand,
+    tags: { ...tags },
+    state: how.state ?? {},
+    status: "pending",
+    base: 0,
+    applied: 0,
+    result: EMPTY,
+    source: "",
   };
 }
 

@@ -21,7 +21,6 @@ import {
   EMPTY,
   LOG,
   NOTES,
-  PLAIN_EVENT,
   PROGRESS,
   REPLY,
   SECOND,
@@ -58,6 +57,10 @@ export interface Answer {
   readonly attempt?: number;
   readonly duration?: number;
 }
+
+/** What the event of an answer holds besides. */
+type Told = Pick<Event, "check" | "attempt" | "duration" | "line">;
+const UNTOLD: Told = { check: 0, attempt: 0, duration: 0, line: "" };
 
 export class Live {
   readonly key: RunKey;
@@ -309,17 +312,17 @@ export class Live {
     this.#answer("step_intent", command, EMPTY, now);
   }
 
-  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number): Event {
+  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number, told: Told = UNTOLD): Event {
     const at = Math.max(now, this.interp.clock);
-    return { ...PLAIN_EVENT, seq: this.interp.seq + 1, kind, command, name, at, payload, worker: this.lease.worker };
+    const { check, attempt, duration, line } = told;
+    return { seq: this.interp.seq + 1, kind, command, name, at, payload, check, attempt, duration, line, worker: this.lease.worker };
   }
 
   /** Make the event that answers a command, feed it, and collect what it led to. */
-  #answer(kind: string, { id, effect }: Command, payload: Uint8Array, now: number, told: Partial<Answer> = {}): void {
+  #answer(kind: string, { id, effect }: Command, payload: Uint8Array, now: number, { attempt = 0, duration = 0 }: Partial<Answer> = {}): void {
     const line = this.#lines.get(id) ?? "";
     this.#lines.delete(id);
-    const { attempt = 0, duration = 0 } = told;
-    this.#take({ ...this.#event(kind, id, effect.name, payload, now), check: effect.check, attempt, duration, line });
+    this.#take(this.#event(kind, id, effect.name, payload, now, { check: effect.check, attempt, duration, line }));
   }
 
   #take(event: Event): void {
@@ -458,23 +461,27 @@ export class Live {
       this.#savedAt = this.saveAt;
       this.saveAt = Infinity;
     }
-    const applied = this.committed + turn.events.length;
-    const common = { ...turn, lease: this.lease, expected: this.committed, applied };
     const closing = turn.events.at(-1);
-    if (closing === undefined || !CLOSING.has(closing.kind)) {
-      const wakeAt = this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
-      return { ...common, status: this.paused ? "paused" : release ? "waiting" : "running", wakeAt, release, result: undefined };
+    const isOver = closing !== undefined && CLOSING.has(closing.kind);
+    let status = this.paused ? "paused" : release ? "waiting" : "running";
+    let successor: NewRun | undefined;
+    if (isOver) {
+      status = this.#terminated ? TERMINATED : closing.kind;
+      const { started } = this.interp;
+      const shown = { state: this.#state, tags: this.#tags };
+      successor = this.#terminated ? undefined : successorOf(this.interp, this.run, closing, shown);
+      if (successor === undefined && started.parent) {
+        const isStep = started.workflow.startsWith(STEP_RUN) && closing.kind !== "completed";
+        const failed = isStep ? turn.events.findLast((event) => event.kind === "step_failed") : undefined;
+        turn.posts.push(answerTo(started, this.key, closing, status, failed));
+      }
     }
-    const status = this.#terminated ? TERMINATED : closing.kind;
-    const { started } = this.interp;
-    const shown = { state: this.#state, tags: this.#tags };
-    const successor = this.#terminated ? undefined : successorOf(this.interp, this.run, closing, shown);
-    if (successor === undefined && started.parent) {
-      const isStep = started.workflow.startsWith(STEP_RUN) && closing.kind !== "completed";
-      const failed = isStep ? turn.events.findLast((event) => event.kind === "step_failed") : undefined;
-      turn.posts.push(answerTo(started, this.key, closing, status, failed));
-    }
-    return { ...common, status, wakeAt: undefined, release: true, result: closing.payload, successor };
+    const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
+    const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
+    const [expected, applied] = [this.committed, this.committed + events.length];
+    const [lease, result] = [this.lease, isOver ? closing.payload : undefined];
+    release ||= isOver;
+    return { lease, expected, events, status, wakeAt, applied, base, consumed, posts, children, topics, state, tags, result, release, successor, note };
   }
 
   #sayOutputs(): void {
