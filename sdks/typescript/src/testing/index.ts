@@ -106,7 +106,7 @@ export class World {
       } else if (!this.#engine.working) {
         return;
       } else if (++turns === TURNS && this.#sleepers.length === 0) {
-        await this.#engine.rest(YEAR); // a step waits for the real world
+        await this.#engine.rest(); // a step waits for the real world
         turns = 0;
       } else {
         await setImmediate();

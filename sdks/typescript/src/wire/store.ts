@@ -7,7 +7,7 @@
  */
 
 import { StoreRefused } from "../errors.js";
-import type { CommitRequest, CommitResponse } from "../generated/worker.js";
+import type { ClaimRequest, CommitRequest, CommitResponse } from "../generated/worker.js";
 import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
 import { Channel, DEADLINE, HELLO, VERBS, type CallOptions } from "./channel.js";
 import { Clock, monotonic } from "./clock.js";
@@ -17,15 +17,7 @@ import type { Method } from "./http2.js";
 const [HASTE, PAUSE] = [0.05, 0.25];
 
 /** What a worker asks for. */
-export interface Claim {
-  readonly worker: string;
-  readonly namespace: string;
-  readonly queues: string[];
-  readonly workflows: string[];
-  readonly limit: number;
-  /** Length of the leases, microseconds. */
-  readonly ttl: number;
-}
+export type Claim = Omit<ClaimRequest, "limits">;
 
 /** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
 export interface Store {

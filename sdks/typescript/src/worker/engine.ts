@@ -38,6 +38,8 @@ const CLAIM_LIMIT = 200;
 const KEEP = 200;
 /** Seconds that the store is asked to wait before it says that nothing has changed, and after which it is asked again when it fails. */
 const [PATIENCE, DEAF] = [20, 1];
+/** Seconds that a worker rests at most: timers count no further than some weeks. */
+const LONGEST_REST = 3_600;
 /** Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile. */
 const STUCK_PAUSE = 30 * SECOND;
 /** Messages after which a run that was set aside is driven again. */
@@ -108,10 +110,10 @@ export class Engine {
     return busy;
   }
 
-  /** Rest until something is due, comes in, or `seconds` are over. */
-  async rest(seconds: number): Promise<void> {
+  /** Rest until something is due or comes in. */
+  async rest(): Promise<void> {
     if (this.#touched.size > 0 || this.stopped) return;
-    const patience = Math.min(seconds, (this.#nextLook() - this.store.now()) / SECOND);
+    const patience = Math.min(LONGEST_REST, (this.#nextLook() - this.store.now()) / SECOND);
     if (patience <= 0) return;
     if (this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it will claim soon in any case
     await new Promise<void>((resolve) => {
@@ -140,7 +142,7 @@ export class Engine {
       }
       this.#seen = seen;
     } catch {
-      await this.settings.pause(DEAF); // claiming says what is wrong
+      if (!this.#leaving.signal.aborted) await this.settings.pause(DEAF); // claiming says what is wrong
     }
     this.#listening = false;
   }

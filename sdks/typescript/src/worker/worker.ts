@@ -37,7 +37,7 @@ export class Worker {
     try {
       while (!engine.stopped) {
         try {
-          if (!(await engine.pump())) await engine.rest(Infinity);
+          if (!(await engine.pump())) await engine.rest();
         } catch (error) {
           if (error instanceof StoreRefused) throw error;
           logger.log("error", "the engine failed; its runs are read again", { error });
