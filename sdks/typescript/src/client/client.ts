@@ -15,8 +15,7 @@ import type { Entry, Filter } from "../generated/types.js";
 import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
 import { readFailure, type ErrorClass } from "../model/failure.js";
 import { CLOSED, type Event, type Run, type RunKey, type Status } from "../model/records.js";
-import { Channel, DEADLINE, VERBS, type CallOptions } from "../wire/channel.js";
-import type { Method } from "../wire/http2.js";
+import { Channel, DEADLINE, VERBS, type CallOptions, type Method } from "../wire/channel.js";
 import { Lookout } from "./lookout.js";
 import { Starter, requestOf } from "./starter.js";
 

@@ -8,13 +8,39 @@
  */
 
 import { readFileSync } from "node:fs";
-import type { SecureContextOptions } from "node:tls";
+import { Client, Metadata, credentials, status, type ChannelCredentials, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
 import * as errors from "../errors.js";
 import { InvalidRequest, StoreRefused, StoreUnavailable } from "../errors.js";
 import { ClientServiceDefinition } from "../generated/client.js";
 import { ErrorDetail } from "../generated/types.js";
 import { WorkerServiceDefinition } from "../generated/worker.js";
-import { Connection, DEADLINE_EXCEEDED, methodsOf, type Broken, type Call, type Method } from "./http2.js";
+
+/** A verb: its path, and how requests and answers become bytes. */
+export interface Method<Q, A> {
+  readonly path: string;
+  readonly encode: (request: Q) => Buffer;
+  readonly decode: (bytes: Buffer) => A;
+}
+
+interface Coder<T> {
+  encode(message: T): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): T;
+}
+type Verb<Q, A> = { readonly name: string; readonly requestType: Coder<Q>; readonly responseType: Coder<A> };
+type Verbs<V> = { readonly [K in keyof V]: V[K] extends Verb<infer Q, infer A> ? Method<Q, A> : never };
+
+/** The verbs of a service as the generated code describes it. */
+function methodsOf<V extends object>({ fullName, methods }: { readonly fullName: string; readonly methods: V }): Verbs<V> {
+  const ready = ([key, { name, requestType, responseType }]: [string, Verb<unknown, unknown>]) => {
+    const method: Method<unknown, unknown> = {
+      path: `/${fullName}/${name}`,
+      encode: (request) => Buffer.from(requestType.encode(request).finish()),
+      decode: (bytes) => responseType.decode(bytes),
+    };
+    return [key, method];
+  };
+  return Object.fromEntries(Object.entries(methods).map(ready));
+}
 
 /** What can be asked of a server. */
 export const VERBS = { ...methodsOf(ClientServiceDefinition), ...methodsOf(WorkerServiceDefinition) };
@@ -22,6 +48,7 @@ export const VERBS = { ...methodsOf(ClientServiceDefinition), ...methodsOf(Worke
 export const HELLO = { protocol: 1, client: "typescript/0.1.0" };
 /** Seconds that a call may take. */
 export const DEADLINE = 30;
+const TRAILER = "replay-error-bin";
 /** Milliseconds before a call is asked again: the first time, and at most. */
 const [FIRST_PAUSE, LONGEST_PAUSE] = [50, 1_000];
 const PLAIN_ADVICE = "write grpc://host:port?token=…";
@@ -40,12 +67,8 @@ export interface CallOptions {
 export class Channel {
   /** The server's URL, without the token. */
   readonly url: string;
-  readonly #address: string;
-  readonly #tls: SecureContextOptions;
-  readonly #headers: Record<string, string> = {};
-  readonly #largest: number;
-  #connection: Connection | undefined;
-  #closed = false;
+  readonly #client: Client;
+  readonly #metadata = new Metadata();
 
   /** `grpc://host:port` or `grpcs://host:port`; options `token`, `max_message`, and for grpcs the files `ca`, `cert`, `key`. */
   constructor(url: string) {
@@ -60,18 +83,19 @@ export class Channel {
       (Object.keys(unknown).length > 0 && `unknown options ${Object.keys(unknown).join(", ")}`);
     if (problem) throw new InvalidRequest(`URL ${plain}`, problem, PLAIN_ADVICE);
     if (!Number.isInteger(Number(largest))) throw new InvalidRequest(`URL ${plain}`, "max_message is no number", "give it in bytes");
-    this.#largest = Number(largest);
-    this.url = `${protocol}//${hostname}:${port || 7233}`;
-    this.#address = this.url.replace("grpc", "http");
+    const address = `${hostname}:${port || 7233}`;
+    this.url = `${protocol}//${address}`;
     const bearer = token || process.env["REPLAY_TOKEN"];
-    if (bearer) this.#headers["authorization"] = `Bearer ${bearer}`;
-    try {
-      const files = Object.entries({ ca, cert, key }).filter(([, file]) => file);
-      this.#tls = Object.fromEntries(files.map(([name, file]) => [name, readFileSync(file as string)]));
-      if (!cert !== !key) throw new Error("one of cert and key is missing");
-    } catch (error) {
-      throw new InvalidRequest(`URL ${plain}`, String(error), "check the files that it names; cert and key go together");
-    }
+    if (bearer) this.#metadata.set("authorization", `Bearer ${bearer}`);
+    this.#client = new Client(address, protocol === "grpc:" ? credentials.createInsecure() : tls(plain, { ca, cert, key }), {
+      "grpc.max_receive_message_length": Number(largest),
+      "grpc.max_send_message_length": Number(largest),
+      "grpc.keepalive_time_ms": 20_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+      "grpc.initial_reconnect_backoff_ms": FIRST_PAUSE,
+      "grpc.max_reconnect_backoff_ms": LONGEST_PAUSE,
+      "grpc.enable_retries": 0,
+    });
   }
 
   /** One request, one answer. */
@@ -82,7 +106,7 @@ export class Channel {
       try {
         return await this.#once(method, request, until, signal);
       } catch (error) {
-        const again = retry && error instanceof StoreUnavailable && hintOf(error.reason) === undefined && !this.#closed;
+        const again = retry && error instanceof StoreUnavailable && hintOf(error.reason) === undefined;
         if (!again || Date.now() + pause >= until || signal?.aborted) throw error;
         await new Promise((resolve) => setTimeout(resolve, pause));
         options.onRetry?.();
@@ -90,67 +114,53 @@ export class Channel {
     }
   }
 
-  #once<Q, A>(method: Method<Q, A>, request: Q, until: number, signal?: AbortSignal): Promise<A> {
+  #once<Q, A>({ path, encode, decode }: Method<Q, A>, request: Q, deadline: number, signal?: AbortSignal): Promise<A> {
     return new Promise((resolve, reject) => {
-      const patience = Math.max(1, Math.ceil(until - Date.now()));
-      const headers = { "grpc-timeout": `${Math.min(patience, 99_999_999)}m` };
-      let answer: A | undefined;
-      const call = this.#begin(method, headers, (heard) => (answer = heard), (error) => {
-        clearTimeout(overdue);
-        if (answer !== undefined && error === undefined) resolve(answer);
-        else reject(error ?? this.#unavailable("the call ended without an answer"));
-      }, signal);
-      const overdue = setTimeout(() => call.cancel(tooLate(patience)), patience);
-      call.send(request);
-      call.stream.end();
+      const call = this.#client.makeUnaryRequest(path, encode, decode, request, this.#metadata, { deadline }, (error, answer) => {
+        signal?.removeEventListener("abort", stop);
+        if (error) reject(this.#revived(error));
+        else resolve(answer as A);
+      });
+      const stop = () => call.cancel();
+      signal?.addEventListener("abort", stop);
     });
   }
 
   /** One request, many answers; they come as fast as they are read, and who stops reading ends it. */
-  async *stream<Q, A>(method: Method<Q, A>, request: Q, signal?: AbortSignal): AsyncGenerator<A, void, void> {
-    const heard: A[] = [];
-    let over: { readonly error: Error | undefined } | undefined;
-    let wake: (() => void) | undefined;
-    const hear = (answer: A) => {
-      heard.push(answer);
-      call.stream.pause();
-      wake?.();
-    };
-    const call = this.#begin(method, {}, hear, (error) => {
-      over = { error };
-      wake?.();
-    }, signal);
-    call.send(request);
-    call.stream.end();
+  async *stream<Q, A>({ path, encode, decode }: Method<Q, A>, request: Q, signal?: AbortSignal): AsyncGenerator<A, void, void> {
+    const call = this.#client.makeServerStreamRequest(path, encode, decode, request, this.#metadata);
+    const stop = () => call.cancel();
+    signal?.addEventListener("abort", stop);
     try {
-      for (;;) {
-        for (let answer = heard.shift(); answer !== undefined; answer = heard.shift()) yield answer;
-        if (over?.error !== undefined) throw over.error;
-        if (over !== undefined) return;
-        call.stream.resume();
-        await new Promise<void>((resolve) => (wake = resolve));
-      }
+      for await (const answer of call) yield answer as A;
+    } catch (error) {
+      throw this.#revived(error as ServiceError);
     } finally {
+      signal?.removeEventListener("abort", stop);
       call.cancel();
     }
   }
 
   /** Requests and answers in turn, over one stream; one that broke is opened anew. A failure leaves open what the request did. */
-  line<Q, A>(method: Method<Q, A>): (request: Q) => Promise<A> {
-    let call: Call<Q> | undefined;
+  line<Q, A>({ path, encode, decode }: Method<Q, A>): (request: Q) => Promise<A> {
+    let call: ClientDuplexStream<Q, A> | undefined;
     let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void } | undefined;
     const open = () => {
-      const opened = this.#begin(method, {}, (answer) => waiting?.resolve(answer), (error) => {
+      const opened = this.#client.makeBidiStreamRequest(path, encode, decode, this.#metadata);
+      const drop = (error: Error) => {
         if (call === opened) call = undefined;
-        waiting?.reject(error ?? this.#unavailable("the server closed the stream"));
-      });
+        waiting?.reject(error);
+      };
+      opened.on("data", (answer: A) => waiting?.resolve(answer));
+      opened.on("error", (error: ServiceError) => drop(this.#revived(error)));
+      opened.on("end", () => drop(this.#unavailable("the server closed the stream")));
       return opened;
     };
     return async (request) => {
       const asked = (call ??= open());
       const answer = new Promise<A>((resolve, reject) => (waiting = { resolve, reject }));
-      const overdue = setTimeout(() => asked.cancel(tooLate(DEADLINE * 1000)), DEADLINE * 1000);
-      asked.send(request);
+      const overdue = setTimeout(() => asked.cancel(), DEADLINE * 1000);
+      asked.write(request);
       try {
         return await answer;
       } finally {
@@ -160,27 +170,8 @@ export class Channel {
     };
   }
 
-  #begin<Q, A>(
-    method: Method<Q, A>,
-    headers: object,
-    hear: (answer: A) => void,
-    ended: (error?: Error) => void,
-    signal?: AbortSignal,
-  ): Call<Q> {
-    if (this.#closed) throw this.#unavailable("it was closed here");
-    if (!this.#connection?.usable) this.#connection = new Connection(this.#address, this.#tls);
-    const stop = () => call.cancel();
-    const call = this.#connection.call(method, { ...this.#headers, ...headers }, this.#largest, hear, (broken) => {
-      signal?.removeEventListener("abort", stop);
-      ended(broken && this.#revived(broken));
-    });
-    signal?.addEventListener("abort", stop);
-    return call;
-  }
-
   close(): void {
-    this.#closed = true;
-    this.#connection?.close();
+    this.#client.close();
   }
 
   #unavailable(said: string): StoreUnavailable {
@@ -189,17 +180,24 @@ export class Channel {
   }
 
   /** The error that a call failed with: replay's own where the server says which, else by what a client should do. */
-  #revived({ code, text, detail }: Broken): Error {
-    if (detail !== undefined) return revived(detail, text) ?? new StoreRefused(this.url, `it failed unexpectedly: ${text}`);
-    const status = STATUS[code] ?? "UNKNOWN";
-    const said = `${status}: ${text || "no answer"}`;
-    const refused = REFUSALS[status];
+  #revived({ code, details, message, metadata }: ServiceError): Error {
+    const [detail] = metadata?.get(TRAILER) ?? [];
+    if (detail !== undefined) {
+      return revived(Buffer.from(detail), details) ?? new StoreRefused(this.url, `it failed unexpectedly: ${details}`);
+    }
+    const said = `${status[code] ?? "UNKNOWN"}: ${details || message || "no answer"}`;
+    const refused = REFUSALS[code];
     return refused === undefined ? this.#unavailable(said) : new StoreRefused(this.url, said, refused);
   }
 }
 
-function tooLate(milliseconds: number): Broken {
-  return { code: DEADLINE_EXCEEDED, text: `no answer within ${milliseconds / 1000} s` };
+function tls(url: string, files: Readonly<Record<"ca" | "cert" | "key", string | undefined>>): ChannelCredentials {
+  const read = (file: string | undefined) => (file === undefined ? null : readFileSync(file));
+  try {
+    return credentials.createSsl(read(files.ca), read(files.key), read(files.cert));
+  } catch (error) {
+    throw new InvalidRequest(`URL ${url}`, String(error), "check the files that it names; cert and key go together");
+  }
 }
 
 /** The error of a detail; its facts stand in the order in which its class takes them. */
@@ -212,20 +210,14 @@ function revived(bytes: Uint8Array, text: string): Error | undefined {
   return given.length > 0 ? new kind(...given) : new StoreRefused(error, text);
 }
 
-/** Statuses by number, as they are shown. */
-const STATUS = (
-  "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED " +
-  "FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED"
-).split(" ");
-
 /** What to do about what is refused, by status. */
-const REFUSALS: Readonly<Record<string, string>> = {
-  UNAUTHENTICATED: "pass a valid token: grpc://host:port?token=…, or REPLAY_TOKEN",
-  PERMISSION_DENIED: "use a token that has the scope and the namespace",
-  RESOURCE_EXHAUSTED: "send less at once, or raise --max-message on the server and ?max_message= on the client",
-  UNIMPLEMENTED: "the server speaks another protocol: check host and port, or upgrade it",
-  INVALID_ARGUMENT: "client and server do not understand each other: upgrade the older of the two",
-  OUT_OF_RANGE: "client and server do not understand each other: upgrade the older of the two",
+const REFUSALS: Readonly<Record<number, string>> = {
+  [status.UNAUTHENTICATED]: "pass a valid token: grpc://host:port?token=…, or REPLAY_TOKEN",
+  [status.PERMISSION_DENIED]: "use a token that has the scope and the namespace",
+  [status.RESOURCE_EXHAUSTED]: "send less at once, or raise --max-message on the server and ?max_message= on the client",
+  [status.UNIMPLEMENTED]: "the server speaks another protocol: check host and port, or upgrade it",
+  [status.INVALID_ARGUMENT]: "client and server do not understand each other: upgrade the older of the two",
+  [status.OUT_OF_RANGE]: "client and server do not understand each other: upgrade the older of the two",
 };
 
 const HINTS: readonly (readonly [word: string, advice: string])[] = [

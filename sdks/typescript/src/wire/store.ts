@@ -9,10 +9,11 @@
 import { StoreRefused } from "../errors.js";
 import type { ClaimRequest, CommitRequest, CommitResponse } from "../generated/worker.js";
 import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
-import { Channel, DEADLINE, HELLO, VERBS, type CallOptions } from "./channel.js";
+import { Channel, DEADLINE, HELLO, VERBS, type CallOptions, type Method } from "./channel.js";
 import { Clock, monotonic } from "./clock.js";
-import type { Method } from "./http2.js";
 
+/** Seconds in which a server must greet back; one that misses a certificate hangs up without a word, so a new connection is not tried for long. */
+const GREETING = 5;
 /** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
 const [HASTE, PAUSE] = [0.05, 0.25];
 
@@ -57,7 +58,7 @@ export class GrpcStore implements Store {
   static async open(url: string, namespace: string): Promise<GrpcStore> {
     const store = new GrpcStore(new Channel(url));
     try {
-      await store.#timed(VERBS.hello, { ...HELLO, namespace });
+      await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING });
     } catch (error) {
       store.close();
       throw error;
