@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/model"
@@ -23,7 +22,7 @@ type Run struct{ fiber *interpreter.Fiber }
 //		Card  string
 //		Cents int
 //	}
-type Args = authoring.Positional
+type Args = codec.Positional
 
 // None is the input of what takes no argument, and the result of what has none.
 type None = struct{}
@@ -35,33 +34,34 @@ type Offer interface {
 }
 
 // Step is a function whose result is journaled; NewStep makes one.
-type Step[I, O any] struct{ core *authoring.Step }
+type Step[I, O any] struct{ core *interpreter.Step }
 
 // NewStep declares a step. Its name is its identity in every journal and in every language: it must not change. It panics when
 // the options contradict each other, as regexp.MustCompile does: steps are declared once, where programs begin.
 func NewStep[I, O any](name string, do func(ctx context.Context, in I) (O, error), options ...StepOptions) *Step[I, O] {
-	core := &authoring.Step{Name: name}
+	core := &interpreter.Step{Name: name}
 	for _, given := range options {
 		core.Options = core.Options.Over(given)
 	}
 	core.Declared = core.Options
 	must(requireName("step", name), core.Options.Check("step "+name))
 	core.Do = func(ctx context.Context, arguments []byte) ([]byte, error) {
-		var in I
-		if err := authoring.ReadArguments(arguments, &in); err != nil {
-			return nil, payloadError[I]("arguments of step "+name, err)
-		}
-		out, err := do(ctx, in)
+		in, err := model.ReadArguments[I]("arguments of step", name, arguments)
 		if err != nil {
 			return nil, err
 		}
-		payload, err := codec.Marshal(out)
-		if err != nil {
-			return nil, payloadError[O]("result of step "+name, err)
-		}
-		return payload, nil
+		out, err := do(ctx, in)
+		return spellResult("result of step", name, out, err)
 	}
 	return &Step[I, O]{core}
+}
+
+// spellResult is what a function came to, as journals have it.
+func spellResult[O any](what, name string, out O, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return model.Spell(what, name, out)
 }
 
 // With is the same step done otherwise, for some calls; what is left out stays as the step declares it.
@@ -80,16 +80,13 @@ func (s *Step[I, O]) Definition() any { return s.core }
 
 // StepInfo is what a step knows of itself: send IdempotencyKey to whatever must not do a thing twice. Hurry is closed when the
 // step was cancelled and its end is awaited (StepOptions.WaitOnCancel); else cancelling ends its context.
-type StepInfo = authoring.Info
+type StepInfo = model.StepInfo
 
 // InfoOf is what a step knows of itself; the zero value outside of one.
-func InfoOf(ctx context.Context) StepInfo {
-	info, _ := authoring.InfoOf(ctx)
-	return info
-}
+func InfoOf(ctx context.Context) StepInfo { return model.StepInfoOf(ctx) }
 
 // Workflow is a workflow function with its name; NewWorkflow and NewResumable make one.
-type Workflow[I, O any] struct{ core *authoring.Workflow }
+type Workflow[I, O any] struct{ core *interpreter.Workflow }
 
 // WorkflowOptions says how a workflow is declared.
 type WorkflowOptions struct {
@@ -120,9 +117,9 @@ func NewResumable[I, O, S any](name string, do func(run *Run, in I, state *S) (O
 		if saved == nil {
 			return do(run, in, nil)
 		}
-		var state S
-		if err := codec.Unmarshal(saved, &state); err != nil { // tried in vain by Begin already
-			return *new(O), payloadError[S]("state of workflow "+name, err)
+		state, err := model.Read[S]("state of workflow", name, saved)
+		if err != nil {
+			return *new(O), err
 		}
 		return do(run, in, &state)
 	}, options)
@@ -130,28 +127,20 @@ func NewResumable[I, O, S any](name string, do func(run *Run, in I, state *S) (O
 
 func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, []byte) (O, error), options []WorkflowOptions) *Workflow[I, O] {
 	must(requireName("workflow", name))
-	core := &authoring.Workflow{}
-	core.Name, core.TakesState, core.Patches = name, takes, []string{}
+	core := &interpreter.Workflow{Name: name, TakesState: takes, Patches: []string{}}
 	for _, given := range options {
 		core.Version, core.Retry, core.Options = given.Version, given.Retry, given.Options
 		core.Patches = append(core.Patches, given.Patches...)
 	}
 	slices.Sort(core.Patches)
 	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
-		var in I
-		if err := authoring.ReadArguments(input, &in); err != nil {
-			return nil, payloadError[I]("arguments of workflow "+name, err)
+		in, err := model.ReadArguments[I]("arguments of workflow", name, input)
+		if err != nil {
+			return nil, err
 		}
 		return func(f *interpreter.Fiber) ([]byte, error) {
 			out, err := do(&Run{f}, in, state)
-			if err != nil {
-				return nil, err
-			}
-			payload, err := codec.Marshal(out)
-			if err != nil {
-				return nil, payloadError[O]("result of workflow "+name, err)
-			}
-			return payload, nil
+			return spellResult("result of workflow", name, out, err)
 		}, nil
 	}
 	return &Workflow[I, O]{core}
@@ -189,29 +178,22 @@ func Raises[E error](name ...string) Raise {
 		for v.Kind() == reflect.Pointer && !v.IsNil() {
 			v = v.Elem()
 		}
-		arguments, failed := authoring.ArgumentsOf(v)
+		arguments, failed := codec.ArgumentsOf(v)
 		return arguments, failed == nil
 	}
 	made.Revive = func(arguments []byte) (error, bool) {
-		elem := kind
+		v := reflect.New(kind)
+		target := v
 		if kind.Kind() == reflect.Pointer {
-			elem = kind.Elem()
+			v.Elem().Set(reflect.New(kind.Elem()))
+			target = v.Elem()
 		}
-		v := reflect.New(elem)
-		if authoring.ReadArguments(arguments, v.Interface()) != nil {
+		if codec.ReadArguments(arguments, target.Interface()) != nil {
 			return nil, false
 		}
-		if kind.Kind() != reflect.Pointer {
-			v = v.Elem()
-		}
-		err, ok := v.Interface().(error)
-		return err, ok
+		return v.Elem().Interface().(error), true
 	}
 	return made
-}
-
-func payloadError[T any](where string, err error) error {
-	return &PayloadError{Where: where, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
 }
 
 func requireName(what, name string) error {
@@ -229,12 +211,13 @@ func must(problems ...error) {
 	}
 }
 
-// decoder reads an answer where its type is known.
-func decoder[T any](where string, into *T) func([]byte) error {
+// accept reads an answer where its type is known; one that does not fit leaves no trace.
+func accept[T any](what, name string, into *T) func([]byte) error {
 	return func(payload []byte) error {
-		if err := codec.Unmarshal(payload, into); err != nil {
-			return payloadError[T](where, err)
+		read, err := model.Read[T](what, name, payload)
+		if err == nil {
+			*into = read
 		}
-		return nil
+		return err
 	}
 }

@@ -129,5 +129,5 @@ func Cancel[T any](run *Run, spawned *Spawned[T], reason string) {
 	if reason == "" {
 		reason = "cancelled"
 	}
-	run.fiber.CancelFiber(spawned.fiber, reason)
+	run.fiber.Instant().Cancel(spawned.fiber, reason)
 }

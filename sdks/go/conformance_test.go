@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -129,7 +131,7 @@ func newPlayer(t *testing.T, c *scenario) *player {
 	if workflow == nil {
 		t.Fatalf("no workflow %s", c.Workflow)
 	}
-	p := &player{t: t, machine: interpreter.New(&workflow.Spec, c.Run)}
+	p := &player{t: t, machine: interpreter.New(workflow, c.Run)}
 	p.commands, p.withdrawn, p.abandoned, p.outputs = [][]shown{}, [][]string{}, [][]shown{}, [][]shown{}
 	t.Cleanup(p.machine.Close)
 	return p
@@ -186,7 +188,7 @@ func give(one shown, key, value string) {
 
 func (p *player) command(command *interpreter.Command) shown {
 	one := shown{"id": command.ID, "kind": string(command.Kind), "name": command.Name}
-	if command.Kind == interpreter.Step || command.Kind == interpreter.Child {
+	if command.Kind == interpreter.StepCall || command.Kind == interpreter.Child {
 		one["arguments"] = string(command.Arguments)
 	}
 	if command.Kind == interpreter.Child {
@@ -246,7 +248,7 @@ func (p *player) unread() []shown {
 
 func (p *player) error() shown {
 	var misfit *model.NonDeterminismError
-	var damaged *model.JournalDamagedError
+	var damaged *model.JournalDamaged
 	switch {
 	case errors.As(p.failure, &misfit):
 		return shown{"type": "NonDeterminismError", "seq": number(misfit.Seq), "recorded": misfit.Recorded, "asked": misfit.Asked}
@@ -315,11 +317,17 @@ func TestCasesArePlayedAsTheyWereRecorded(t *testing.T) {
 	}
 }
 
+// seal is the CRC-32 of the fields that replay reads, as every store keeps it.
+func seal(e *model.Event) uint32 {
+	head := fmt.Sprintf("%d\n%s\n%s\n%s\n%d\n%d\n", e.Seq, e.Kind, e.Command, e.Name, e.At, e.Check)
+	return crc32.ChecksumIEEE(append([]byte(head), e.Payload...))
+}
+
 func TestEveryEventKeepsItsSeal(t *testing.T) {
 	for name, c := range readCases(t) {
 		for _, entry := range c.Script {
 			event := eventOf(t, entry)
-			same(t, name, field[uint32](t, entry, "seal"), model.Seal(&event))
+			same(t, name, field[uint32](t, entry, "seal"), seal(&event))
 		}
 	}
 }

@@ -3,39 +3,41 @@ package replay
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"time"
 
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/interpreter"
+	"example.org/replay/model"
 )
 
 // Call does a step and waits for its result.
 func Call[I, O any](run *Run, step *Step[I, O], in I) (O, error) {
 	var out O
-	arguments, err := authoring.Arguments(in)
-	if err != nil {
-		return out, payloadError[I]("arguments of step "+step.core.Name, err)
+	name := step.core.Name
+	arguments, err := model.SpellArguments("arguments of step", name, in)
+	if err == nil {
+		command := &interpreter.Command{Kind: interpreter.StepCall, Name: name, Arguments: arguments, Step: step.core}
+		err = run.fiber.Ask(command, accept("result of step", name, &out))
 	}
-	command := &interpreter.Command{
-		Kind: interpreter.Step, Name: step.core.Name, Arguments: arguments,
-		Step: &interpreter.StepCall{Options: step.core.Options, Do: step.core},
-	}
-	err = run.fiber.Ask(command, decoder("result of step "+step.core.Name, &out), step.core.Fail(step.core.Options.Raises))
 	return out, err
 }
 
 // Sleep waits for a durable timer.
-func Sleep(run *Run, span time.Duration) error { return run.fiber.Sleep(micros(span)) }
+func Sleep(run *Run, span time.Duration) error { return sleep(run, micros(span), 0) }
 
 // SleepSeconds is Sleep in seconds, as other languages write it.
 func SleepSeconds(run *Run, seconds float64) error {
-	return run.fiber.Sleep(int64(math.RoundToEven(seconds * 1e6)))
+	return sleep(run, max(0, int64(math.RoundToEven(seconds*1e6))), 0)
 }
 
 // SleepUntil waits for a moment.
-func SleepUntil(run *Run, moment time.Time) error { return run.fiber.SleepUntil(moment.UnixMicro()) }
+func SleepUntil(run *Run, moment time.Time) error { return sleep(run, -1, moment.UnixMicro()) }
+
+func sleep(run *Run, span, due int64) error {
+	return run.fiber.Ask(&interpreter.Command{Kind: interpreter.Timer, Name: "sleep", Timed: true, Span: span, Due: due}, nil)
+}
 
 // Signal waits for the next message of a name; the one that came first is answered first, also when it came early.
 func Signal[T any](run *Run, name string) (T, error) { return listen[T](run, name, -1) }
@@ -55,8 +57,8 @@ func SignalOr[T any](run *Run, name string, span time.Duration, fallback T) (T, 
 }
 
 func listen[T any](run *Run, name string, span int64) (T, error) {
-	var out, scratch T
-	err := run.fiber.Listen(name, span, decoder("signal "+name, &out), decoder("signal "+name, &scratch))
+	var out T
+	err := run.fiber.Listen(name, span, accept("signal", name, &out))
 	return out, err
 }
 
@@ -65,7 +67,7 @@ func Child[I, O any](run *Run, workflow *Workflow[I, O], in I) (O, error) {
 	var out O
 	command, err := childCommand(workflow, in)
 	if err == nil {
-		err = run.fiber.Ask(command, decoder("result of workflow "+workflow.core.Name, &out), workflow.core.Fail)
+		err = run.fiber.Ask(command, accept("result of workflow", workflow.core.Name, &out))
 	}
 	return out, err
 }
@@ -83,19 +85,13 @@ func StartChild[I, O any](run *Run, workflow *Workflow[I, O], in I) (*ChildRun[O
 		return nil, err
 	}
 	child := &ChildRun[O]{Spawned: &Spawned[O]{value: new(O)}}
-	accept := decoder("result of workflow "+workflow.core.Name, child.value)
-	child.fiber, child.ID = run.fiber.StartChild(command, accept, workflow.core.Fail)
+	child.fiber, child.ID = run.fiber.StartChild(command, accept("result of workflow", workflow.core.Name, child.value))
 	return child, nil
 }
 
 func childCommand[I, O any](workflow *Workflow[I, O], in I) (*interpreter.Command, error) {
-	core := workflow.core
-	arguments, err := authoring.Arguments(in)
-	if err != nil {
-		return nil, payloadError[I]("arguments of workflow "+core.Name, err)
-	}
-	call := &interpreter.ChildCall{Options: core.Options, Version: core.Version, Patches: core.Patches}
-	return &interpreter.Command{Kind: interpreter.Child, Name: core.Name, Arguments: arguments, Call: call}, nil
+	arguments, err := model.SpellArguments("arguments of workflow", workflow.core.Name, in)
+	return &interpreter.Command{Kind: interpreter.Child, Name: workflow.core.Name, Arguments: arguments, Workflow: workflow.core}, err
 }
 
 // Notes are what people and agents read of a savepoint: goal, hypotheses, questions, decisions, next_step, and what you like.
@@ -107,7 +103,7 @@ func Savepoint(run *Run, name string, notes ...Notes) error {
 	if err != nil {
 		return err
 	}
-	return run.fiber.Savepoint(name, spelt, nil, false)
+	return run.fiber.Savepoint(name, spelt)
 }
 
 // SavepointState is a savepoint that recovery begins at: what lies before need not be read again. It belongs into the
@@ -117,64 +113,54 @@ func SavepointState[S any](run *Run, name string, state S, notes ...Notes) error
 	if err != nil {
 		return err
 	}
-	return run.fiber.Savepoint(name, spelt, state, true)
+	return run.fiber.SavepointState(name, spelt, state)
 }
 
 func speltNotes(name string, notes []Notes) ([]byte, error) {
 	all := Notes{}
 	for _, given := range notes {
-		for key, value := range given {
-			all[key] = value
-		}
+		maps.Copy(all, given)
 	}
-	spelt, err := codec.Marshal(all)
-	if err != nil {
-		return nil, payloadError[Notes]("notes of savepoint "+name, err)
-	}
-	return spelt, nil
+	return model.Spell("notes of savepoint", name, all)
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id, with another input. It returns only when it is
 // refused, so a workflow ends with `return out, replay.ContinueAsNew(run, next)`. Signals not yet read are carried over.
 func ContinueAsNew[I any](run *Run, in I) error {
-	spec := run.fiber.Interpreter().Spec
-	return continueWith(run, &interpreter.Next{Workflow: spec.Name, Version: spec.Version, Patches: spec.Patches}, in)
+	return continueAs(run, run.fiber.Instant().Workflow, in)
 }
 
 // ContinueAs is ContinueAsNew with another workflow.
 func ContinueAs[I, O any](run *Run, workflow *Workflow[I, O], in I) error {
-	core := workflow.core
-	return continueWith(run, &interpreter.Next{Workflow: core.Name, Version: core.Version, Patches: core.Patches}, in)
+	return continueAs(run, workflow.core, in)
 }
 
-func continueWith[I any](run *Run, next *interpreter.Next, in I) (err error) {
-	if next.Input, err = authoring.Arguments(in); err != nil {
-		return payloadError[I]("arguments of workflow "+next.Workflow, err)
+func continueAs[I any](run *Run, workflow *interpreter.Workflow, in I) error {
+	input, err := model.SpellArguments("arguments of workflow", workflow.Name, in)
+	if err != nil {
+		return err
 	}
-	return run.fiber.ContinueAsNew(next)
+	return run.fiber.ContinueAsNew(workflow, input)
 }
 
 // OnUpdate answers updates of a name from here on. The handler runs as a branch of its own and may ask for effects; its result
 // is the reply, and its error is its caller's. What a validator returns refuses the update without a trace; it must be pure.
 func OnUpdate[A, R any](run *Run, name string, handle func(run *Run, argument A) (R, error), validators ...func(A) error) {
-	run.fiber.OnUpdate(name, &interpreter.Update{
+	run.fiber.Instant().OnUpdate(name, &interpreter.Update{
 		Validate: func(payload []byte) error {
-			var argument A
-			if err := decoder("update "+name, &argument)(payload); err != nil {
+			argument, err := model.Read[A]("update", name, payload)
+			if err != nil {
 				return err
 			}
 			return firstError(validators, argument)
 		},
 		Handle: func(f *interpreter.Fiber, payload []byte) ([]byte, error) {
-			var argument A
-			if err := decoder("update "+name, &argument)(payload); err != nil {
-				return nil, err
-			}
-			reply, err := handle(&Run{f}, argument)
+			argument, err := model.Read[A]("update", name, payload)
 			if err != nil {
 				return nil, err
 			}
-			return codec.Marshal(reply)
+			reply, err := handle(&Run{f}, argument)
+			return spellResult("reply to update", name, reply, err)
 		},
 	})
 }
@@ -196,7 +182,7 @@ func firstError[A any](validators []func(A) error, argument A) (err error) {
 // ---- pure --------------------------------------------------------------------------------------------------------------------
 
 // Now is the workflow's clock: when the last thing happened that it was told of.
-func Now(run *Run) time.Time { return time.UnixMicro(run.fiber.Now()).UTC() }
+func Now(run *Run) time.Time { return time.UnixMicro(run.fiber.Instant().Clock).UTC() }
 
 // Random draws a number in [0, 1), the same in every replay.
 func Random(run *Run) float64 { return run.fiber.Random() }
@@ -209,7 +195,7 @@ func UUID(run *Run) string {
 
 // Patched says whether this run began, or re-entered at a savepoint with state, with code that declares the patch. An old run
 // so keeps its old path. It panics when the workflow does not declare the patch.
-func Patched(run *Run, name string) bool { return run.fiber.Patched(name) }
+func Patched(run *Run, name string) bool { return run.fiber.Instant().Patched(name) }
 
 // RunInfo is what a run knows of itself.
 type RunInfo struct {
@@ -226,7 +212,7 @@ type RunInfo struct {
 
 // Info is what a run knows of itself.
 func Info(run *Run) RunInfo {
-	it := run.fiber.Interpreter()
+	it := run.fiber.Instant()
 	started := it.Started
 	info := RunInfo{
 		RunID: it.Run, Workflow: started.Workflow, Version: started.Version, Namespace: started.Namespace, Attempt: started.Attempt,
@@ -261,7 +247,10 @@ func SetTags(run *Run, tags map[string]string) error { return say(run, "set_tags
 
 // Annotate notes something in the run's timeline.
 func Annotate(run *Run, text string, fields map[string]any) error {
-	return say(run, "annotate", "", text, orEmpty(fields))
+	if fields == nil {
+		fields = map[string]any{}
+	}
+	return say(run, "annotate", "", text, fields)
 }
 
 // Log writes a line, once: to the worker's logger and to the run's timeline. Fields follow as keys and values, as in slog.
@@ -292,19 +281,12 @@ func levelName(level slog.Level) string {
 }
 
 func say(run *Run, name, target, label string, value any) error {
-	payload, err := codec.Marshal(value)
+	payload, err := model.Spell(name, target+label, value)
 	if err != nil {
-		return &PayloadError{Where: name + " " + target + label, Expected: "plain data", Got: err.Error()}
+		return err
 	}
 	run.fiber.Say(name, target, label, payload)
 	return nil
-}
-
-func orEmpty(fields map[string]any) map[string]any {
-	if fields == nil {
-		return map[string]any{}
-	}
-	return fields
 }
 
 func micros(span time.Duration) int64 { return max(0, int64(math.RoundToEven(float64(span)/1e3))) }

@@ -8,40 +8,25 @@ import (
 
 // Errors that a workflow can meet; errors.As tells them apart. Their fields are documented in package model.
 type (
-	// Cancelled answers the current wait of a branch that is cancelled: clean up, then return it.
-	Cancelled = model.CancelledError
-	// StepFailed says that a step gave up.
-	StepFailed = model.StepFailedError
-	// StepInterrupted says that an at-most-once step was begun and its end is unknown.
-	StepInterrupted = model.StepInterruptedError
-	// TimedOut says that a wait, a step or a branch took too long.
-	TimedOut = model.TimedOutError
-	// ChildFailed says that a child run ended without a result.
-	ChildFailed = model.ChildFailedError
-	// DefinitionError says that a workflow or step is declared in a way that cannot work.
-	DefinitionError = model.DefinitionError
-	// EffectError says that a workflow asked for something where it may not.
-	EffectError = model.EffectError
-	// PayloadError says that a value cannot be encoded, or does not fit its type.
-	PayloadError = model.PayloadError
-	// PayloadTooLarge says that an encoded value is larger than a journal may hold.
-	PayloadTooLarge = model.PayloadTooLargeError
-	// NonDeterminism says that the code does not fit the journal.
-	NonDeterminism = model.NonDeterminismError
+	Cancelled       = model.Cancelled           // answers the current wait of a branch that is cancelled: clean up, then return it
+	StepFailed      = model.StepFailed          // a step gave up
+	StepInterrupted = model.StepInterrupted     // an at-most-once step was begun and its end is unknown
+	TimedOut        = model.TimedOut            // a wait, a step or a branch took too long
+	ChildFailed     = model.ChildFailed         // a child run ended without a result
+	DefinitionError = model.DefinitionError     // a workflow or step is declared in a way that cannot work
+	EffectError     = model.EffectError         // a workflow asked for something where it may not
+	PayloadError    = model.PayloadError        // a value cannot be encoded, or does not fit its type
+	PayloadTooLarge = model.PayloadTooLarge     // an encoded value is larger than a journal may hold
+	NonDeterminism  = model.NonDeterminismError // the code does not fit the journal
 )
 
 // How steps are done and runs are started; their fields are documented in package model.
 type (
-	// Retry says how often and how patiently a step or a run is tried again.
-	Retry = model.Retry
-	// StepOptions says how a step is done.
-	StepOptions = model.StepOptions
-	// RunOptions says how a run is started.
-	RunOptions = model.RunOptions
-	// ParentClose says what becomes of a child when its parent ends.
-	ParentClose = model.ParentClose
-	// Raise is a type of errors that a step's failure comes back as; Raises makes one.
-	Raise = model.Raise
+	Retry       = model.Retry       // how often and how patiently a step or a run is tried again
+	StepOptions = model.StepOptions // how a step is done
+	RunOptions  = model.RunOptions  // how a run is started
+	ParentClose = model.ParentClose // what becomes of a child when its parent ends
+	Raise       = model.Raise       // a type of errors that a step's failure comes back as; Raises makes one
 )
 
 // What becomes of a child when its parent ends: RunOptions.OnParentClose.

@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/codec"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/model"
 )
@@ -18,9 +17,9 @@ import (
 // begin makes an interpreter for a workflow and feeds its first event.
 func begin[I, O any](t testing.TB, workflow *replay.Workflow[I, O], in I) *interpreter.Interpreter {
 	t.Helper()
-	machine := interpreter.New(&workflow.Definition().(*authoring.Workflow).Spec, "run")
+	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
 	t.Cleanup(machine.Close)
-	input, err := authoring.Arguments(in)
+	input, err := codec.Arguments(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +101,7 @@ func TestAMillionAnswersInARowAreGivenByBudget(t *testing.T) {
 		}
 		return drawn, nil
 	})
-	machine := interpreter.New(&workflow.Definition().(*authoring.Workflow).Spec, "run")
+	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
 	started := model.Event{Seq: 1, Kind: model.Begun, Name: "busy", Payload: []byte(`{"workflow":"busy"}`)}
 	must(t, machine.Feed([]model.Event{started}, 20_000))
 	rests := 1
@@ -247,60 +246,12 @@ func TestArgumentsAreReadByPositionOrName(t *testing.T) {
 		`{"args":["visa"],"kwargs":{"cents":3}}`: {Card: "visa", Cents: 3},
 	} {
 		var got chargeArgs
-		must(t, authoring.ReadArguments([]byte(payload), &got))
+		must(t, codec.ReadArguments([]byte(payload), &got))
 		same(t, payload, want, got)
 	}
 	for _, payload := range []string{`["visa",1,2]`, `[1]`, `7`, `{"args":[],"kwargs":{"colour":1}}`} {
-		if err := authoring.ReadArguments([]byte(payload), &chargeArgs{}); err == nil {
+		if err := codec.ReadArguments([]byte(payload), &chargeArgs{}); err == nil {
 			t.Errorf("expected %s to be refused", payload)
 		}
 	}
-}
-
-// BenchmarkReplay drives a workflow over a journal of 10,000 steps; ns/op is that of all of them.
-func BenchmarkReplay(b *testing.B) {
-	const steps = 10_000
-	workflow := replay.NewWorkflow("long", func(run *replay.Run, n int) (int, error) {
-		total := 0
-		for range n {
-			got, err := replay.Call(run, double, total)
-			if err != nil {
-				return 0, err
-			}
-			total = got
-		}
-		return total, nil
-	})
-	payload, _ := model.Started{Workflow: "long", Input: []byte(fmt.Sprintf("[%d]", steps))}.Encode()
-	journal := []model.Event{{Seq: 1, Kind: model.Begun, Name: "long", Payload: payload}}
-	spec := &workflow.Definition().(*authoring.Workflow).Spec
-	first := interpreter.New(spec, "run")
-	if err := first.Feed(journal, interpreter.Unlimited); err != nil {
-		b.Fatal(err)
-	}
-	for i := range steps {
-		event := model.Event{Seq: int64(i + 2), Kind: model.StepCompleted, Command: fmt.Sprint(i), Name: "double", Payload: []byte(fmt.Sprint(i)), Check: first.Waiting()[0].Check()}
-		journal = append(journal, event)
-		if err := first.Feed(journal[i+1:], interpreter.Unlimited); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	began := cpu()
-	for b.Loop() {
-		machine := interpreter.New(spec, "run")
-		if err := machine.Feed(journal, interpreter.Unlimited); err != nil || machine.Outcome == nil {
-			b.Fatal(err)
-		}
-	}
-	done := float64(steps) * float64(b.N)
-	b.ReportMetric(done/b.Elapsed().Seconds(), "steps/s")
-	b.ReportMetric(done/(cpu()-began).Seconds(), "steps/cpu-s")
-}
-
-// cpu is the processor time that this process has used: what a machine that others use too cannot spoil.
-func cpu() time.Duration {
-	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

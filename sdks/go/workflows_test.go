@@ -8,21 +8,21 @@ import (
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
+	"example.org/replay/internal/interpreter"
 )
 
 // The workflows of the shared cases, as tests/conformance/workflows.py writes them.
 
-var conformance = map[string]*authoring.Workflow{}
+var conformance = map[string]*interpreter.Workflow{}
 
 func declare[I, O any](name string, do func(*replay.Run, I) (O, error), options ...replay.WorkflowOptions) *replay.Workflow[I, O] {
 	made := replay.NewWorkflow(name, do, options...)
-	conformance[name] = made.Definition().(*authoring.Workflow)
+	conformance[name] = made.Definition().(*interpreter.Workflow)
 	return made
 }
 
 func declareResumable[I, O, S any](name string, do func(*replay.Run, I, *S) (O, error), options ...replay.WorkflowOptions) {
-	conformance[name] = replay.NewResumable(name, do, options...).Definition().(*authoring.Workflow)
+	conformance[name] = replay.NewResumable(name, do, options...).Definition().(*interpreter.Workflow)
 }
 
 type chargeArgs struct {

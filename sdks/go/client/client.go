@@ -20,34 +20,24 @@ import (
 	"google.golang.org/grpc"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
-	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
 
 // Errors of calls; errors.As tells them apart. Their fields are documented in package model.
 type (
-	// UnknownRun says that there is no run of that id in that namespace.
-	UnknownRun = model.UnknownRunError
-	// UnknownName says that a savepoint, update or event of that name is not known.
-	UnknownName = model.UnknownNameError
-	// RunExists says that the id is taken by a run of another workflow or with other input.
-	RunExists = model.RunExistsError
-	// RunClosed says that the run has ended and takes no more messages.
-	RunClosed = model.RunClosedError
-	// RunFailed says that a run has no result: it failed, was cancelled or terminated, or is stuck.
-	RunFailed = model.RunFailedError
-	// UpdateRefused says that the workflow refused an update.
-	UpdateRefused = model.UpdateRefusedError
-	// InvalidRequest says that an argument does not fit.
-	InvalidRequest = model.InvalidRequestError
-	// Unavailable says that the server cannot be reached: the outcome is unknown, and asking again is right.
-	Unavailable = model.UnavailableError
-	// Refused says that the server does not do this: a missing right, a message too large, another protocol.
-	Refused = model.RefusedError
+	UnknownRun     = model.UnknownRun       // there is no run of that id in that namespace
+	UnknownName    = model.UnknownName      // a savepoint, update or event of that name is not known
+	RunExists      = model.RunExists        // the id is taken by a run of another workflow or with other input
+	RunClosed      = model.RunClosed        // the run has ended and takes no more messages
+	RunFailed      = model.RunFailed        // a run has no result: it failed, was cancelled or terminated, or is stuck
+	UpdateRefused  = model.UpdateRefused    // the workflow refused an update
+	InvalidRequest = model.InvalidRequest   // an argument does not fit
+	Unavailable    = model.StoreUnavailable // the server cannot be reached: the outcome is unknown, and asking again is right
+	Refused        = model.StoreRefused     // the server does not do this: a missing right, a message too large, another protocol
 )
 
 // Client is a connection to a server, for one namespace. It may be used by many goroutines.
@@ -58,16 +48,11 @@ type Client struct {
 
 // Dial connects to a server. The namespace is "default" unless one is named.
 func Dial(ctx context.Context, url string, namespace ...string) (*Client, error) {
-	c := &Client{namespace: "default"}
-	for _, given := range namespace {
-		c.namespace = given
-	}
-	var err error
-	c.conn, err = service.Open(ctx, url)
+	conn, err := service.Open(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return &Client{conn, append(namespace, "default")[0]}, nil
 }
 
 // Close hangs up.
@@ -92,28 +77,16 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
 // order of the ids that are given.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := workflow.Definition().(*authoring.Workflow) //nolint:forcetypeassert // NewWorkflow made it
+	core := definition(workflow)
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
-		one, err := startRequest(c, workflow.With(replay.RunOptions{ID: id}), in(id))
+		input, err := model.SpellArguments("arguments of workflow", core.Name, in(id))
 		if err != nil {
 			return nil, err
 		}
-		begin := model.Started{
-			Workflow: core.Name, Version: core.Version, Input: one.Input, Seed: id, Namespace: c.namespace, Patches: core.Patches, Tags: one.Tags,
-		}
-		now := c.conn.Now()
-		if one.Deadline != nil {
-			deadline := now + *one.Deadline
-			begin.Deadline = &deadline
-		}
-		made := engine.NewRun(one.Key, begin, now, cmp.Or(one.Queue, "default"))
-		made.Priority, made.FairnessKey = one.Priority, one.FairnessKey
-		if one.Delay > 0 {
-			made.ReadyAt = now + one.Delay
-		}
-		request.Runs = append(request.Runs, made)
+		begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Patches: core.Patches}
+		request.Runs = append(request.Runs, engine.NewRun(c.key(id), begin, core.Options, c.conn.Now()))
 		handles = append(handles, Of[O](c, id))
 	}
 	answer, err := c.conn.Worker.Create(ctx, request)
@@ -135,7 +108,7 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	if err != nil {
 		return nil, err
 	}
-	payload, err := spell("signal "+signal, value)
+	payload, err := model.Spell("signal", signal, value)
 	if err != nil {
 		return nil, err
 	}
@@ -155,49 +128,39 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	if err != nil {
 		return nil, err
 	}
-	if workflow.Definition().(*authoring.Workflow).Options.ID == "" { //nolint:forcetypeassert // NewWorkflow made it
+	if definition(workflow).Options.ID == "" {
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
-	asked := &wire.DebounceRunRequest{Start: request, Key: key, Delay: delay.Seconds()}
-	if longest > 0 {
-		limit := longest.Seconds()
-		asked.MaxWait = &limit
-	}
-	answer, err := c.conn.Client.DebounceRun(ctx, asked)
+	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
+		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: optional(longest.Seconds()),
+	})
 	if err != nil {
 		return nil, err
 	}
 	return Of[O](c, answer.RunId), nil
 }
 
-func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := workflow.Definition().(*authoring.Workflow) //nolint:forcetypeassert // NewWorkflow made it
-	input, err := authoring.Arguments(in)
-	if err != nil {
-		return nil, &model.PayloadError{Where: "arguments of workflow " + core.Name, Expected: "plain data", Got: err.Error()}
-	}
-	options := core.Options
-	if options.ID == "" {
-		options.ID = rand.Text()
-	}
-	request := &wire.StartRunRequest{
-		Key: c.key(options.ID), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue, Priority: options.Priority,
-		Delay: options.Delay.Microseconds(), Tags: options.Tags, Patches: core.Patches, KnowsPatches: true,
-		FairnessKey: options.FairnessKey,
-	}
-	if options.Deadline > 0 {
-		deadline := options.Deadline.Microseconds()
-		request.Deadline = &deadline
-	}
-	return request, nil
+func definition(offer replay.Offer) *interpreter.Workflow {
+	return offer.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
 }
 
-func spell(what string, value any) ([]byte, error) {
-	payload, err := codec.Marshal(value)
-	if err != nil {
-		return nil, &model.PayloadError{Where: what, Expected: "plain data", Got: err.Error()}
+// optional is a field that is left out when it has its zero value.
+func optional[T comparable](value T) *T {
+	if value == *new(T) {
+		return nil
 	}
-	return payload, nil
+	return &value
+}
+
+func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
+	core := definition(workflow)
+	options := core.Options
+	input, err := model.SpellArguments("arguments of workflow", core.Name, in)
+	return &wire.StartRunRequest{
+		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
+		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
+		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
+	}, err
 }
 
 // Run is a run as the index shows it.
@@ -265,19 +228,16 @@ type Page struct {
 
 // Page finds runs, a page at a time: limit of them at most, 100 when it is 0.
 func (c *Client) Page(ctx context.Context, filter Filter, limit int, cursor string) (*Page, error) {
-	query := &wire.Filter{Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags}
-	for from, to := range map[*string]**string{&filter.Workflow: &query.Workflow, &filter.Prefix: &query.Prefix, &filter.Parent: &query.Parent, &filter.FairnessKey: &query.FairnessKey} {
-		if *from != "" {
-			*to = from
+	moment := func(t time.Time) *int64 {
+		if t.IsZero() {
+			return nil
 		}
+		return optional(t.UnixMicro())
 	}
-	if !filter.CreatedAfter.IsZero() {
-		moment := filter.CreatedAfter.UnixMicro()
-		query.CreatedAfter = &moment
-	}
-	if !filter.CreatedBefore.IsZero() {
-		moment := filter.CreatedBefore.UnixMicro()
-		query.CreatedBefore = &moment
+	query := &wire.Filter{
+		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: optional(filter.Workflow), Prefix: optional(filter.Prefix),
+		Parent: optional(filter.Parent), FairnessKey: optional(filter.FairnessKey),
+		CreatedAfter: moment(filter.CreatedAfter), CreatedBefore: moment(filter.CreatedBefore),
 	}
 	answer, err := c.conn.Client.ListRuns(ctx, &wire.ListRunsRequest{Filter: query, Limit: int32(min(limit, 1_000)), Cursor: cursor})
 	if err != nil {
@@ -318,7 +278,7 @@ type Entry struct {
 
 // Publish appends to a topic.
 func (c *Client) Publish(ctx context.Context, topic string, value any) error {
-	payload, err := spell("topic "+topic, value)
+	payload, err := model.Spell("topic", topic, value)
 	if err != nil {
 		return err
 	}
@@ -330,25 +290,18 @@ func (c *Client) Publish(ctx context.Context, topic string, value any) error {
 
 // Topic reads the entries of a topic after an offset, and, when it is followed, what comes until ctx ends.
 func (c *Client) Topic(ctx context.Context, topic string, after int64, follow bool) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.ReadTopicResponse], error) {
-			return c.conn.Client.ReadTopic(ctx, &wire.ReadTopicRequest{Namespace: c.namespace, Topic: topic, After: after, Follow: follow})
-		}
-		err := streaming(ctx, follow, open, func(page *wire.ReadTopicResponse) bool {
-			for _, entry := range page.Entries {
-				after = entry.Offset
-				if !yield(Entry{entry.Offset, time.UnixMicro(entry.At), entry.Payload}, nil) {
-					return false
-				}
-			}
-			return true
-		})
-		if err != nil {
-			yield(Entry{}, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.ReadTopicResponse], error) {
+		return c.conn.Client.ReadTopic(ctx, &wire.ReadTopicRequest{Namespace: c.namespace, Topic: topic, After: after, Follow: follow})
 	}
+	return following(ctx, follow, open, func(page *wire.ReadTopicResponse, yield func(Entry) bool) bool {
+		for _, entry := range page.Entries {
+			after = entry.Offset
+			if !yield(Entry{entry.Offset, time.UnixMicro(entry.At), entry.Payload}) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 type receiver[T any] interface {
@@ -356,35 +309,40 @@ type receiver[T any] interface {
 	grpc.ClientStream
 }
 
-// streaming reads a stream until `each` has enough, or to its end unless it is followed: a server that closes ends its streams.
-// Where the connection breaks it is opened anew; `open` asks for what is still missing.
-func streaming[T any](ctx context.Context, follow bool, open func() (receiver[T], error), each func(*T) bool) error {
-	failures := 0
-	for {
-		stream, err := open()
-		for err == nil {
-			var answer *T
-			if answer, err = stream.Recv(); err == nil {
-				failures = 0
-				if !each(answer) {
-					return nil
+// following yields what `each` finds in the answers of a stream, until it has enough, or to the stream's end unless it is followed: a
+// server that closes ends its streams. Where the connection breaks it is opened anew; `open` asks for what is still missing.
+func following[A, T any](
+	ctx context.Context, follow bool, open func(context.Context) (receiver[A], error), each func(answer *A, yield func(T) bool) bool,
+) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for failures := 0; ; {
+			stream, err := open(ctx)
+			for err == nil {
+				var answer *A
+				if answer, err = stream.Recv(); err == nil {
+					failures = 0
+					if !each(answer, func(value T) bool { return yield(value, nil) }) {
+						return
+					}
 				}
 			}
-		}
-		ended := errors.Is(err, io.EOF)
-		if ended && !follow {
-			return nil
-		}
-		if (!ended && !service.IsUnavailable(err)) || ctx.Err() != nil {
-			return err
-		}
-		if failures++; failures > patience {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(min(time.Second, 20*time.Millisecond<<failures)):
+			ended := errors.Is(err, io.EOF)
+			if ended && !follow {
+				return
+			}
+			failures++
+			if (ended || service.IsUnavailable(err)) && ctx.Err() == nil && failures <= patience {
+				select {
+				case <-ctx.Done():
+					err = context.Cause(ctx)
+				case <-time.After(min(time.Second, 20*time.Millisecond<<failures)):
+					continue
+				}
+			}
+			yield(*new(T), err)
+			return
 		}
 	}
 }

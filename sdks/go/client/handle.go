@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"reflect"
 	"time"
 
 	"example.org/replay/internal/codec"
@@ -62,42 +61,28 @@ func (h *Handle[T]) Result(ctx context.Context) (T, error) {
 func (h *Handle[T]) ended(run *Run) (result T, err error) {
 	switch run.Status {
 	case "completed":
-		if err := codec.Unmarshal(run.Result, &result); err != nil {
-			return result, &model.PayloadError{Where: "result of run " + h.ID, Expected: reflect.TypeFor[T]().String(), Got: err.Error()}
-		}
-		return result, nil
+		return model.Read[T]("result of run", h.ID, run.Result)
 	case "stuck":
 		return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: "Stuck", Message: run.Note}
 	}
-	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
-	_ = json.Unmarshal(run.Result, &said)
-	if said.Message == "" {
-		said.Message = said.Reason
-	}
+	said := model.DecodeEnd(run.Result)
 	return result, &RunFailed{Run: h.ID, Status: run.Status, ErrorType: said.Type, Message: said.Message, Traceback: said.Traceback}
 }
 
 // Watch shows the run as it is now, and whenever it has changed, until it ends.
 func (h *Handle[T]) Watch(ctx context.Context) iter.Seq2[*Run, error] {
-	return func(yield func(*Run, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.WatchRunResponse], error) {
-			return h.c.conn.Client.WatchRun(ctx, &wire.WatchRunRequest{Key: h.key()})
-		}
-		err := streaming(ctx, true, open, func(answer *wire.WatchRunResponse) bool {
-			run := runIn(answer.Run)
-			return yield(run, nil) && !run.Closed()
-		})
-		if err != nil {
-			yield(nil, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.WatchRunResponse], error) {
+		return h.c.conn.Client.WatchRun(ctx, &wire.WatchRunRequest{Key: h.key()})
 	}
+	return following(ctx, true, open, func(answer *wire.WatchRunResponse, yield func(*Run) bool) bool {
+		run := runIn(answer.Run)
+		return yield(run) && !run.Closed()
+	})
 }
 
 // Signal leaves a message for the run.
 func (h *Handle[T]) Signal(ctx context.Context, name string, value any) error {
-	payload, err := spell("signal "+name, value)
+	payload, err := model.Spell("signal", name, value)
 	if err != nil {
 		return err
 	}
@@ -107,7 +92,7 @@ func (h *Handle[T]) Signal(ctx context.Context, name string, value any) error {
 
 // Update sends an update, waits for the workflow's reply, and reads it into `reply` unless that is nil.
 func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any) error {
-	payload, err := spell("update "+name, argument)
+	payload, err := model.Spell("update", name, argument)
 	if err != nil {
 		return err
 	}
@@ -149,25 +134,18 @@ func (h *Handle[T]) control(ctx context.Context, verb, reason string) error {
 
 // Journal reads events after a number, and, when it is followed, what comes until the run ends.
 func (h *Handle[T]) Journal(ctx context.Context, after int64, follow bool) iter.Seq2[model.Event, error] {
-	return func(yield func(model.Event, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		open := func() (receiver[wire.ReadJournalResponse], error) {
-			return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
-		}
-		err := streaming(ctx, follow, open, func(page *wire.ReadJournalResponse) bool {
-			for _, event := range page.Events {
-				after = event.Seq
-				if !yield(service.EventIn(event), nil) || model.Closing(event.Kind) {
-					return false
-				}
-			}
-			return true
-		})
-		if err != nil {
-			yield(model.Event{}, err)
-		}
+	open := func(ctx context.Context) (receiver[wire.ReadJournalResponse], error) {
+		return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
 	}
+	return following(ctx, follow, open, func(page *wire.ReadJournalResponse, yield func(model.Event) bool) bool {
+		for _, event := range page.Events {
+			after = event.Seq
+			if !yield(service.EventIn(event)) || model.Closing(event.Kind) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // Savepoint is a named place of a run.
@@ -206,7 +184,7 @@ func (h *Handle[T]) Fork(ctx context.Context, options ForkOptions) (*Handle[T], 
 	}
 	request := &wire.ForkRunRequest{Source: h.key(), TargetId: options.ID, At: options.At, Edits: map[int64][]byte{}}
 	for number, value := range options.Edits {
-		payload, err := spell(fmt.Sprintf("edit of event #%d", number), value)
+		payload, err := model.Spell("edit of event", fmt.Sprintf("#%d", number), value)
 		if err != nil {
 			return nil, err
 		}

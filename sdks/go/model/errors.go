@@ -1,23 +1,21 @@
 package model
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 )
 
-// Error is what every error of replay can say: its name, the same in every language and on the wire.
-type Error interface {
-	error
-	ReplayError() string
-}
+// Cancelled is what the current wait of a cancelled fiber answers; clean up, then return it.
+type Cancelled struct{ Reason string }
 
-// CancelledError is what the current wait of a cancelled fiber answers; clean up, then return it.
-type CancelledError struct{ Reason string }
+func (e *Cancelled) Error() string { return e.Reason }
 
-// StepFailedError says that a step gave up: its last attempt failed and its retry policy allows no other.
-type StepFailedError struct {
+// StepFailed says that a step gave up: its last attempt failed and its retry policy allows no other.
+type StepFailed struct {
 	Step      string // the step's name
 	ErrorType string `json:"error_type"` // name of the error's type, as text
 	Message   string // the error's message, cut to a bounded size
@@ -25,17 +23,32 @@ type StepFailedError struct {
 	Traceback string // the last attempt's stack, for people; never compared
 }
 
-// StepInterruptedError says that an at-most-once step was begun and its end is unknown: it is not run again.
-type StepInterruptedError struct{ Step string }
+func (e *StepFailed) Error() string {
+	times := "once"
+	if e.Attempts != 1 {
+		times = strconv.Itoa(e.Attempts) + " times"
+	}
+	return fmt.Sprintf("step %s failed %s: %s: %s", e.Step, times, e.ErrorType, e.Message)
+}
 
-// TimedOutError says that a wait, a step or a branch took longer than it was allowed to.
-type TimedOutError struct {
+// StepInterrupted says that an at-most-once step was begun and its end is unknown: it is not run again.
+type StepInterrupted struct{ Step string }
+
+func (e *StepInterrupted) Error() string {
+	return "step " + e.Step + " was begun, then its worker died before the answer was recorded; as it is at_most_once it is " +
+		"not run again: ask the outside world what happened, then go on or compensate"
+}
+
+// TimedOut says that a wait, a step or a branch took longer than it was allowed to.
+type TimedOut struct {
 	What    string  // what was waited for
 	Seconds float64 // the time that was allowed
 }
 
-// ChildFailedError says that a child run ended without a result.
-type ChildFailedError struct {
+func (e *TimedOut) Error() string { return e.What + " did not end within " + Short(e.Seconds) + " s" }
+
+// ChildFailed says that a child run ended without a result.
+type ChildFailed struct {
 	Run       string // the child's id
 	Workflow  string // the child's workflow
 	ErrorType string `json:"error_type"` // name of the error's type
@@ -43,11 +56,19 @@ type ChildFailedError struct {
 	Status    string // failed, cancelled or terminated
 }
 
+func (e *ChildFailed) Error() string {
+	return fmt.Sprintf("child %s (%s) %s: %s: %s", e.Run, e.Workflow, e.Status, e.ErrorType, e.Message)
+}
+
 // DefinitionError says that a workflow or step is declared in a way that cannot work.
 type DefinitionError struct{ What, Problem, Advice string }
 
+func (e *DefinitionError) Error() string { return e.What + ": " + e.Problem + "; " + e.Advice }
+
 // EffectError says that a workflow asked for something where it may not.
 type EffectError struct{ Got, Advice string }
+
+func (e *EffectError) Error() string { return e.Got + "; " + e.Advice }
 
 // PayloadError says that a value cannot be encoded, or does not fit its type.
 type PayloadError struct {
@@ -57,11 +78,23 @@ type PayloadError struct {
 	Path     string // place inside the value
 }
 
-// PayloadTooLargeError says that an encoded value is larger than a journal may hold.
-type PayloadTooLargeError struct {
-	Where string
-	Size  int
-	Limit int
+func (e *PayloadError) Error() string {
+	place := ""
+	if e.Path != "" && e.Path != "$" {
+		place = " at " + e.Path
+	}
+	return fmt.Sprintf("%s%s: expected %s, got %s", e.Where, place, e.Expected, e.Got)
+}
+
+// PayloadTooLarge says that an encoded value is larger than a journal may hold.
+type PayloadTooLarge struct {
+	Where       string
+	Size, Limit int // in bytes
+}
+
+func (e *PayloadTooLarge) Error() string {
+	const text = "%s: %d bytes encoded, %d are allowed; store the data elsewhere and pass a reference, or raise MaxPayload"
+	return fmt.Sprintf(text, e.Where, e.Size, e.Limit)
 }
 
 // NonDeterminismError says that the code, driven over its journal, asks for something else than when the journal was written.
@@ -77,99 +110,6 @@ type NonDeterminismError struct {
 	Before       []string // the last events before it, oldest first
 }
 
-// PanicError is what a panic of a workflow or step becomes.
-type PanicError struct {
-	Value string // what was panicked with
-	Stack string // the goroutine's stack
-}
-
-// JournalDamagedError says that a journal cannot be trusted: a gap, an unknown kind, a newer format.
-type JournalDamagedError struct {
-	Run     string
-	Seq     int64
-	Problem string
-}
-
-// LeaseLostError says that another worker holds a run: the turn is dropped, nothing is kept.
-type LeaseLostError struct {
-	Run   string
-	Fence int64
-}
-
-// UnavailableError says that a server cannot be reached; the outcome of the call is unknown, and asking again is always right.
-type UnavailableError struct{ Store, Reason, Advice string }
-
-// RefusedError says that a server was reached and does not do this: a missing right, a message too large, another protocol.
-type RefusedError struct{ Store, Reason, Advice string }
-
-// UnknownRunError says that there is no run of that id in that namespace.
-type UnknownRunError struct{ Run, Namespace string }
-
-// UnknownNameError says that a workflow, savepoint, update or event of that name is not known.
-type UnknownNameError struct {
-	What, Name string
-	Known      []string
-}
-
-// RunExistsError says that the id is taken by a run of another workflow or with other input.
-type RunExistsError struct{ Run, Existing, Asked string }
-
-// RunClosedError says that the run has ended and takes no more messages.
-type RunClosedError struct{ Run, Status string }
-
-// RunFailedError says that a run has no result: it failed, was cancelled or terminated, or is stuck.
-type RunFailedError struct {
-	Run       string
-	Status    string
-	ErrorType string `json:"error_type"`
-	Message   string
-	Traceback string
-}
-
-// UpdateRefusedError says that the workflow's validator refused an update, or nothing handles it.
-type UpdateRefusedError struct{ Run, Update, Reason string }
-
-// InvalidRequestError says that an argument of a client's call does not fit.
-type InvalidRequestError struct{ What, Problem, Advice string }
-
-// WaitTimedOutError says that the caller's patience ended before the run did; the run goes on.
-type WaitTimedOutError struct {
-	Run     string
-	Seconds float64
-	Status  string
-}
-
-func (e *CancelledError) Error() string { return e.Reason }
-func (e *StepFailedError) Error() string {
-	times := "once"
-	if e.Attempts != 1 {
-		times = strconv.Itoa(e.Attempts) + " times"
-	}
-	return fmt.Sprintf("step %s failed %s: %s: %s", e.Step, times, e.ErrorType, e.Message)
-}
-func (e *StepInterruptedError) Error() string {
-	return fmt.Sprintf("step %s was begun, then its worker died before the answer was recorded; as it is at_most_once it is "+
-		"not run again: ask the outside world what happened, then go on or compensate", e.Step)
-}
-func (e *TimedOutError) Error() string {
-	return fmt.Sprintf("%s did not end within %s s", e.What, Short(e.Seconds))
-}
-func (e *ChildFailedError) Error() string {
-	return fmt.Sprintf("child %s (%s) %s: %s: %s", e.Run, e.Workflow, e.Status, e.ErrorType, e.Message)
-}
-func (e *DefinitionError) Error() string { return e.What + ": " + e.Problem + "; " + e.Advice }
-func (e *EffectError) Error() string     { return e.Got + "; " + e.Advice }
-func (e *PayloadError) Error() string {
-	place := ""
-	if e.Path != "" && e.Path != "$" {
-		place = " at " + e.Path
-	}
-	return fmt.Sprintf("%s%s: expected %s, got %s", e.Where, place, e.Expected, e.Got)
-}
-func (e *PayloadTooLargeError) Error() string {
-	return fmt.Sprintf("%s: %d bytes encoded, %d are allowed; store the data elsewhere and pass a reference, or raise MaxPayload",
-		e.Where, e.Size, e.Limit)
-}
 func (e *NonDeterminismError) Error() string {
 	at := func(line string) string {
 		if line == "" {
@@ -189,94 +129,176 @@ func (e *NonDeterminismError) Error() string {
 		"or fork the run before this event")
 	return strings.Join(lines, "\n")
 }
-func (e *PanicError) Error() string { return e.Value }
-func (e *JournalDamagedError) Error() string {
-	return fmt.Sprintf("journal of %s is damaged at event #%d: %s; it is not replayed: restore it from a backup, or fork the run "+
-		"before this event", e.Run, e.Seq, e.Problem)
+
+// PanicError is what a panic of a workflow or step becomes.
+type PanicError struct {
+	Value string // what was panicked with
+	Stack string // the goroutine's stack
 }
-func (e *LeaseLostError) Error() string {
+
+func (e *PanicError) Error() string { return e.Value }
+
+// JournalDamaged says that a journal cannot be trusted: a gap, an unknown kind, a newer format.
+type JournalDamaged struct {
+	Run     string
+	Seq     int64
+	Problem string
+}
+
+func (e *JournalDamaged) Error() string {
+	const text = "journal of %s is damaged at event #%d: %s; it is not replayed: restore it from a backup, or fork the run before this event"
+	return fmt.Sprintf(text, e.Run, e.Seq, e.Problem)
+}
+
+// LeaseLost says that another worker holds a run: the turn is dropped, nothing is kept.
+type LeaseLost struct {
+	Run   string
+	Fence int64
+}
+
+func (e *LeaseLost) Error() string {
 	return fmt.Sprintf("the lease on %s with fence %d has moved on", e.Run, e.Fence)
 }
-func (e *UnavailableError) Error() string {
+
+// StoreUnavailable says that a server cannot be reached; the outcome of the call is unknown, and asking again is always right.
+type StoreUnavailable struct{ Store, Reason, Advice string }
+
+func (e *StoreUnavailable) Error() string {
 	return "store " + e.Store + ": " + e.Reason + "; " + e.Advice
 }
-func (e *RefusedError) Error() string {
+
+// StoreRefused says that a server was reached and does not do this: a missing right, a message too large, another protocol.
+type StoreRefused struct{ Store, Reason, Advice string }
+
+func (e *StoreRefused) Error() string {
 	return "store " + e.Store + " refused: " + e.Reason + "; " + e.Advice
 }
-func (e *UnknownRunError) Error() string {
+
+// UnknownRun says that there is no run of that id in that namespace.
+type UnknownRun struct{ Run, Namespace string }
+
+func (e *UnknownRun) Error() string {
 	return fmt.Sprintf("no run '%s' in namespace '%s'; `replay list` shows what there is", e.Run, e.Namespace)
 }
-func (e *UnknownNameError) Error() string {
-	known := strings.Join(e.Known, ", ")
-	if known == "" {
-		known = "none"
-	}
-	return fmt.Sprintf("no %s '%s'; known: %s", e.What, e.Name, known)
+
+// UnknownName says that a workflow, savepoint, update or event of that name is not known.
+type UnknownName struct {
+	What, Name string
+	Known      []string
 }
-func (e *RunExistsError) Error() string {
-	return fmt.Sprintf("run '%s' exists as %s, asked was %s: starting is idempotent only for the same workflow and input; choose "+
-		"another id", e.Run, e.Existing, e.Asked)
+
+func (e *UnknownName) Error() string {
+	return fmt.Sprintf("no %s '%s'; known: %s", e.What, e.Name, Listed(e.Known))
 }
-func (e *RunClosedError) Error() string {
-	return fmt.Sprintf("run '%s' is %s and takes no more messages", e.Run, e.Status)
+
+// RunExists says that the id is taken by a run of another workflow or with other input.
+type RunExists struct{ Run, Existing, Asked string }
+
+func (e *RunExists) Error() string {
+	const text = "run '%s' exists as %s, asked was %s: starting is idempotent only for the same workflow and input; choose another id"
+	return fmt.Sprintf(text, e.Run, e.Existing, e.Asked)
 }
-func (e *RunFailedError) Error() string {
+
+// RunClosed says that the run has ended and takes no more messages.
+type RunClosed struct{ Run, Status string }
+
+func (e *RunClosed) Error() string {
+	return "run '" + e.Run + "' is " + e.Status + " and takes no more messages"
+}
+
+// RunFailed says that a run has no result: it failed, was cancelled or terminated, or is stuck.
+type RunFailed struct {
+	Run       string
+	Status    string
+	ErrorType string `json:"error_type"`
+	Message   string
+	Traceback string
+}
+
+func (e *RunFailed) Error() string {
 	return fmt.Sprintf("run %s %s: %s: %s", e.Run, e.Status, e.ErrorType, e.Message)
 }
-func (e *UpdateRefusedError) Error() string {
-	return fmt.Sprintf("run %s refused update '%s': %s", e.Run, e.Update, e.Reason)
+
+// UpdateRefused says that the workflow's validator refused an update, or nothing handles it.
+type UpdateRefused struct{ Run, Update, Reason string }
+
+func (e *UpdateRefused) Error() string {
+	return "run " + e.Run + " refused update '" + e.Update + "': " + e.Reason
 }
-func (e *InvalidRequestError) Error() string {
+
+// InvalidRequest says that an argument of a client's call does not fit.
+type InvalidRequest struct{ What, Problem, Advice string }
+
+func (e *InvalidRequest) Error() string {
 	return strings.TrimSuffix(e.What+": "+e.Problem+"; "+e.Advice, "; ")
 }
-func (e *WaitTimedOutError) Error() string {
+
+// WaitTimedOut says that the caller's patience ended before the run did; the run goes on.
+type WaitTimedOut struct {
+	Run     string
+	Seconds float64
+	Status  string
+}
+
+func (e *WaitTimedOut) Error() string {
 	return fmt.Sprintf("run %s is still %s after %s s; it goes on, ask again later", e.Run, e.Status, Short(e.Seconds))
 }
 
-// ReplayError is the error's name in every language.
-func (e *CancelledError) ReplayError() string       { return "Cancelled" }
-func (e *StepFailedError) ReplayError() string      { return "StepFailed" }
-func (e *StepInterruptedError) ReplayError() string { return "StepInterrupted" }
-func (e *TimedOutError) ReplayError() string        { return "TimedOut" }
-func (e *ChildFailedError) ReplayError() string     { return "ChildFailed" }
-func (e *DefinitionError) ReplayError() string      { return "DefinitionError" }
-func (e *EffectError) ReplayError() string          { return "EffectError" }
-func (e *PayloadError) ReplayError() string         { return "PayloadError" }
-func (e *PayloadTooLargeError) ReplayError() string { return "PayloadTooLarge" }
-func (e *NonDeterminismError) ReplayError() string  { return "NonDeterminismError" }
-func (e *JournalDamagedError) ReplayError() string  { return "JournalDamaged" }
-func (e *LeaseLostError) ReplayError() string       { return "LeaseLost" }
-func (e *UnavailableError) ReplayError() string     { return "StoreUnavailable" }
-func (e *RefusedError) ReplayError() string         { return "StoreRefused" }
-func (e *UnknownRunError) ReplayError() string      { return "UnknownRun" }
-func (e *UnknownNameError) ReplayError() string     { return "UnknownName" }
-func (e *RunExistsError) ReplayError() string       { return "RunExists" }
-func (e *RunClosedError) ReplayError() string       { return "RunClosed" }
-func (e *RunFailedError) ReplayError() string       { return "RunFailed" }
-func (e *UpdateRefusedError) ReplayError() string   { return "UpdateRefused" }
-func (e *InvalidRequestError) ReplayError() string  { return "InvalidRequest" }
-func (e *WaitTimedOutError) ReplayError() string    { return "WaitTimedOut" }
-
-// Blank makes an empty error of a name that came over the wire, to be filled from its facts; nil when it is none of ours.
-func Blank(name string) Error {
-	for _, made := range []Error{
-		&CancelledError{}, &StepFailedError{}, &StepInterruptedError{}, &TimedOutError{}, &ChildFailedError{}, &DefinitionError{},
-		&EffectError{}, &PayloadError{}, &PayloadTooLargeError{}, &JournalDamagedError{}, &LeaseLostError{}, &UnavailableError{},
-		&RefusedError{}, &UnknownRunError{}, &UnknownNameError{}, &RunExistsError{}, &RunClosedError{}, &RunFailedError{},
-		&UpdateRefusedError{}, &InvalidRequestError{}, &WaitTimedOutError{},
+// named are the errors that mean the same in every language and on the wire; the name of each is that of its type.
+var named = func() map[string]reflect.Type {
+	types := map[string]reflect.Type{}
+	for _, err := range []error{
+		&Cancelled{}, &StepFailed{}, &StepInterrupted{}, &TimedOut{}, &ChildFailed{}, &DefinitionError{}, &EffectError{}, &PayloadError{},
+		&PayloadTooLarge{}, &NonDeterminismError{}, &JournalDamaged{}, &LeaseLost{}, &StoreUnavailable{}, &StoreRefused{}, &UnknownRun{},
+		&UnknownName{}, &RunExists{}, &RunClosed{}, &RunFailed{}, &UpdateRefused{}, &InvalidRequest{}, &WaitTimedOut{},
 	} {
-		if made.ReplayError() == name {
-			return made
+		kind := reflect.TypeOf(err).Elem()
+		types[kind.Name()] = kind
+	}
+	return types
+}()
+
+// Named is the first of these that an error is or wraps, and its name; nil for none.
+func Named(err error) (error, string) {
+	if kind := reflect.TypeOf(err); kind != nil && kind.Kind() == reflect.Pointer && named[kind.Elem().Name()] == kind.Elem() {
+		return err, kind.Elem().Name()
+	}
+	switch wrapper := err.(type) {
+	case interface{ Unwrap() error }:
+		return Named(wrapper.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range wrapper.Unwrap() {
+			if found, name := Named(inner); found != nil {
+				return found, name
+			}
 		}
 	}
-	return nil
+	return nil, ""
+}
+
+// Revive makes one of these from its name and its facts as JSON; nil when there is none of that name, or they do not fit.
+func Revive(name string, facts []byte) error {
+	kind := named[name]
+	if kind == nil {
+		return nil
+	}
+	made := reflect.New(kind).Interface()
+	if json.Unmarshal(facts, made) != nil {
+		return nil
+	}
+	return made.(error)
 }
 
 // IsCancelled says whether an error is, or wraps, a cancellation.
-func IsCancelled(err error) bool {
-	var cancelled *CancelledError
-	return errors.As(err, &cancelled)
-}
+func IsCancelled(err error) bool { return errors.As(err, new(*Cancelled)) }
 
 // Short spells a number as C's %g does: six digits at most.
 func Short(number float64) string { return strconv.FormatFloat(number, 'g', 6, 64) }
+
+// Listed names what there is.
+func Listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

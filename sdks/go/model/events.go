@@ -6,8 +6,6 @@ package model
 
 import (
 	"fmt"
-	"hash/crc32"
-	"strconv"
 	"strings"
 )
 
@@ -56,11 +54,4 @@ func (e *Event) String() string {
 // Closing says whether an event of this kind ends a journal.
 func Closing(kind string) bool {
 	return kind == Completed || kind == Failed || kind == WasCancelled || kind == Continued
-}
-
-// Seal is the CRC-32 of the fields that replay reads, as every store keeps it.
-func Seal(e *Event) uint32 {
-	head := strconv.FormatInt(e.Seq, 10) + "\n" + e.Kind + "\n" + e.Command + "\n" + e.Name + "\n" +
-		strconv.FormatInt(e.At, 10) + "\n" + strconv.FormatUint(uint64(e.Check), 10) + "\n"
-	return crc32.Update(crc32.ChecksumIEEE([]byte(head)), crc32.IEEETable, e.Payload)
 }

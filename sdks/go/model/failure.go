@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,13 +35,20 @@ func FailureOf(err error, attempts int) Failure {
 		made.Traceback = stack[max(0, len(stack)-tracebackLimit):]
 		made.Traceback = strings.ToValidUTF8(made.Traceback, "")
 	}
-	var late *TimedOutError
-	if errors.As(err, &late) && made.Type == "replay.errors."+late.ReplayError() { // made again from these where it comes back
-		what, _ := codec.Marshal(late.What)
-		seconds, _ := codec.Marshal(late.Seconds)
-		made.Args = []json.RawMessage{what, seconds}
+	known, _ := Named(err)
+	if late, ok := known.(*TimedOut); ok { // made again from these where it comes back
+		return made.With(late.What, late.Seconds)
 	}
 	return made
+}
+
+// With is a failure with arguments, out of which its error is made again.
+func (f Failure) With(arguments ...any) Failure {
+	for _, argument := range arguments {
+		spelt, _ := codec.Marshal(argument) // plain texts and numbers
+		f.Args = append(f.Args, spelt)
+	}
+	return f
 }
 
 // Encode is its journal form.
@@ -56,19 +64,15 @@ func (f Failure) Encode() []byte {
 // DecodeFailure reads a failure from its journal form; what is missing or does not fit has its default.
 func DecodeFailure(payload []byte) Failure {
 	made := Failure{Type: "Exception", Attempts: 1}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(payload, &fields) != nil {
-		return made
-	}
-	for name, into := range map[string]any{
-		"type": &made.Type, "message": &made.Message, "attempts": &made.Attempts, "traceback": &made.Traceback,
-		"args": &made.Args, "retry_in": &made.RetryIn,
-	} {
-		if raw, ok := fields[name]; ok {
-			_ = json.Unmarshal(raw, into)
-		}
-	}
+	_ = json.Unmarshal(payload, &made) // it passes over what does not fit
 	return made
+}
+
+// DecodeEnd reads the closing event of a run that came to no result: its failure, or why it was cancelled.
+func DecodeEnd(payload []byte) Failure {
+	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
+	_ = json.Unmarshal(payload, &said)
+	return Failure{Type: said.Type, Message: cmp.Or(said.Message, said.Reason), Attempts: 1, Traceback: said.Traceback}
 }
 
 // Arg reads one of its arguments; false when there is none, or it does not fit.
@@ -79,9 +83,8 @@ func (f Failure) Arg(place int, into any) bool {
 // TypeOf is the name under which an error is journaled: replay's own are the same in every language, others are named by
 // their Go type.
 func TypeOf(err error) string {
-	var known Error
-	if errors.As(err, &known) {
-		return "replay.errors." + known.ReplayError()
+	if known, name := Named(err); known != nil {
+		return "replay.errors." + name
 	}
 	var panicked *PanicError
 	if errors.As(err, &panicked) {

@@ -69,7 +69,7 @@ func (s Started) Encode() ([]byte, error) {
 // DecodeStarted reads the first event of a journal.
 func DecodeStarted(event *Event, run string) (Started, error) {
 	damaged := func(problem string, args ...any) (Started, error) {
-		return Started{}, &JournalDamagedError{run, event.Seq, fmt.Sprintf(problem, args...)}
+		return Started{}, &JournalDamaged{run, event.Seq, fmt.Sprintf(problem, args...)}
 	}
 	if event.Kind != Begun || event.Seq != 1 {
 		return damaged("a journal begins with #1 started, here stands %s", event)

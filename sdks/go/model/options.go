@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
+	"reflect"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -45,25 +47,22 @@ type StepOptions struct {
 	Raises          []Raise       // errors that come back as themselves
 }
 
-// Over is these options, with those fields of other that are set instead.
+// Over is these options, with those fields of other that are set instead; both raise what either raises.
 func (o StepOptions) Over(other StepOptions) StepOptions {
-	if other.Retry.MaxAttempts != 0 {
-		o.Retry = other.Retry
+	made := over(o, other)
+	made.Raises = slices.Concat(o.Raises, other.Raises)
+	return made
+}
+
+// over is a struct with those fields of another that are set instead.
+func over[T any](base, other T) T {
+	into, from := reflect.ValueOf(&base).Elem(), reflect.ValueOf(other)
+	for i := range into.NumField() {
+		if field := from.Field(i); !field.IsZero() {
+			into.Field(i).Set(field)
+		}
 	}
-	if other.Timeout != 0 {
-		o.Timeout = other.Timeout
-	}
-	if other.Queue != "" {
-		o.Queue = other.Queue
-	}
-	if other.ID != "" {
-		o.ID = other.ID
-	}
-	o.AtMostOnce = o.AtMostOnce || other.AtMostOnce
-	o.IgnoreArguments = o.IgnoreArguments || other.IgnoreArguments
-	o.WaitOnCancel = o.WaitOnCancel || other.WaitOnCancel
-	o.Raises = append(o.Raises[:len(o.Raises):len(o.Raises)], other.Raises...)
-	return o
+	return base
 }
 
 // StepPolicy is how a call differs from how its step is declared, for whoever does it on another queue: seconds, and nothing where it
@@ -164,30 +163,4 @@ type RunOptions struct {
 }
 
 // Over is these options, with those fields of other that are set instead.
-func (o RunOptions) Over(other RunOptions) RunOptions {
-	if other.ID != "" {
-		o.ID = other.ID
-	}
-	if other.Queue != "" {
-		o.Queue = other.Queue
-	}
-	if other.Priority != 0 {
-		o.Priority = other.Priority
-	}
-	if other.Delay != 0 {
-		o.Delay = other.Delay
-	}
-	if other.Deadline != 0 {
-		o.Deadline = other.Deadline
-	}
-	if other.Tags != nil {
-		o.Tags = other.Tags
-	}
-	if other.OnParentClose != "" {
-		o.OnParentClose = other.OnParentClose
-	}
-	if other.FairnessKey != "" {
-		o.FairnessKey = other.FairnessKey
-	}
-	return o
-}
+func (o RunOptions) Over(other RunOptions) RunOptions { return over(o, other) }

@@ -2,10 +2,11 @@
 //
 // A World has a clock of its own that jumps to the next timer when nothing else is left to do, so a month of waiting takes a
 // moment. Steps are done at once, by their own function or by a stub. When a run ends its journal is driven through the workflow
-// again, and a workflow that asks for something else the second time fails the test.
+// again, from the beginning and from each savepoint with state, and a workflow that asks for something else then fails the test.
 package replaytest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 	"time"
 
 	"example.org/replay"
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
@@ -29,7 +29,7 @@ import (
 type World struct {
 	Now       time.Time // the clock; Advance moves it
 	t         testing.TB
-	workflows map[string]*authoring.Workflow
+	workflows map[string]*interpreter.Workflow
 	stubs     map[string]func(context.Context, []byte) ([]byte, error)
 	runs      map[string]*run
 	order     []*run
@@ -39,18 +39,17 @@ type World struct {
 
 type run struct {
 	*engine.Live
-	workflow *authoring.Workflow
+	workflow *interpreter.Workflow
 	journal  []model.Event
-	state    map[string]json.RawMessage
+	state    map[string][]byte
 	commit   *wire.Commit // the last one
-	replayed bool
 }
 
 // New makes a world. Children of workflows are looked up among the offers.
 func New(t testing.TB, offers ...replay.Offer) *World {
 	t.Helper()
 	w := &World{
-		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), t: t, workflows: map[string]*authoring.Workflow{},
+		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), t: t, workflows: map[string]*interpreter.Workflow{},
 		stubs: map[string]func(context.Context, []byte) ([]byte, error){}, runs: map[string]*run{}, topics: map[string][]json.RawMessage{},
 	}
 	for _, offer := range offers {
@@ -66,17 +65,17 @@ func New(t testing.TB, offers ...replay.Offer) *World {
 
 func (w *World) offer(offer replay.Offer) {
 	switch core := offer.Definition().(type) {
-	case *authoring.Workflow:
+	case *interpreter.Workflow:
 		w.workflows[core.Name] = core
-	case *authoring.Step:
-		w.workflows[authoring.StepRun+core.Name] = authoring.StepWorkflow(core)
+	case *interpreter.Step:
+		w.workflows[interpreter.StepRun+core.Name] = interpreter.StepWorkflow(core)
 	}
 }
 
 // Stub does a step otherwise from here on.
 func Stub[I, O any](w *World, step *replay.Step[I, O], do func(in I) (O, error)) {
 	made := replay.NewStep(step.Name(), func(_ context.Context, in I) (O, error) { return do(in) })
-	w.stubs[step.Name()] = made.Definition().(*authoring.Step).Do //nolint:forcetypeassert // NewStep made it
+	w.stubs[step.Name()] = made.Definition().(*interpreter.Step).Do //nolint:forcetypeassert // NewStep made it
 }
 
 // Run is one run of a world; T is the type of its result.
@@ -91,20 +90,13 @@ func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
 	w.t.Helper()
 	w.offer(workflow)
 	core := w.workflows[workflow.Name()]
-	input, err := authoring.Arguments(in)
+	input, err := codec.Arguments(in)
 	if err != nil {
 		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
 	}
-	id := core.Options.ID
-	if id == "" {
-		id = fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1)
-	}
-	begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Seed: id, Namespace: "default", Patches: core.Patches, Tags: core.Options.Tags}
-	if core.Options.Deadline > 0 {
-		deadline := w.now() + core.Options.Deadline.Microseconds()
-		begin.Deadline = &deadline
-	}
-	w.create(engine.NewRun(&wire.RunKey{Namespace: "default", Id: id}, begin, w.now(), "default"))
+	id := cmp.Or(core.Options.ID, fmt.Sprintf("%s-%d", core.Name, len(w.runs)+1))
+	begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Patches: core.Patches}
+	w.create(engine.NewRun(&wire.RunKey{Namespace: "default", Id: id}, begin, core.Options, w.now()))
 	return &Run[O]{id, w}
 }
 
@@ -122,7 +114,7 @@ func (w *World) create(made *wire.NewRun) {
 	index := &wire.Run{Key: made.Key, Workflow: made.Workflow, Queue: made.Queue, Seq: 1, Status: "pending", Digest: made.Digest}
 	claimed := &wire.Claimed{Run: index, Lease: &wire.Lease{Key: made.Key, Worker: "replaytest"}, Journal: made.Events}
 	created := &run{
-		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string]json.RawMessage{},
+		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string][]byte{},
 	}
 	w.runs[made.Key.Id] = created
 	w.order = append(w.order, created)
@@ -146,15 +138,8 @@ func (w *World) turn(r *run) bool {
 		return false
 	}
 	before := len(r.journal)
-	var err error
-	if !r.replayed {
-		_, err = r.Replay(1)
-		r.replayed = true
-	}
-	if err == nil {
-		err = r.Turn(w.now())
-	}
-	if err != nil {
+	budget := 1
+	if _, err := r.Drive(&budget, w.now()); err != nil {
 		w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
 	}
 	w.apply(r, r.Commit(false))
@@ -172,17 +157,13 @@ func (w *World) turn(r *run) bool {
 	return len(r.journal) > before || len(acting) > 0 || len(r.commit.Children) > 0 || !r.Interp.Settled()
 }
 
-func (w *World) perform(r *run, command *interpreter.Command) engine.Answer {
-	ctx := authoring.WithInfo(context.Background(), authoring.Info{
-		RunID: r.Run.Key.Id, Workflow: r.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
-		IdempotencyKey: r.Interp.Position(command.ID, "#"),
-	})
+func (w *World) perform(r *run, command *interpreter.Command) model.Event {
 	if stub := w.stubs[command.Name]; stub != nil {
 		stubbed := *command
-		stubbed.Step = &interpreter.StepCall{Options: command.Step.Options, Do: &authoring.Step{Name: command.Name, Do: stub}}
+		stubbed.Step = &interpreter.Step{Name: command.Name, Options: command.Step.Options, Do: stub}
 		command = &stubbed
 	}
-	payload, err := engine.Perform(ctx, command)
+	payload, err := engine.Perform(model.WithStepInfo(context.Background(), r.StepInfo(command)), command)
 	return engine.Outcome(command, payload, err, 16<<20, 0.5)
 }
 
@@ -192,9 +173,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	r.Applied(commit)
 	r.commit = commit
 	r.journal = append(r.journal, service.EventsIn(commit.Events)...)
-	for key, value := range commit.State {
-		r.state[key] = value
-	}
+	maps.Copy(r.state, commit.State)
 	for _, entry := range commit.Topics {
 		w.topics[entry.Topic] = append(w.topics[entry.Topic], entry.Payload)
 	}
@@ -204,7 +183,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	for _, message := range commit.Posts {
 		if target := w.runs[message.Key.Id]; target != nil {
 			message.At = w.now()
-			target.Deliver([]*wire.Message{message})
+			target.Deliver(message)
 		}
 	}
 	if commit.Result == nil {
@@ -218,14 +197,36 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	}
 }
 
-// again drives a journal through the workflow once more: what it asks for must be the same.
+// again drives a journal through the workflow once more, from the beginning and from every savepoint with state: what it asks for
+// must be the same, and going on behind a savepoint must be the same as starting again with what was saved.
 func (w *World) again(r *run) {
 	w.t.Helper()
-	machine := interpreter.New(&r.workflow.Spec, r.Run.Key.Id)
+	machine := interpreter.New(r.workflow, r.Run.Key.Id)
 	defer machine.Close()
 	if err := machine.Feed(r.journal, interpreter.Unlimited); err != nil {
 		w.t.Fatalf("workflow %s is not deterministic: %v", r.workflow.Name, err)
 	}
+	for i := range r.journal {
+		if err := r.startAgain(i); err != nil {
+			w.t.Fatalf("workflow %s starts again at savepoint %s otherwise than it went on: %v", r.workflow.Name, r.journal[i].Name, err)
+		}
+	}
+}
+
+// startAgain drives what follows an event, if that is a savepoint with state.
+func (r *run) startAgain(i int) error {
+	if r.journal[i].Kind != model.SavepointTaken {
+		return nil
+	}
+	if resume, err := model.DecodeResume(r.journal[i].Payload); err != nil || resume == nil {
+		return err
+	}
+	machine := interpreter.New(r.workflow, r.Run.Key.Id)
+	defer machine.Close()
+	if err := machine.Recover(&r.journal[0], &r.journal[i], interpreter.Unlimited); err != nil {
+		return err
+	}
+	return machine.Feed(r.journal[i+1:], interpreter.Unlimited)
 }
 
 // Advance moves the clock by a span, timer by timer.
@@ -289,7 +290,7 @@ func (r *Run[T]) ended(live *run) (result T, err error) {
 		return result, cause
 	}
 	said := model.DecodeFailure(live.commit.Result)
-	return result, &model.RunFailedError{Run: r.ID, Status: live.commit.Status, ErrorType: said.Type, Message: said.Message}
+	return result, &model.RunFailed{Run: r.ID, Status: live.commit.Status, ErrorType: said.Type, Message: said.Message}
 }
 
 // Signal leaves a message for the run.
@@ -307,7 +308,7 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 	r.w.Settle()
 	told := r.w.topics["~reply:"+id]
 	if len(told) == 0 {
-		return &model.UnknownNameError{What: "reply to update", Name: name}
+		return &model.UnknownName{What: "reply to update", Name: name}
 	}
 	var said struct {
 		OK      json.RawMessage
@@ -319,9 +320,9 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 	}
 	switch {
 	case said.Refused != nil:
-		return &model.UpdateRefusedError{Run: r.ID, Update: name, Reason: *said.Refused}
+		return &model.UpdateRefused{Run: r.ID, Update: name, Reason: *said.Refused}
 	case said.Error != nil:
-		return &model.RunFailedError{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
+		return &model.RunFailed{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
 	case reply == nil:
 		return nil
 	}
@@ -340,7 +341,7 @@ func (w *World) post(id, kind, name string, value any) string {
 	}
 	w.messages++
 	message := &wire.Message{Id: fmt.Sprint("m", w.messages), Key: target.Run.Key, Kind: kind, Name: name, Payload: payload, At: w.now()}
-	target.Deliver([]*wire.Message{message})
+	target.Deliver(message)
 	return message.Id
 }
 

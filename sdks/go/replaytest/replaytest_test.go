@@ -126,30 +126,56 @@ func (f *fatal) Fatalf(format string, args ...any) {
 	panic(f)
 }
 
+// failing is what a test was told that used a world which failed it.
+func failing(t *testing.T, use func(*replaytest.World)) string {
+	t.Helper()
+	caught := &fatal{TB: t}
+	func() {
+		defer func() { _ = recover() }()
+		use(replaytest.New(caught))
+	}()
+	return caught.said
+}
+
 func TestAWorkflowThatIsNotDeterministicFailsItsTest(t *testing.T) {
 	calls := 0
 	moody := replay.NewWorkflow("moody", func(run *replay.Run, _ replay.None) (string, error) {
 		calls++
 		return replay.Call(run, refund, fmt.Sprint(calls))
 	})
-	caught := &fatal{TB: t}
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = replaytest.Start(replaytest.New(caught), moody, replay.None{}).Result()
-	}()
-	if !strings.Contains(caught.said, "moody is not deterministic") || !strings.Contains(caught.said, `step refund("2")`) {
-		t.Errorf("got %q", caught.said)
+	said := failing(t, func(w *replaytest.World) { _, _ = replaytest.Start(w, moody, replay.None{}).Result() })
+	if !strings.Contains(said, "moody is not deterministic") || !strings.Contains(said, `step refund("2")`) {
+		t.Errorf("got %q", said)
+	}
+}
+
+func TestAWorkflowThatStartsAgainOtherwiseThanItWentOnFailsItsTest(t *testing.T) {
+	forgetful := replay.NewResumable("forgetful", func(run *replay.Run, turns int, state *int) (int, error) {
+		done := 0
+		if state != nil {
+			done = *state
+		}
+		for done < turns {
+			done++
+			if err := replay.SavepointState(run, fmt.Sprint("turn ", done), done); err != nil {
+				return 0, err
+			}
+			if err := replay.Sleep(run, time.Hour); err != nil { // behind the savepoint: who starts again does not sleep
+				return 0, err
+			}
+		}
+		return done, nil
+	})
+	said := failing(t, func(w *replaytest.World) { _, _ = replaytest.Start(w, forgetful, 2).Result() })
+	if !strings.Contains(said, "forgetful starts again at savepoint turn 1 otherwise than it went on") || !strings.Contains(said, "sleep") {
+		t.Errorf("got %q", said)
 	}
 }
 
 func TestARunThatWaitsForEverSaysForWhat(t *testing.T) {
 	stalled := replay.NewWorkflow("stalled", func(run *replay.Run, _ replay.None) (any, error) { return replay.Signal[any](run, "godot") })
-	caught := &fatal{TB: t}
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = replaytest.Start(replaytest.New(caught), stalled, replay.None{}).Result()
-	}()
-	if !strings.Contains(caught.said, "waits for ever: signal godot as command 0") || !strings.Contains(caught.said, "replaytest_test.go:") {
-		t.Errorf("got %q", caught.said)
+	said := failing(t, func(w *replaytest.World) { _, _ = replaytest.Start(w, stalled, replay.None{}).Result() })
+	if !strings.Contains(said, "waits for ever: signal godot as command 0") || !strings.Contains(said, "replaytest_test.go:") {
+		t.Errorf("got %q", said)
 	}
 }

@@ -3,12 +3,14 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"example.org/replay/client"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
+	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/servertest"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
@@ -23,7 +25,7 @@ func bare(b *testing.B, s *servertest.Server, commits int) float64 {
 	fatal(b, err)
 	defer conn.Close() //nolint:errcheck // the benchmark ends
 	key := &wire.RunKey{Namespace: "bare", Id: fmt.Sprint("bare-", time.Now().UnixNano())}
-	made := engine.NewRun(key, model.Started{Workflow: "bare", Namespace: "bare", Patches: []string{}}, conn.Now(), "bare")
+	made := engine.NewRun(key, model.Started{Workflow: "bare", Patches: []string{}}, model.RunOptions{Queue: "bare"}, conn.Now())
 	created, err := conn.Worker.Create(ctx, &wire.CreateRequest{Runs: []*wire.NewRun{made}, Worker: "bare", Ttl: int64(time.Minute / time.Microsecond)})
 	fatal(b, err)
 	began := time.Now()
@@ -100,7 +102,7 @@ func BenchmarkMany(b *testing.B) {
 		_, err := client.StartMany(ctx, c, counting, ids, func(string) int { return steps })
 		fatal(b, err)
 		for open := true; open; {
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // looking takes the server away from its work
 			page, err := c.Page(ctx, client.Filter{Prefix: fmt.Sprintf("many-%d-", i), Statuses: []string{"pending", "running", "waiting"}}, 1, "")
 			fatal(b, err)
 			open = len(page.Runs) > 0
@@ -110,4 +112,49 @@ func BenchmarkMany(b *testing.B) {
 	rate := runs * float64(b.N) / took.Seconds()
 	b.ReportMetric(rate, "runs/s")
 	b.ReportMetric(rate*steps/bare(b, s, 1_000), "steps-per-bare-commit")
+}
+
+// BenchmarkLatency is W5 over the wire: from the start of a run of one step to its result, one after the other.
+func BenchmarkLatency(b *testing.B) {
+	_, c := scene(b)
+	ctx := context.Background()
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		handle, err := client.Start(ctx, c, counting, 1)
+		fatal(b, err)
+		_, err = handle.Result(ctx)
+		fatal(b, err)
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1e3, "p50-ms")
+}
+
+// BenchmarkReplay is the interpreter alone: one run driven over a journal of 10,000 steps in sequence.
+func BenchmarkReplay(b *testing.B) {
+	const steps = 10_000
+	spec := counting.Definition().(*interpreter.Workflow)
+	begin, err := model.Started{Workflow: counting.Name(), Input: fmt.Appendf(nil, "[%d]", steps)}.Encode()
+	fatal(b, err)
+	journal := []model.Event{{Seq: 1, Kind: model.Begun, Name: counting.Name(), Payload: begin}}
+	first := interpreter.New(spec, "run")
+	fatal(b, first.Feed(journal, interpreter.Unlimited))
+	for i := range steps {
+		command := first.Waiting()[0]
+		event := model.Event{
+			Seq: int64(i + 2), Kind: model.StepCompleted, Command: command.ID, Name: command.Name, Payload: fmt.Append(nil, i+1), Check: command.Check(),
+		}
+		journal = append(journal, event)
+		fatal(b, first.Feed(journal[i+1:], interpreter.Unlimited))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		machine := interpreter.New(spec, "run")
+		fatal(b, machine.Feed(journal, interpreter.Unlimited))
+		if machine.Outcome == nil {
+			b.Fatal("the run goes on")
+		}
+	}
+	b.ReportMetric(steps*float64(b.N)/b.Elapsed().Seconds(), "replayed/s")
 }

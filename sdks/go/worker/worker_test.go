@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,7 @@ var (
 	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
 		return replay.Call(run, patient, replay.None{})
-	})
+	}, replay.WorkflowOptions{Version: "2"})
 	offers = []replay.Offer{
 		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, elsewhere,
 		increment,
@@ -629,6 +630,33 @@ func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
 	check(t, err)
 	same(t, "", run.Worker)
 	same(t, "completed", run.Status)
+}
+
+func TestAWorkerIsSeenWhileItWorks(t *testing.T) {
+	s := servertest.Start(t)
+	drain := work(t, s, worker.Options{Name: "gopher", Queues: []string{"default"}})
+	listed := func() string {
+		told, err := exec.CommandContext(within(t), s.Command(), "workers", "--store", s.URL, "--json").Output()
+		check(t, err)
+		return string(told)
+	}
+	line := listed()
+	for line == "" { // it tells of itself a second after it has begun
+		line = listed()
+	}
+	var told struct {
+		ID, Version       string
+		Queues, Workflows []string
+		Capacity          int
+		Late              bool
+	}
+	check(t, json.Unmarshal([]byte(line), &told))
+	same(t, "gopher go/0.1.0 [default] 1000 false", fmt.Sprint(told.ID, " ", told.Version, " ", told.Queues, " ", told.Capacity, " ", told.Late))
+	for _, offered := range []string{"go.counting", "go.lingering@2", "step:increment"} {
+		same(t, true, slices.Contains(told.Workflows, offered))
+	}
+	drain()
+	same(t, "", listed())
 }
 
 func TestSigtermDrainsAWorkerProcess(t *testing.T) {

@@ -10,7 +10,7 @@ export type { Event, Span, Status } from "./model/records.js";
 export type { Retry } from "./model/retry.js";
 export type { Moment, RunInfo } from "./interpreter/ambient.js";
 export { Client, Handle } from "./client/client.js";
-export type { ClientOptions, FollowOptions, RunFilter, RunView, SavepointInfo, StartOptions, TopicEntry } from "./client/client.js";
+export type { ClientOptions, FollowOptions, ForkOptions, RunFilter, RunView, SavepointInfo, StartOptions, TopicEntry } from "./client/client.js";
 export { Worker } from "./worker/worker.js";
 export type { WorkerOptions } from "./worker/settings.js";
 export { jsonLogger, type Level, type Logger } from "./worker/logger.js";

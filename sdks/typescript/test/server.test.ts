@@ -1,7 +1,7 @@
 /** Against a real `replay serve`: everything that crosses the wire, and processes that are killed. */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { execFile, execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   Client,
   InvalidRequest,
@@ -30,7 +31,7 @@ import {
   workflow,
   type Workflow,
 } from "replay-engine";
-import { PYTHON, ROOT, serve, type Server } from "./server.js";
+import { PYTHON, REPLAY, ROOT, serve, type Server } from "./server.js";
 import { ALL, everything, hanging, long, turning } from "./shop.js";
 
 const quiet = { log: () => undefined };
@@ -413,6 +414,22 @@ with replay.Engine(sys.argv[1]) as engine:
 
   assert.deepEqual([found.left, found.right, found.word], [20, 14, "over to you"]);
   assert.match(run("end"), /^fits \{'chance': 0\.\d+, 'left': 20, 'right': 14, 'word': 'over to you'\}$/);
+});
+
+test("a worker is among those that `replay workers` shows, until it leaves", async () => {
+  const shown = async () => (await promisify(execFile)(REPLAY, ["workers", "--json", "--store", server.url])).stdout.trim();
+  const found = await working(server.url, async () => {
+    for (;;) {
+      const line = await shown();
+      if (line) return JSON.parse(line);
+    }
+  }, { name: "ann", announce: 0.1, concurrency: 7, queues: ["tea"] });
+
+  const { id, state, namespace, version, pid, queues, workflows, capacity, runs } = found;
+  const expected = ["ann", "alive", "default", "typescript/0.1.0", process.pid, ["tea"], 7, 0];
+  assert.deepEqual([id, state, namespace, version, pid, queues, capacity, runs], expected);
+  assert.deepEqual(workflows.sort(), [...ALL.workflows.map(({ spec }) => spec.name), ...ALL.steps.map(({ spec }) => `step:${spec.name}`)].sort());
+  assert.equal(await shown(), "");
 });
 
 test("progress that a step told in Python is read by its next attempt here", async () => {

@@ -12,6 +12,7 @@ package codec
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,30 +35,19 @@ const MaxDepth = 100
 const exact = 1 << 53
 
 var (
-	marshaler     = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
-	number        = reflect.TypeFor[json.Number]()
-	errDeep       = fmt.Errorf("expected nesting of at most %d levels, got a value nested deeper, or one that contains itself", MaxDepth)
+	number  = reflect.TypeFor[json.Number]()
+	errDeep = fmt.Errorf("expected nesting of at most %d levels, got a value nested deeper, or one that contains itself", MaxDepth)
 )
 
 // Marshal spells a Go value.
 func Marshal(value any) ([]byte, error) {
-	switch value := value.(type) { // what steps return most often, without reflection
-	case nil:
-		return []byte("null"), nil
-	case string:
-		return appendText(nil, value)
-	case int:
-		return strconv.AppendInt(nil, int64(value), 10), nil
-	case bool:
-		return strconv.AppendBool(nil, value), nil
-	}
 	return appendValue(make([]byte, 0, 64), reflect.ValueOf(value), MaxDepth)
 }
 
 // Unmarshal reads one JSON value into what `into` points at.
 func Unmarshal(data []byte, into any) error {
-	if !holdsAny(reflect.TypeOf(into)) {
+	switch into.(type) {
+	case *int, *int64, *float64, *string, *bool, *struct{}: // most answers, for which a decoder would cost more than the reading
 		return json.Unmarshal(data, into)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
@@ -70,14 +61,36 @@ func Unmarshal(data []byte, into any) error {
 	return nil
 }
 
+// escapes finds the escapes of a JSON text, one after the other; a group is a surrogate without its other half.
+var escapes = regexp.MustCompile(`\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)`)
+
+// Canonical spells JSON text canonically; it is strict about what it reads.
+func Canonical(text []byte) ([]byte, error) {
+	if !utf8.Valid(text) {
+		return nil, fmt.Errorf("expected JSON in UTF-8, got %.80q", text)
+	}
+	if bytes.Contains(text, []byte(`\u`)) { // encoding/json would repair them
+		for _, escape := range escapes.FindAllSubmatch(text, -1) {
+			if escape[1] != nil {
+				return nil, fmt.Errorf("expected valid Unicode, got a lone surrogate in %.80q", text)
+			}
+		}
+	}
+	var value any
+	if err := Unmarshal(text, &value); err != nil {
+		return nil, fmt.Errorf("expected JSON, got %.80q: %w", text, err)
+	}
+	return Marshal(value)
+}
+
 func appendValue(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 	if !v.IsValid() {
 		return append(dst, "null"...), nil
 	}
 	kind := v.Type()
-	if kind.NumMethod() > 0 || (v.CanAddr() && kind.Name() != "") {
-		if done, out, err := appendMarshaled(dst, v, depth); done {
-			return out, err
+	if kind.NumMethod() > 0 || (v.CanAddr() && kind.PkgPath() != "") {
+		if own, err := ownSpelling(v); own != nil || err != nil {
+			return append(dst, own...), err
 		}
 	}
 	switch v.Kind() {
@@ -106,74 +119,64 @@ func appendValue(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		}
 		return appendValue(dst, v.Elem(), depth)
 	case reflect.Slice, reflect.Array:
-		return appendList(dst, v, depth)
+		return appendList(dst, v, depth-1)
 	case reflect.Map:
-		return appendMap(dst, v, depth)
+		return appendMap(dst, v, depth-1)
 	case reflect.Struct:
-		return appendStruct(dst, v, depth)
+		return appendStruct(dst, v, depth-1)
 	default:
 		return nil, fmt.Errorf("expected data, got a %s; pass what it is made from, and make it again where it is used", kind)
 	}
 }
 
-// appendMarshaled spells what has a method of its own for it.
-func appendMarshaled(dst []byte, v reflect.Value, depth int) (bool, []byte, error) {
-	kind := v.Type()
-	if (kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Interface) && v.IsNil() {
-		return false, nil, nil
+// ownSpelling is that of a value with a method for it; nil when it has none.
+func ownSpelling(v reflect.Value) ([]byte, error) {
+	if (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) && v.IsNil() {
+		return nil, nil
 	}
-	if v.CanAddr() && !kind.Implements(marshaler) && !kind.Implements(textMarshaler) {
-		v = v.Addr()
-		kind = v.Type()
+	candidates := []reflect.Value{v}
+	if v.CanAddr() {
+		candidates = append(candidates, v.Addr())
 	}
-	if kind.Implements(marshaler) {
-		text, err := v.Interface().(json.Marshaler).MarshalJSON()
-		if err != nil {
-			return true, nil, err
+	for _, candidate := range candidates {
+		switch value := candidate.Interface().(type) {
+		case json.Marshaler:
+			text, err := value.MarshalJSON()
+			if err != nil {
+				return nil, err
+			}
+			return Canonical(text)
+		case encoding.TextMarshaler:
+			text, err := value.MarshalText()
+			if err != nil {
+				return nil, err
+			}
+			return appendText(nil, string(text))
 		}
-		out, err := appendCanonical(dst, text, depth)
-		return true, out, err
 	}
-	if kind.Implements(textMarshaler) {
-		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
-		if err != nil {
-			return true, nil, err
-		}
-		out, err := appendText(dst, string(text))
-		return true, out, err
-	}
-	return false, nil, nil
+	return nil, nil
 }
 
-func appendList(dst []byte, v reflect.Value, depth int) ([]byte, error) {
+func appendList(dst []byte, v reflect.Value, depth int) (_ []byte, err error) {
 	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8 {
 		return appendText(dst, base64.StdEncoding.EncodeToString(v.Bytes()))
 	}
-	if depth <= 0 {
+	if depth < 0 {
 		return nil, errDeep
 	}
 	dst = append(dst, '[')
-	var err error
 	for i := range v.Len() {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = appendValue(dst, v.Index(i), depth-1); err != nil {
+		if dst, err = appendValue(dst, v.Index(i), depth); err != nil {
 			return nil, fmt.Errorf("[%d]: %w", i, err)
 		}
 	}
 	return append(dst, ']'), nil
 }
 
-type entry struct {
-	key   string
-	value reflect.Value
-}
-
-func appendMap(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-	if depth <= 0 {
-		return nil, errDeep
-	}
+func appendMap(dst []byte, v reflect.Value, depth int) (_ []byte, err error) {
 	entries := make([]entry, 0, v.Len())
 	for pair := v.MapRange(); pair.Next(); {
 		key, err := keyText(pair.Key())
@@ -183,20 +186,7 @@ func appendMap(dst []byte, v reflect.Value, depth int) ([]byte, error) {
 		entries = append(entries, entry{key, pair.Value()})
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
-	dst = append(dst, '{')
-	var err error
-	for i, pair := range entries {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if dst, err = appendText(dst, pair.key); err != nil {
-			return nil, err
-		}
-		if dst, err = appendValue(append(dst, ':'), pair.value, depth-1); err != nil {
-			return nil, fmt.Errorf(".%s: %w", pair.key, err)
-		}
-	}
-	return append(dst, '}'), nil
+	return appendEntries(dst, entries, depth)
 }
 
 func keyText(key reflect.Value) (string, error) {
@@ -207,174 +197,112 @@ func keyText(key reflect.Value) (string, error) {
 		spelt, err := text.MarshalText()
 		return string(spelt), err
 	}
-	switch {
-	case key.CanInt():
-		return strconv.FormatInt(key.Int(), 10), nil
-	case key.CanUint():
-		return strconv.FormatUint(key.Uint(), 10), nil
+	if key.CanInt() || key.CanUint() {
+		return fmt.Sprint(key), nil
 	}
 	return "", fmt.Errorf("expected keys that are texts, got %s", key.Type())
+}
+
+type entry struct {
+	key   string
+	value reflect.Value
+}
+
+func appendEntries(dst []byte, entries []entry, depth int) (_ []byte, err error) {
+	if depth < 0 {
+		return nil, errDeep
+	}
+	dst = append(dst, '{')
+	for i, pair := range entries {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendText(dst, pair.key); err != nil {
+			return nil, err
+		}
+		if dst, err = appendValue(append(dst, ':'), pair.value, depth); err != nil {
+			return nil, fmt.Errorf(".%s: %w", pair.key, err)
+		}
+	}
+	return append(dst, '}'), nil
 }
 
 // ---- structs ---------------------------------------------------------------------------------------------------------------
 
 type field struct {
 	name                        string
-	prefix                      []byte // its key and colon
 	index                       []int
 	omitEmpty, omitZero, quoted bool
-	tagged                      bool
 }
 
 var structs sync.Map // of reflect.Type to []field, sorted by name
 
+// fieldsOf finds the fields that encoding/json would: embedded structs are flattened, and the shallowest of a name wins.
 func fieldsOf(kind reflect.Type) []field {
 	if known, ok := structs.Load(kind); ok {
 		return known.([]field)
 	}
-	found, _ := structs.LoadOrStore(kind, collect(kind))
-	return found.([]field)
+	fields := flatten(kind, nil, nil)
+	slices.SortStableFunc(fields, func(a, b field) int {
+		return cmp.Or(strings.Compare(a.name, b.name), len(a.index)-len(b.index))
+	})
+	fields = slices.CompactFunc(fields, func(a, b field) bool { return a.name == b.name })
+	structs.Store(kind, fields)
+	return fields
 }
 
-// collect finds the fields that encoding/json would: embedded structs are flattened, the shallowest name wins, and of two at
-// the same depth the tagged one, or none.
-func collect(kind reflect.Type) []field {
-	best := map[string][]field{}
-	for _, f := range reflect.VisibleFields(kind) {
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Tag.Get("json") == "-" || !reachable(kind, f.Index) {
-			continue
-		}
+func flatten(kind reflect.Type, within []int, outer []reflect.Type) (fields []field) {
+	if slices.Contains(outer, kind) { // it embeds itself
+		return nil
+	}
+	for i := range kind.NumField() {
+		f, index := kind.Field(i), slices.Concat(within, []int{i})
+		tag := f.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
 		inner := f.Type
 		if inner.Kind() == reflect.Pointer {
 			inner = inner.Elem()
 		}
-		if (f.Anonymous && name == "" && inner.Kind() == reflect.Struct) || !f.IsExported() {
-			continue
-		}
-		has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
-		made := field{name: name, index: f.Index, omitEmpty: has("omitempty"), omitZero: has("omitzero"), quoted: has("string"), tagged: name != ""}
-		if name == "" {
-			made.name = f.Name
-		}
-		best[made.name] = append(best[made.name], made)
-	}
-	var fields []field
-	for _, rivals := range best {
-		if winner, ok := dominant(rivals); ok {
-			winner.prefix, _ = appendText(nil, winner.name)
-			winner.prefix = append(winner.prefix, ':')
-			fields = append(fields, winner)
+		switch {
+		case tag == "-":
+		case f.Anonymous && name == "" && inner.Kind() == reflect.Struct:
+			fields = append(fields, flatten(inner, index, slices.Concat(outer, []reflect.Type{kind}))...)
+		case f.IsExported():
+			has := func(option string) bool { return slices.Contains(strings.Split(options, ","), option) }
+			fields = append(fields, field{cmp.Or(name, f.Name), index, has("omitempty"), has("omitzero"), has("string")})
 		}
 	}
-	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
 	return fields
 }
 
-// reachable says whether every struct on the way to a field is embedded without a name of its own.
-func reachable(kind reflect.Type, index []int) bool {
-	for depth := 1; depth < len(index); depth++ {
-		outer := kind.FieldByIndex(index[:depth])
-		if name, _, _ := strings.Cut(outer.Tag.Get("json"), ","); name != "" {
-			return false
-		}
-	}
-	return true
-}
-
-func dominant(rivals []field) (field, bool) {
-	slices.SortStableFunc(rivals, func(a, b field) int {
-		if len(a.index) != len(b.index) {
-			return len(a.index) - len(b.index)
-		}
-		if a.tagged != b.tagged && a.tagged {
-			return -1
-		}
-		return 0
-	})
-	if len(rivals) > 1 && len(rivals[0].index) == len(rivals[1].index) && rivals[0].tagged == rivals[1].tagged {
-		return field{}, false
-	}
-	return rivals[0], true
-}
-
 func appendStruct(dst []byte, v reflect.Value, depth int) ([]byte, error) {
-	if depth <= 0 {
-		return nil, errDeep
-	}
-	dst = append(dst, '{')
-	first := true
+	var entries []entry
 	for _, f := range fieldsOf(v.Type()) {
 		value, err := v.FieldByIndexErr(f.index)
 		if err != nil || (f.omitZero && value.IsZero()) || (f.omitEmpty && isEmpty(value)) {
 			continue
 		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = append(dst, f.prefix...)
 		if f.quoted {
-			spelt, err := appendValue(nil, value, depth-1)
+			spelt, err := appendValue(nil, value, depth)
 			if err != nil {
 				return nil, fmt.Errorf(".%s: %w", f.name, err)
 			}
-			dst, _ = appendText(dst, string(spelt))
-			continue
+			value = reflect.ValueOf(string(spelt))
 		}
-		if dst, err = appendValue(dst, value, depth-1); err != nil {
-			return nil, fmt.Errorf(".%s: %w", f.name, err)
-		}
+		entries = append(entries, entry{f.name, value})
 	}
-	return append(dst, '}'), nil
+	return appendEntries(dst, entries, depth)
 }
 
 func isEmpty(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Array, reflect.Map, reflect.Slice, reflect.String:
 		return v.Len() == 0
-	case reflect.Struct:
-		return false
-	default:
-		return v.IsZero()
 	}
-}
-
-var anywhere sync.Map // of reflect.Type to bool
-
-// holdsAny says whether a value of this type may hold an `any`.
-func holdsAny(kind reflect.Type) bool {
-	if known, ok := anywhere.Load(kind); ok {
-		return known.(bool)
-	}
-	found := searchAny(kind, map[reflect.Type]bool{})
-	anywhere.Store(kind, found)
-	return found
-}
-
-func searchAny(kind reflect.Type, seen map[reflect.Type]bool) bool {
-	if seen[kind] {
-		return false
-	}
-	seen[kind] = true
-	switch kind.Kind() {
-	case reflect.Interface:
-		return true
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return searchAny(kind.Elem(), seen)
-	case reflect.Struct:
-		for i := range kind.NumField() {
-			if searchAny(kind.Field(i).Type, seen) {
-				return true
-			}
-		}
-	}
-	return false
+	return v.Kind() != reflect.Struct && v.IsZero()
 }
 
 // ---- texts and numbers -----------------------------------------------------------------------------------------------------
-
-const hex = "0123456789abcdef"
 
 func appendText(dst []byte, text string) ([]byte, error) {
 	if !utf8.ValidString(text) {
@@ -389,53 +317,39 @@ func appendText(dst []byte, text string) ([]byte, error) {
 		}
 		dst = append(dst, text[from:i]...)
 		from = i + 1
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\b':
-			dst = append(dst, '\\', 'b')
-		case '\f':
-			dst = append(dst, '\\', 'f')
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		if place := strings.IndexByte("\"\\\b\f\n\r\t", c); place >= 0 {
+			dst = append(dst, '\\', `"\bfnrt`[place])
+		} else {
+			dst = fmt.Appendf(dst, `\u%04x`, c)
 		}
 	}
 	return append(append(dst, text[from:]...), '"'), nil
 }
 
 func appendFloat(dst []byte, f float64) ([]byte, error) {
-	switch {
+	switch size := math.Abs(f); {
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		return nil, fmt.Errorf("expected a finite number, got %v; JSON has no word for it", f)
 	case f == 0 && math.Signbit(f):
 		return append(dst, "-0.0"...), nil
-	case f == math.Trunc(f) && math.Abs(f) < exact:
+	case f == math.Trunc(f) && size < exact:
 		return strconv.AppendInt(dst, int64(f), 10), nil
-	}
-	if size := math.Abs(f); size < 1e-4 || size >= 1e16 {
+	case size < 1e-4 || size >= 1e16:
 		return strconv.AppendFloat(dst, f, 'e', -1, 64), nil
+	case f == math.Trunc(f):
+		return strconv.AppendFloat(dst, f, 'f', 1, 64), nil
+	default:
+		return strconv.AppendFloat(dst, f, 'f', -1, 64), nil
 	}
-	from := len(dst)
-	dst = strconv.AppendFloat(dst, f, 'f', -1, 64)
-	if !bytes.ContainsRune(dst[from:], '.') {
-		dst = append(dst, ".0"...)
-	}
-	return dst, nil
 }
 
 func appendNumber(dst []byte, text string) ([]byte, error) {
-	if !isNumber(text) {
+	if text == "" || strings.Trim(text, "+-.eE0123456789") != "" || !json.Valid([]byte(text)) {
 		return nil, fmt.Errorf("expected a number, got %.60q", text)
 	}
 	if !strings.ContainsAny(text, ".eE") {
 		if text == "-0" {
-			return append(dst, '0'), nil
+			text = "0"
 		}
 		return append(dst, text...), nil
 	}
@@ -444,35 +358,4 @@ func appendNumber(dst []byte, text string) ([]byte, error) {
 		return nil, err
 	}
 	return appendFloat(dst, f)
-}
-
-// isNumber says whether a text is a number as JSON spells it.
-func isNumber(text string) bool {
-	rest := strings.TrimPrefix(text, "-")
-	digits := func() bool {
-		trimmed := strings.TrimLeft(rest, "0123456789")
-		took := len(trimmed) < len(rest)
-		rest = trimmed
-		return took
-	}
-	if strings.HasPrefix(rest, "0") {
-		rest = rest[1:]
-	} else if !digits() {
-		return false
-	}
-	if after, ok := strings.CutPrefix(rest, "."); ok {
-		if rest = after; !digits() {
-			return false
-		}
-	}
-	if rest != "" && (rest[0] == 'e' || rest[0] == 'E') {
-		rest = rest[1:]
-		if rest != "" && (rest[0] == '+' || rest[0] == '-') {
-			rest = rest[1:]
-		}
-		if !digits() {
-			return false
-		}
-	}
-	return rest == ""
 }

@@ -70,6 +70,8 @@ func TestOtherSpellingsBecomeCanonical(t *testing.T) {
 		`"\ufffd"`:               "\"\uFFFD\"",
 		`1E400`:                  "",
 		`"\ud800"`:               "",
+		`"\udc00\ud800"`:         "",
+		`"\\ud800\\ufffd"`:       `"\\ud800\\ufffd"`,
 		"\"\xff\"":               "",
 		`[1,]`:                   "",
 		`{"a"}`:                  "",

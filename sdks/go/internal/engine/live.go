@@ -10,13 +10,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/codec"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
@@ -33,18 +30,6 @@ const (
 
 	replyTopic, notesTopic, logTopic = "~reply:", "~notes:", "~log:"
 )
-
-var ends = map[string]string{
-	model.Completed: "completed", model.Failed: "failed", model.WasCancelled: "cancelled", model.Continued: "continued",
-}
-
-// Answer is what the world told about a command, not yet an event.
-type Answer struct {
-	Command, Kind string
-	Payload       []byte
-	Attempt       int
-	Duration      time.Duration
-}
 
 // Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
 //
@@ -65,24 +50,18 @@ type Live struct {
 	arrived    bool
 	committed  int64
 	applied    int64
-	answers    []Answer
+	answers    []model.Event // what the world told of commands: Kind, Command, Payload, Attempt and Duration
 	mail       []*wire.Message
 	known      map[string]bool
 	retries    map[string]int64
-	lines      map[string]string
 	timers     timers
 	intents    map[string]bool // at-most-once steps whose beginning was noted in this life
 	cancelling bool
 	terminated bool
 	maxPayload int
-	fresh      []*wire.Event
-	outputs    []output
-	consumed   []string
-	posts      []*wire.Message
-	children   []*wire.NewRun
-	topics     []*wire.TopicEntry
-	base       int64
-	state      map[string][]byte // what it shows, by key; replay's own keys begin with a tilde
+	turn       *wire.Commit       // all that this turn led to, so far
+	logged     []interpreter.Said // lines to hand to the logger once the next commit is applied
+	state      map[string][]byte  // what it shows, by key; replay's own keys begin with a tilde
 	tags       map[string]string
 
 	tasks    map[string]*attempt // what the worker has under way for it
@@ -93,13 +72,13 @@ type Live struct {
 }
 
 // NewLive takes a claimed run into memory.
-func NewLive(claimed *wire.Claimed, workflow *authoring.Workflow, maxPayload int) *Live {
+func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload int) *Live {
 	run := claimed.Run
 	live := &Live{
-		Run: run, Lease: claimed.Lease, Interp: interpreter.New(&workflow.Spec, run.Key.Id), Paused: run.Status == "paused",
+		Run: run, Lease: claimed.Lease, Interp: interpreter.New(workflow, run.Key.Id), Paused: run.Status == "paused",
 		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
-		known: map[string]bool{}, retries: map[string]int64{}, lines: map[string]string{}, intents: map[string]bool{},
-		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{},
+		known: map[string]bool{}, retries: map[string]int64{}, intents: map[string]bool{},
+		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{}, turn: newTurn(),
 	}
 	maps.Copy(live.tags, run.Tags)
 	maps.Copy(live.state, run.State)
@@ -109,27 +88,49 @@ func NewLive(claimed *wire.Claimed, workflow *authoring.Workflow, maxPayload int
 			live.said++
 		}
 	}
-	live.Deliver(claimed.Mail)
+	live.Deliver(claimed.Mail...)
 	return live
+}
+
+func newTurn() *wire.Commit {
+	return &wire.Commit{State: map[string][]byte{}, Tags: map[string]string{}}
 }
 
 // ---- what comes in ---------------------------------------------------------------------------------------------------------
 
-// Deliver takes in messages; those seen before are passed over.
-func (l *Live) Deliver(mail []*wire.Message) {
+// Deliver takes in messages, and says whether there were any that it had not seen before.
+func (l *Live) Deliver(mail ...*wire.Message) (fresh bool) {
 	for _, message := range mail {
 		if !l.known[message.Id] {
-			l.known[message.Id] = true
+			l.known[message.Id], fresh = true, true
 			l.mail = append(l.mail, message)
 		}
 	}
+	return fresh
 }
 
 // Tell takes in an answer.
-func (l *Live) Tell(answer Answer) { l.answers = append(l.answers, answer) }
+func (l *Live) Tell(answer model.Event) { l.answers = append(l.answers, answer) }
 
-// Replay feeds old events, as many as the budget allows; what is left of it.
-func (l *Live) Replay(budget int) (int, error) {
+// Drive lets the run take a turn, after as many of its old events as the budget allows; whether it rests then. What the author's types
+// panic with while they are read is an error of this run.
+func (l *Live) Drive(budget *int, now int64) (rests bool, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &model.PanicError{Value: fmt.Sprint("panic: ", cause), Stack: string(debug.Stack())}
+		}
+	}()
+	if !l.arrived {
+		if *budget, err = l.replay(max(*budget, 1)); err != nil || !(l.arrived || l.Over()) {
+			return false, err
+		}
+	}
+	err = l.turnOn(now)
+	return l.Interp.Settled() || l.Over(), err
+}
+
+// replay feeds old events; what is left of the budget.
+func (l *Live) replay(budget int) (int, error) {
 	it := l.Interp
 	if it.Seq == 0 && l.Run.Base > 1 && len(l.journal) > 1 {
 		if err := it.Recover(&l.journal[0], &l.journal[1], answerBudget); err != nil {
@@ -195,8 +196,8 @@ func (l *Live) arrive() error {
 
 // ---- a turn ----------------------------------------------------------------------------------------------------------------
 
-// Turn feeds what has come in, until nothing more has or the turn is long enough.
-func (l *Live) Turn(now int64) error {
+// turnOn feeds what has come in, until nothing more has or the turn is long enough.
+func (l *Live) turnOn(now int64) error {
 	if l.terminated {
 		return nil
 	}
@@ -209,7 +210,7 @@ func (l *Live) Turn(now int64) error {
 			return err
 		}
 	}
-	for streak := 1; len(l.fresh) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
+	for streak := 1; len(l.turn.Events) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
 		var err error
 		mailed := now
 		if len(l.mail) > 0 {
@@ -250,15 +251,14 @@ func (l *Live) terminateBusy() error {
 // Over says whether the run has ended, as far as this turn knows.
 func (l *Live) Over() bool { return l.Interp.Outcome != nil || l.terminated }
 
-func (l *Live) takeAnswer(answer Answer, now int64) error {
+func (l *Live) takeAnswer(answer model.Event, now int64) error {
 	command := l.Interp.Pending(answer.Command)
 	if command == nil {
 		return nil // withdrawn meanwhile
 	}
 	delete(l.retries, answer.Command)
-	event := l.event(answer.Kind, command.ID, command.Name, answer.Payload, now)
-	event.Check, event.Attempt, event.Duration = command.Check(), int32(answer.Attempt), answer.Duration.Microseconds()
-	if err := l.feed(event); err != nil {
+	answer.Name, answer.Check = command.Name, command.Check()
+	if err := l.feed(answer, now); err != nil {
 		return err
 	}
 	if answer.Kind == model.AttemptFailed {
@@ -278,18 +278,18 @@ func (l *Live) retryLater(command *interpreter.Command) {
 
 // giveUp: its end is awaited by a cancellation, and no other attempt will follow.
 func (l *Live) giveUp(command *interpreter.Command) {
-	l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: command.Failure, Attempt: command.Attempts})
+	l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: command.Failure, Attempt: int32(command.Attempts)})
 }
 
 func (l *Live) takeMessage(message *wire.Message, now int64) error {
-	l.consumed = append(l.consumed, message.Id)
+	l.turn.Consumed = append(l.turn.Consumed, message.Id)
 	switch message.Kind {
 	case "signal":
 		if refused := l.Interp.RefusesSignal(message.Name, message.Payload); refused != nil {
 			l.note(fmt.Sprintf("signal '%s' was refused: %v", message.Name, refused))
 			return nil
 		}
-		return l.feed(l.event(model.SignalReceived, "", message.Name, message.Payload, now))
+		return l.feed(model.Event{Kind: model.SignalReceived, Name: message.Name, Payload: message.Payload}, now)
 	case "update":
 		if refused := l.Interp.RefusesUpdate(message.Name, message.Payload); refused != nil {
 			l.say(replyTopic+message.Id, map[string]any{"refused": refused.Error()})
@@ -299,7 +299,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 		if err != nil {
 			return err
 		}
-		return l.feed(l.event(model.UpdateReceived, "", message.Name, payload, now))
+		return l.feed(model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 	case "cancel":
 		return l.cancel("cancel", message.Payload, now)
 	case "terminate":
@@ -317,7 +317,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 			l.note(fmt.Sprintf("an answer (%s) came for command %s, which the code does not ask for", message.Name, message.Command))
 			return nil
 		}
-		return l.takeAnswer(Answer{Command: message.Command, Kind: message.Name, Payload: message.Payload}, now)
+		return l.takeAnswer(model.Event{Kind: message.Name, Command: message.Command, Payload: message.Payload}, now)
 	}
 	return nil
 }
@@ -327,17 +327,17 @@ func (l *Live) cancel(name string, payload []byte, now int64) error {
 		return nil
 	}
 	l.cancelling = true
-	return l.feed(l.event(model.CancelRequested, "", name, payload, now))
+	return l.feed(model.Event{Kind: model.CancelRequested, Name: name, Payload: payload}, now)
 }
 
 func (l *Live) terminate(message *wire.Message, now int64) {
 	said := struct{ Reason string }{"terminated"}
 	_ = json.Unmarshal(message.Payload, &said)
 	failure := model.Failure{Type: "Terminated", Message: said.Reason, Attempts: 1}
-	l.fresh = append(l.fresh, service.EventOut(l.event(model.Failed, "", model.Terminated, failure.Encode(), now)))
+	l.record(l.whole(model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now))
 	l.terminated = true
 	for _, command := range l.Interp.Waiting() { // none of its code runs, so nobody else would tell them
-		child := command.Kind == interpreter.Child && (command.Call.Options.OnParentClose == "" || command.Call.Options.OnParentClose == model.CancelChild)
+		child := command.Kind == interpreter.Child && cmp.Or(command.Workflow.Options.OnParentClose, model.CancelChild) == model.CancelChild
 		if child || l.isRemote(command) {
 			l.callOff(command, "was terminated")
 		}
@@ -352,7 +352,7 @@ func (l *Live) time(now int64) error {
 	}
 	command := l.Interp.Pending(due.command)
 	if command.Timed {
-		return l.feed(l.event(model.TimerFired, command.ID, command.Name, nil, now))
+		return l.feed(model.Event{Kind: model.TimerFired, Command: command.ID, Name: command.Name}, now)
 	}
 	if _, waits := l.retries[command.ID]; waits && !l.Paused {
 		delete(l.retries, command.ID)
@@ -368,54 +368,74 @@ func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
 		return true, nil
 	}
 	if command.Intent {
-		failure := model.FailureOf(&model.StepInterruptedError{Step: command.Name}, 1)
-		l.Tell(Answer{Command: command.ID, Kind: model.StepGaveUp, Payload: failure.Encode(), Attempt: 1})
+		failure := model.FailureOf(&model.StepInterrupted{Step: command.Name}, 1)
+		l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: failure.Encode(), Attempt: 1})
 		return false, nil
 	}
 	l.intents[command.ID] = true
-	event := l.event(model.StepIntent, command.ID, command.Name, nil, now)
-	event.Check = command.Check()
-	if err := l.feed(event); err != nil {
+	if err := l.feed(model.Event{Kind: model.StepIntent, Command: command.ID, Name: command.Name, Check: command.Check()}, now); err != nil {
 		return false, err
 	}
 	l.Acting = append(l.Acting, command)
 	return false, nil
 }
 
-func (l *Live) event(kind, command, name string, payload []byte, now int64) *model.Event {
-	made := &model.Event{
-		Seq: l.Interp.Seq + 1, Kind: kind, Command: command, Name: name, At: max(now, l.Interp.Clock), Payload: payload, Worker: l.Lease.GetWorker(),
+// whole is an event with all that its kind does not say.
+func (l *Live) whole(event model.Event, now int64) model.Event {
+	event.Seq, event.At, event.Worker = l.Interp.Seq+1, max(now, l.Interp.Clock), l.Lease.GetWorker()
+	if command := l.Interp.Pending(event.Command); command != nil {
+		event.Line = command.Line()
 	}
-	if command != "" {
-		made.Line = l.lines[command]
-		delete(l.lines, command)
-	}
-	return made
+	return event
 }
 
 // feed hands an event to the interpreter, and collects what it led to.
-func (l *Live) feed(event *model.Event) error {
-	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
+func (l *Live) feed(event model.Event, now int64) error {
+	event = l.whole(event, now)
+	if err := l.Interp.Feed([]model.Event{event}, answerBudget); err != nil {
 		return err
 	}
-	l.fresh = append(l.fresh, service.EventOut(event))
+	l.record(event)
 	if event.Kind == model.SavepointTaken {
 		if resume, err := model.DecodeResume(event.Payload); err == nil && resume != nil {
-			l.base = event.Seq
+			l.turn.Base = event.Seq
 		}
 	}
 	return l.gatherIn()
 }
 
-// output is what the interpreter said, and after which event.
-type output struct {
-	interpreter.Said
-	seq int64
+func (l *Live) record(event model.Event) {
+	l.turn.Events = append(l.turn.Events, service.EventOut(&event))
 }
 
+// hear takes down what the interpreter said.
 func (l *Live) hear() {
 	for _, said := range l.Interp.Outputs {
-		l.outputs = append(l.outputs, output{said, l.Interp.Seq})
+		switch said.Name {
+		case "send_signal":
+			l.turn.Posts = append(l.turn.Posts, &wire.Message{
+				Id: l.Interp.Position(said.ID, ":"), Key: l.key(said.Target), Kind: "signal", Name: said.Label, Payload: said.Payload,
+			})
+		case "publish":
+			l.turn.Topics = append(l.turn.Topics, &wire.TopicEntry{Topic: said.Target, Payload: said.Payload})
+		case "set_state":
+			l.turn.State[said.Target] = said.Payload
+		case "set_tags":
+			_ = json.Unmarshal(said.Payload, &l.turn.Tags)
+		case "reply":
+			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(said.Payload)})
+		default:
+			topic, level := notesTopic, "info"
+			if said.Name == "log" {
+				topic, level = logTopic, said.Target
+				l.logged = append(l.logged, said)
+			}
+			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": l.Interp.Seq}
+			if chain := l.Interp.Started.Chain; chain > 0 {
+				entry["chain"] = chain
+			}
+			l.say(topic+l.Run.Key.Id, entry)
+		}
 	}
 	l.Interp.Outputs = l.Interp.Outputs[:0]
 }
@@ -440,29 +460,25 @@ func (l *Live) want(commands []*interpreter.Command) {
 	for _, command := range commands {
 		switch {
 		case command.Kind == interpreter.Savepoint:
-			l.Tell(Answer{Command: command.ID, Kind: model.SavepointTaken, Payload: l.Interp.SavepointPayload(command)})
-		case command.Kind == interpreter.Step && command.Attempts > 0 && command.Cancelled:
+			l.Tell(model.Event{Kind: model.SavepointTaken, Command: command.ID, Payload: l.Interp.SavepointPayload(command)})
+		case command.Kind == interpreter.StepCall && command.Attempts > 0 && command.Cancelled:
 			l.giveUp(command)
-		case command.Kind == interpreter.Step && command.Attempts > 0:
+		case command.Kind == interpreter.StepCall && command.Attempts > 0:
 			l.retryLater(command)
 		case l.Paused:
-		case command.Kind == interpreter.Child:
-			l.children = append(l.children, l.child(command))
-		case l.isRemote(command):
-			l.children = append(l.children, l.stepRun(command))
-		case command.Kind == interpreter.Step:
+		case command.Kind == interpreter.Child, l.isRemote(command):
+			l.turn.Children = append(l.turn.Children, l.asked(command))
+		case command.Kind == interpreter.StepCall:
 			l.Acting = append(l.Acting, command)
 		}
 		if command.Timed {
 			l.remind(command.Due, command.ID)
-		} else if command.Kind != interpreter.Signal {
-			l.lines[command.ID] = command.Line()
 		}
 	}
 }
 
 func (l *Live) isRemote(command *interpreter.Command) bool {
-	return command.Kind == interpreter.Step && command.Step.Options.Queue != "" && command.Step.Options.Queue != l.Run.Queue
+	return command.Kind == interpreter.StepCall && command.Step.Options.Queue != "" && command.Step.Options.Queue != l.Run.Queue
 }
 
 // withdraw: children and remote steps get a message; what runs here is stopped after the commit.
@@ -472,7 +488,6 @@ func (l *Live) withdraw() {
 	for _, command := range withdrawn {
 		_, waits := l.retries[command.ID]
 		delete(l.retries, command.ID)
-		delete(l.lines, command.ID)
 		switch {
 		case command.Kind == interpreter.Child || l.isRemote(command):
 			l.callOff(command, "no longer waits for it")
@@ -489,7 +504,7 @@ func (l *Live) withdraw() {
 func (l *Live) callOff(command *interpreter.Command, why string) {
 	target := l.Interp.ChildID(command)
 	payload := model.CancelledPayload("its parent " + l.Run.Key.Id + " " + why)
-	l.posts = append(l.posts, &wire.Message{Id: target + ":cancel", Key: l.key(target), Kind: "cancel", Name: "cancel", Payload: payload})
+	l.turn.Posts = append(l.turn.Posts, &wire.Message{Id: target + ":cancel", Key: l.key(target), Kind: "cancel", Name: "cancel", Payload: payload})
 }
 
 func (l *Live) key(id string) *wire.RunKey {
@@ -499,19 +514,22 @@ func (l *Live) key(id string) *wire.RunKey {
 // close: when the workflow has ended, its closing event says how.
 func (l *Live) close() error {
 	outcome := l.Interp.Outcome
-	if outcome == nil || (len(l.fresh) > 0 && model.Closing(l.fresh[len(l.fresh)-1].Kind)) {
+	if outcome == nil || l.closing() != nil {
 		return nil
 	}
 	kind, name, payload := outcome.Kind, l.Interp.Started.Workflow, outcome.Payload
 	if kind == model.Completed && len(payload) > l.maxPayload {
-		tooLarge := &model.PayloadTooLargeError{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
+		tooLarge := &model.PayloadTooLarge{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
 		kind, name, payload = model.Failed, model.Terminated, model.FailureOf(tooLarge, 1).Encode()
 	}
-	event := l.event(kind, "", name, payload, l.Interp.Clock)
-	if err := l.Interp.Feed([]model.Event{*event}, answerBudget); err != nil {
-		return err
+	return l.feed(model.Event{Kind: kind, Name: name, Payload: payload}, l.Interp.Clock)
+}
+
+// closing is the event of this turn that ends the run, or nil.
+func (l *Live) closing() *wire.Event {
+	if n := len(l.turn.Events); n > 0 && model.Closing(l.turn.Events[n-1].Kind) {
+		return l.turn.Events[n-1]
 	}
-	l.fresh = append(l.fresh, service.EventOut(event))
 	return nil
 }
 
@@ -520,7 +538,7 @@ func (l *Live) say(topic string, value any) {
 	if err != nil {
 		payload = []byte(`{"text":"it cannot be spelt"}`)
 	}
-	l.topics = append(l.topics, &wire.TopicEntry{Topic: topic, Payload: payload})
+	l.turn.Topics = append(l.turn.Topics, &wire.TopicEntry{Topic: topic, Payload: payload})
 }
 
 func (l *Live) note(text string) {
@@ -529,53 +547,40 @@ func (l *Live) note(text string) {
 
 // ---- runs that this one asks for -------------------------------------------------------------------------------------------
 
-func (l *Live) child(command *interpreter.Command) *wire.NewRun {
-	options := command.Call.Options
-	deadline := l.Interp.Started.Deadline
-	if options.Deadline > 0 {
-		own := command.IssuedAt + options.Deadline.Microseconds()
-		if deadline == nil || own < *deadline {
-			deadline = &own
-		}
+// asked is the run of a child, or of a step that is done elsewhere.
+func (l *Live) asked(command *interpreter.Command) *wire.NewRun {
+	begin := model.Started{
+		Workflow: command.Name, Input: command.Arguments, Parent: l.Run.Key.Id, ParentCommand: command.ID, Deadline: l.Interp.Started.Deadline,
 	}
-	made := l.newRun(command, model.Started{
-		Workflow: command.Name, Version: command.Call.Version, Patches: command.Call.Patches, Deadline: deadline, Tags: options.Tags,
-	})
-	if options.Queue != "" {
-		made.Queue = options.Queue
+	var options model.RunOptions
+	if step := command.Step; step != nil {
+		begin.Workflow, begin.Patches = interpreter.StepRun+command.Name, []string{}
+		options.Queue, options.Priority = step.Options.Queue, l.Run.Priority
+		begin.Step = step.Options.Difference(step.Declared)
+	} else {
+		begin.Version, begin.Patches, options = command.Workflow.Version, command.Workflow.Patches, command.Workflow.Options
 	}
-	made.Priority, made.FairnessKey = options.Priority, cmp.Or(options.FairnessKey, l.Run.FairnessKey)
-	if options.Delay > 0 {
-		made.ReadyAt = command.IssuedAt + options.Delay.Microseconds()
-	}
-	return made
+	options.Queue, options.FairnessKey = cmp.Or(options.Queue, l.Run.Queue), cmp.Or(options.FairnessKey, l.Run.FairnessKey)
+	return NewRun(l.key(l.Interp.ChildID(command)), begin, options, command.IssuedAt)
 }
 
-func (l *Live) stepRun(command *interpreter.Command) *wire.NewRun {
-	begin := model.Started{Workflow: authoring.StepRun + command.Name, Patches: []string{}, Deadline: l.Interp.Started.Deadline}
-	if step, known := command.Step.Do.(*authoring.Step); known {
-		begin.Step = command.Step.Options.Difference(step.Declared)
+// NewRun is a run that begins with one event. Of two deadlines the earlier counts.
+func NewRun(key *wire.RunKey, begin model.Started, options model.RunOptions, at int64) *wire.NewRun {
+	begin.Seed, begin.Namespace, begin.Tags = cmp.Or(begin.Seed, key.Id), key.Namespace, options.Tags
+	if own := at + options.Deadline.Microseconds(); options.Deadline > 0 && (begin.Deadline == nil || own < *begin.Deadline) {
+		begin.Deadline = &own
 	}
-	made := l.newRun(command, begin)
-	made.Queue, made.Priority, made.FairnessKey = command.Step.Options.Queue, l.Run.Priority, l.Run.FairnessKey
-	return made
-}
-
-func (l *Live) newRun(command *interpreter.Command, begin model.Started) *wire.NewRun {
-	id := l.Interp.ChildID(command)
-	begin.Input, begin.Seed, begin.Namespace = command.Arguments, id, l.Run.Key.Namespace
-	begin.Parent, begin.ParentCommand = l.Run.Key.Id, command.ID
-	return NewRun(l.key(id), begin, command.IssuedAt, l.Run.Queue)
-}
-
-// NewRun is a run that begins with one event.
-func NewRun(key *wire.RunKey, begin model.Started, at int64, queue string) *wire.NewRun {
 	payload, _ := begin.Encode() // its parts were spelt before
-	return &wire.NewRun{
-		Key: key, Workflow: begin.Workflow, Version: begin.Version, Queue: queue, Digest: digest(begin.Workflow, begin.Input),
+	made := &wire.NewRun{
+		Key: key, Workflow: begin.Workflow, Version: begin.Version, Queue: cmp.Or(options.Queue, "default"), Digest: digest(begin.Workflow, begin.Input),
 		Events: []*wire.Event{{Seq: 1, Kind: model.Begun, Name: begin.Workflow, At: at, Payload: payload}},
 		Parent: begin.Parent, ParentCommand: begin.ParentCommand, Tags: begin.Tags, Status: "pending",
+		Priority: options.Priority, FairnessKey: options.FairnessKey,
 	}
+	if options.Delay > 0 {
+		made.ReadyAt = at + options.Delay.Microseconds()
+	}
+	return made
 }
 
 // digest tells two starts of one id apart.
@@ -588,24 +593,14 @@ func digest(workflow string, input []byte) string {
 func (l *Live) refusal(child *wire.NewRun, problem error) *wire.Message {
 	failure := model.Failure{Type: model.TypeOf(problem), Message: problem.Error(), Attempts: 1}
 	kind := model.StepGaveUp
-	if !strings.HasPrefix(child.Workflow, authoring.StepRun) {
-		kind = model.ChildEnded
-		failure.Args = arguments(child.Key.Id, "failed")
+	if !isStep(child.Workflow) {
+		kind, failure = model.ChildEnded, failure.With(child.Key.Id, "failed")
 	}
-	return &wire.Message{
-		Id: l.Interp.Position(child.ParentCommand, ".") + ":taken", Key: l.Run.Key, Kind: "answer", Name: kind,
-		Payload: failure.Encode(), Command: child.ParentCommand,
-	}
+	id := l.Interp.Position(child.ParentCommand, ".") + ":taken"
+	return &wire.Message{Id: id, Key: l.Run.Key, Kind: "answer", Name: kind, Payload: failure.Encode(), Command: child.ParentCommand}
 }
 
-func arguments(values ...string) []json.RawMessage {
-	var made []json.RawMessage
-	for _, value := range values {
-		spelt, _ := codec.Marshal(value)
-		made = append(made, spelt)
-	}
-	return made
-}
+func isStep(workflow string) bool { return strings.HasPrefix(workflow, interpreter.StepRun) }
 
 // ---- the commit ------------------------------------------------------------------------------------------------------------
 
@@ -624,42 +619,37 @@ func (l *Live) idle() bool {
 
 // unsaid says whether there is anything to commit.
 func (l *Live) unsaid() bool {
-	return l.Interp.Settled() && len(l.fresh)+len(l.outputs)+len(l.consumed)+len(l.posts)+len(l.children)+len(l.topics) > 0
+	turn := l.turn
+	said := len(turn.Events) + len(turn.Consumed) + len(turn.Posts) + len(turn.Children) + len(turn.Topics) + len(turn.State) + len(turn.Tags)
+	return l.Interp.Settled() && said > 0
 }
 
 // Commit is all of this turn, as one commit; afterwards the turn is empty.
 func (l *Live) Commit(release bool) *wire.Commit {
-	made := &wire.Commit{Lease: l.Lease, Expected: l.committed, State: map[string][]byte{}, Tags: map[string]string{}}
-	l.sayOutputs(made)
+	made := l.turn
 	maps.Copy(l.state, made.State)
 	maps.Copy(l.tags, made.Tags)
 	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
-	made.Status = "running"
-	if release {
-		made.Status = "waiting"
-	}
-	if l.Paused {
+	switch {
+	case l.Paused:
 		made.Status = "paused"
-	} else {
-		made.WakeAt = l.wakeAt()
+	case release:
+		made.Status, made.WakeAt = "waiting", l.wakeAt()
+	default:
+		made.Status, made.WakeAt = "running", l.wakeAt()
 	}
-	if n := len(l.fresh); n > 0 && model.Closing(l.fresh[n-1].Kind) {
-		closing := l.fresh[n-1]
-		made.Status = ends[closing.Kind]
+	if closing := l.closing(); closing != nil {
+		made.Status = closing.Kind
 		if l.terminated {
 			made.Status = model.Terminated
 		}
 		if made.Successor = l.successor(closing); made.Successor == nil {
 			l.tellParent(closing, made.Status)
 		}
-		made.WakeAt, made.Result, release = nil, closing.Payload, true
-		if made.Result == nil {
-			made.Result = []byte{}
-		}
+		made.WakeAt, made.Result, release = nil, append([]byte{}, closing.Payload...), true
 	}
-	made.Events, made.Applied, made.Base, made.Release = l.fresh, l.committed+int64(len(l.fresh)), l.base, release
-	made.Consumed, made.Posts, made.Children, made.Topics = l.consumed, l.posts, l.children, l.topics
-	l.fresh, l.outputs, l.consumed, l.posts, l.children, l.topics, l.base = nil, nil, nil, nil, nil, nil, 0
+	made.Lease, made.Expected, made.Applied, made.Release = l.Lease, l.committed, l.committed+int64(len(made.Events)), release
+	l.turn = newTurn()
 	return made
 }
 
@@ -672,78 +662,31 @@ func (l *Live) Applied(commit *wire.Commit) {
 	}
 }
 
-func (l *Live) sayOutputs(commit *wire.Commit) {
-	for _, said := range l.outputs {
-		switch said.Name {
-		case "send_signal":
-			l.posts = append(l.posts, &wire.Message{
-				Id: l.Interp.Position(said.ID, ":"), Key: l.key(said.Target), Kind: "signal", Name: said.Label, Payload: said.Payload,
-			})
-		case "publish":
-			l.topics = append(l.topics, &wire.TopicEntry{Topic: said.Target, Payload: said.Payload})
-		case "set_state":
-			commit.State[said.Target] = said.Payload
-		case "set_tags":
-			_ = json.Unmarshal(said.Payload, &commit.Tags)
-		case "reply":
-			payload := said.Payload
-			if len(payload) == 0 {
-				payload = []byte("null")
-			}
-			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(payload)})
-		default:
-			topic, level := notesTopic, "info"
-			if said.Name == "log" {
-				topic, level = logTopic, said.Target
-			}
-			entry := map[string]any{"text": said.Label, "level": level, "fields": json.RawMessage(said.Payload), "seq": said.seq}
-			if chain := l.Interp.Started.Chain; chain > 0 {
-				entry["chain"] = chain
-			}
-			l.say(topic+l.Run.Key.Id, entry)
-		}
-	}
-}
-
 func (l *Live) tellParent(closing *wire.Event, status string) {
 	started := l.Interp.Started
 	if started.Parent == "" {
 		return
 	}
-	isStep := strings.HasPrefix(started.Workflow, authoring.StepRun)
-	kind, payload := model.ChildCompleted, closing.Payload
-	if isStep {
-		kind = model.StepCompleted
+	message := &wire.Message{
+		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Command: started.ParentCommand, Payload: closing.Payload,
 	}
-	if closing.Kind != model.Completed {
-		if kind = model.ChildEnded; isStep {
-			kind = model.StepGaveUp
-		}
-		payload = l.failureForParent(closing, status, isStep)
-	}
-	l.posts = append(l.posts, &wire.Message{
-		Id: l.Run.Key.Id + ":answer", Key: l.key(started.Parent), Kind: "answer", Name: kind, Payload: payload, Command: started.ParentCommand,
-	})
-}
-
-func (l *Live) failureForParent(closing *wire.Event, status string, isStep bool) []byte {
-	if isStep {
-		for _, event := range slices.Backward(l.fresh) {
+	step, ok := isStep(started.Workflow), closing.Kind == model.Completed
+	switch {
+	case step && ok:
+		message.Name = model.StepCompleted
+	case step: // as the step itself failed, if it did
+		message.Name, message.Payload = model.StepGaveUp, model.DecodeEnd(closing.Payload).Encode()
+		for _, event := range l.turn.Events {
 			if event.Kind == model.StepGaveUp {
-				return event.Payload
+				message.Payload = event.Payload
 			}
 		}
+	case ok:
+		message.Name = model.ChildCompleted
+	default:
+		message.Name, message.Payload = model.ChildEnded, model.DecodeEnd(closing.Payload).With(l.Run.Key.Id, status).Encode()
 	}
-	said := struct{ Type, Message, Reason, Traceback string }{Type: "Cancelled"}
-	_ = json.Unmarshal(closing.Payload, &said)
-	if said.Message == "" {
-		said.Message = said.Reason
-	}
-	failure := model.Failure{Type: said.Type, Message: said.Message, Attempts: 1, Traceback: said.Traceback}
-	if !isStep {
-		failure.Args = arguments(l.Run.Key.Id, status)
-	}
-	return failure.Encode()
+	l.turn.Posts = append(l.turn.Posts, message)
 }
 
 // successor is the run that takes over the id: the next journal of continue_as_new, which keeps the state and tags that were set, or
@@ -752,32 +695,26 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 	it := l.Interp
 	old := it.Started
 	begin := model.Started{
-		Namespace: old.Namespace, Parent: old.Parent, ParentCommand: old.ParentCommand, Tags: old.Tags, Deadline: old.Deadline,
+		Parent: old.Parent, ParentCommand: old.ParentCommand, Deadline: old.Deadline,
 		Budget: old.Budget, Spent: old.Spent, Chain: old.Chain + 1, Seed: fmt.Sprintf("%s~%d", l.Run.Key.Id, old.Chain+1),
 	}
-	readyAt, state := int64(0), map[string][]byte(nil)
+	options := model.RunOptions{Queue: l.Run.Queue, Priority: l.Run.Priority, FairnessKey: l.Run.FairnessKey, Tags: old.Tags}
+	var state map[string][]byte
 	switch {
 	case closing.Kind == model.Continued && it.Outcome != nil && it.Outcome.Next != nil:
 		next := it.Outcome.Next
-		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Workflow, next.Version, next.Input, next.Patches, it.Unread()
-		begin.Tags, state = l.tags, l.state
-	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Spec.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
-		delay := it.Spec.Retry.Delay(old.Attempt, it.Draw("retry"))
-		readyAt = closing.At + delay.Microseconds()
-		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Spec.Patches
+		begin.Workflow, begin.Version, begin.Input, begin.Patches, begin.Mail = next.Name, next.Version, it.Outcome.Input, next.Patches, it.Unread()
+		options.Tags, state = l.tags, l.state
+	case closing.Kind == model.Failed && !l.terminated && it.Err != nil && it.Workflow.Retry.Allows(it.Err, old.Attempt) && !isPermanent(it.Err):
+		options.Delay = it.Workflow.Retry.Delay(old.Attempt, it.Draw("retry"))
+		begin.Workflow, begin.Version, begin.Input, begin.Patches = old.Workflow, old.Version, old.Input, it.Workflow.Patches
 		begin.Attempt = old.Attempt + 1
 	default:
 		return nil
 	}
-	made := NewRun(l.Run.Key, begin, closing.At, l.Run.Queue)
-	made.State, made.FairnessKey = state, l.Run.FairnessKey
-	made.Priority, made.ReadyAt, made.Digest = l.Run.Priority, readyAt, l.Run.Digest // to start it again is still to start the same
+	made := NewRun(l.Run.Key, begin, options, closing.At)
+	made.State, made.Digest = state, l.Run.Digest // to start it again is still to start the same
 	return made
-}
-
-// sameEvents says whether a journal holds just what a commit wrote.
-func sameEvents(written, ours []*wire.Event) bool {
-	return slices.EqualFunc(written, ours, func(a, b *wire.Event) bool { return proto.Equal(a, b) })
 }
 
 // ---- timers ----------------------------------------------------------------------------------------------------------------

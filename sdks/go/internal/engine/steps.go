@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"example.org/replay/internal/authoring"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/model"
 )
@@ -17,38 +17,43 @@ import (
 type attempt struct {
 	live    *Live
 	command *interpreter.Command
-	began   time.Time
 	stop    context.CancelCauseFunc
 	hurry   chan struct{}
 	alarm   *time.Timer
 	waiting bool // for room
 }
 
-// done is what became of an attempt.
-type done struct {
-	attempt  *attempt
-	payload  []byte
-	err      error
-	duration time.Duration
-}
-
-// late says that an attempt has taken too long.
-type late struct{ attempt *attempt }
-
-// begin starts the goroutine; ctx ends with the worker.
-func (a *attempt) begin(ctx context.Context, info authoring.Info, report func(any)) {
+// perform begins an attempt; its context ends with the worker.
+func (w *Worker) perform(a *attempt) {
 	a.hurry = make(chan struct{})
+	info := a.live.StepInfo(a.command)
 	info.Hurry = a.hurry
-	ctx, a.stop = context.WithCancelCause(authoring.WithInfo(ctx, info))
-	if limit := a.command.Step.Options.Timeout; limit > 0 {
-		a.alarm = time.AfterFunc(limit, func() { report(late{a}) })
+	var ctx context.Context
+	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(w.steps, info))
+	if limit := a.command.Step.Options.Timeout; limit > 0 { // a goroutine cannot be stopped; its answer will be passed over
+		late := &model.TimedOut{What: "step " + a.command.Name, Seconds: limit.Seconds()}
+		a.alarm = time.AfterFunc(limit, func() {
+			w.report(func() { w.answer(a, nil, late, limit) })
+		})
 	}
-	a.began = time.Now()
+	began := time.Now()
 	go func() {
 		payload, err := Perform(ctx, a.command)
-		report(done{a, payload, err, time.Since(a.began)})
+		took := time.Since(began)
+		w.report(func() {
+			w.attempts--
+			w.answer(a, payload, err, took)
+		})
 		a.stop(nil)
 	}()
+}
+
+// StepInfo is what a step knows of itself.
+func (l *Live) StepInfo(command *interpreter.Command) model.StepInfo {
+	return model.StepInfo{
+		RunID: l.Run.Key.Id, Workflow: l.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
+		IdempotencyKey: l.Interp.Position(cmp.Or(command.Step.Options.ID, command.ID), "#"),
+	}
 }
 
 // Perform calls a step's function here and now.
@@ -61,11 +66,7 @@ func Perform(ctx context.Context, command *interpreter.Command) (payload []byte,
 			err = errors.New("the step ended its goroutine with runtime.Goexit")
 		}
 	}()
-	step, known := command.Step.Do.(*authoring.Step)
-	if !known {
-		return nil, &model.UnknownNameError{What: "step", Name: command.Name}
-	}
-	payload, err = step.Do(ctx, command.Arguments)
+	payload, err = command.Step.Do(ctx, command.Arguments)
 	returned = true
 	return payload, err
 }
@@ -88,12 +89,12 @@ func (a *attempt) warn() {
 }
 
 // Outcome is the answer that an attempt comes to: a result, a failure, or a failure that another attempt follows.
-func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) Answer {
+func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) model.Event {
 	number := command.Attempts + 1
 	if err == nil && len(payload) > maxPayload {
-		err = &model.PayloadTooLargeError{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
+		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
 	}
-	answer := Answer{Command: command.ID, Kind: model.StepCompleted, Payload: payload, Attempt: number}
+	answer := model.Event{Kind: model.StepCompleted, Command: command.ID, Payload: payload, Attempt: int32(number)}
 	if err == nil {
 		return answer
 	}
@@ -119,6 +120,6 @@ func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload
 func isPermanent(err error) bool {
 	var said interface{ Permanent() bool }
 	var unfit *model.PayloadError
-	var tooLarge *model.PayloadTooLargeError
+	var tooLarge *model.PayloadTooLarge
 	return (errors.As(err, &said) && said.Permanent()) || errors.As(err, &unfit) || errors.As(err, &tooLarge)
 }

@@ -12,14 +12,14 @@ import (
 const listed = 5 // pending commands in a report
 
 // misfit is the report of an event that does not fit: it compares and shows both sides, it never repairs.
-func (it *Interpreter) misfit(event *model.Event, command *Command) error {
+func (it *Interpreter) misfit(event *model.Event) error {
 	report := &model.NonDeterminismError{
 		Run: it.Run, Seq: event.Seq, Recorded: event.Kind + " " + event.Name, Asked: "nothing is waited for", RecordedLine: event.Line,
 	}
 	if event.Command != "" {
 		report.Recorded += " as command " + event.Command
 	}
-	waiting := it.Waiting()
+	command, waiting := it.Pending(event.Command), it.Waiting()
 	switch {
 	case it.Outcome != nil:
 		report.Asked = "the workflow has ended: " + it.Outcome.Kind + " " + cut(it.Outcome.Payload)
@@ -27,7 +27,7 @@ func (it *Interpreter) misfit(event *model.Event, command *Command) error {
 			report.Recorded += " " + cut(event.Payload)
 		}
 	case event.Kind == model.UpdateReceived:
-		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, orNone(it.handled))
+		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(it.handled))
 	case command != nil:
 		report.Asked, report.AskedLine = command.String()+" as command "+command.ID, command.Line()
 		if event.Name == command.Name && event.Check != 0 && event.Check != command.Check() {
@@ -44,13 +44,6 @@ func (it *Interpreter) misfit(event *model.Event, command *Command) error {
 		report.Asked, report.AskedLine = strings.Join(asked, "; "), waiting[0].Line()
 	}
 	return report
-}
-
-func orNone(names []string) string {
-	if len(names) == 0 {
-		return "none"
-	}
-	return strings.Join(names, ", ")
 }
 
 func cut(payload []byte) string {

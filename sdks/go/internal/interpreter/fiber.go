@@ -1,13 +1,14 @@
 package interpreter
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 
+	"example.org/replay/internal/codec"
 	"example.org/replay/model"
 )
 
@@ -23,10 +24,11 @@ type Fiber struct {
 	single    *Command // instead of a body: a branch of one command has no code of its own
 	commands  int
 	outs      int
-	waits     any // *Command, *scope or *Fiber; nil when it can run
-	scope     *scope
+	waits     any    // *Command, *scope or *Fiber; nil when it can run
+	scope     *scope // that it is a branch of, its place there
 	index     int
-	cancel    *model.CancelledError
+	reply     func(*Fiber) // what the end of an update's handler means
+	cancel    *model.Cancelled
 	joiners   []*Fiber
 	err       error
 	result    []byte
@@ -75,8 +77,10 @@ func (f *Fiber) whole(yield func(struct{}) bool) {
 }
 
 func panicked(cause any) error {
-	if misuse, ok := cause.(model.Error); ok {
-		return misuse
+	if err, ok := cause.(error); ok {
+		if misuse, _ := model.Named(err); misuse != nil {
+			return misuse
+		}
 	}
 	return &model.PanicError{Value: fmt.Sprint(cause), Stack: string(debug.Stack())}
 }
@@ -102,6 +106,13 @@ func (f *Fiber) enter() {
 	}
 }
 
+// Instant is the door of an effect that is answered at once, by what knows about the run.
+func (f *Fiber) Instant() *Interpreter {
+	f.enter()
+	f.answered()
+	return f.it
+}
+
 // answered counts an immediate answer: one that gives itself so many lets others have their turn.
 func (f *Fiber) answered() {
 	if f.it.left--; f.it.left == 0 {
@@ -125,164 +136,79 @@ func (f *Fiber) unwind() {
 	<-unwound
 }
 
-func asCancelled(err error) (*model.CancelledError, bool) {
-	var cancelled *model.CancelledError
-	ok := errors.As(err, &cancelled)
-	return cancelled, ok
+// ---- effects -----------------------------------------------------------------------------------------------------------------
+
+// Ask issues a command and waits for its answer: nil when it was accepted, else its failure.
+func (f *Fiber) Ask(command *Command, accept func([]byte) error) error {
+	f.enter()
+	command.accept = accept
+	command.frames.here()
+	f.it.issue(f, command)
+	return f.wait()
 }
 
-// ---- scopes ----------------------------------------------------------------------------------------------------------------
-
-type scopeKind uint8
-
-const (
-	gatherScope scopeKind = iota
-	raceScope
-	timeoutScope
-	shieldScope
-	replyScope
-)
-
-// scope is a combinator at work: it starts branches, hears of their ends, and answers its owner when the last has ended. No
-// branch outlives it: when its answer is known, those that still run are cancelled, in order.
-type scope struct {
-	it       *Interpreter
-	kind     scopeKind
-	owner    *Fiber
-	path     string
-	branches []Body
-	policy   Gathering
-	fibers   []*Fiber
-	live     int
-	done     int // branches of a gather that succeeded
-	failures int
-	winner   int
-	closing  bool
-	err      error
-	failed   error
-	seconds  float64
-	message  string
-	frames   frames
+// Listen waits for the next message of a name; within a span of microseconds when that is not negative.
+func (f *Fiber) Listen(name string, span int64, accept func([]byte) error) error {
+	f.enter()
+	if payload, ok := f.it.takeMail(name); ok {
+		f.nextID()
+		err := accept(payload)
+		f.answered()
+		return err
+	}
+	command := &Command{Kind: Signal, Name: name, Timed: span >= 0, Span: span, accept: accept}
+	command.frames.here()
+	f.it.issue(f, command)
+	f.it.listeners[name] = append(f.it.listeners[name], command)
+	return f.wait()
 }
 
-// Gathering says how a gather goes about it.
-type Gathering struct {
-	Limit         int  // so many branches at a time; 0 for all
-	MinSuccessful int  // enough successes; 0 for all
-	ReturnErrors  bool // failures are results
+// Savepoint marks a place to fork from.
+func (f *Fiber) Savepoint(name string, notes []byte) error {
+	return f.Ask(&Command{Kind: Savepoint, Name: name, Notes: notes}, nil)
 }
 
-func (s *scope) start(fiber *Fiber) {
-	fiber.it, fiber.scope, fiber.index = s.it, s, len(s.fibers)
-	fiber.path = s.path + "/" + strconv.Itoa(fiber.index) + "/"
-	s.fibers = append(s.fibers, fiber)
-	s.live++
-	s.it.ready.push(turn{fiber: fiber})
-}
-
-// fill starts branches as far as the limit allows.
-func (s *scope) fill() {
-	limit := s.policy.Limit
-	if limit == 0 {
-		limit = len(s.branches)
-	}
-	for len(s.fibers) < len(s.branches) && s.live < limit {
-		s.start(&Fiber{body: s.branches[len(s.fibers)]})
-	}
-}
-
-// heard: one branch has ended.
-func (s *scope) heard(f *Fiber) {
-	if s.kind == replyScope {
-		s.reply(f)
-		return
-	}
-	s.live--
-	if !s.closing {
-		s.settle(f)
-	}
-	if s.live > 0 {
-		return
-	}
-	owner := s.owner
-	if owner.cancel != nil && !owner.delivered && s.kind != shieldScope {
-		owner.delivered = true
-		s.it.resume(owner, owner.cancel)
-		return
-	}
-	s.it.resume(owner, s.err)
-}
-
-// settle is what a branch's end means.
-func (s *scope) settle(f *Fiber) {
-	switch s.kind {
-	case gatherScope:
-		s.gathered(f)
-	case raceScope:
-		if f.err == nil {
-			s.winner, s.failed = f.index, nil
-			s.close("another branch won the race")
-			return
-		}
-		if s.failed == nil {
-			s.failed = f.err
-		}
-		if s.live == 0 {
-			s.err = s.failed
-		}
-	case timeoutScope:
-		if f.index == 0 {
-			s.err = f.err
-			s.close("the branch has ended")
-		} else {
-			s.err = &model.TimedOutError{What: "the branch", Seconds: s.seconds}
-			s.close("the branch took too long")
-		}
-	case shieldScope:
-		s.err = f.err
-	}
-}
-
-func (s *scope) gathered(f *Fiber) {
-	least := s.policy.MinSuccessful
-	if f.err == nil {
-		s.done++
-	} else {
-		s.failures++
-		if s.failed == nil {
-			s.failed = f.err
+// SavepointState marks a place to fork and to recover from.
+func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
+	f.enter()
+	if f != f.it.root || f.it.pending.len() > 0 || f.it.beside.len() > 0 {
+		return &model.EffectError{
+			Got:    fmt.Sprintf("savepoint %q with state while something else is in flight", name),
+			Advice: "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave the state out",
 		}
 	}
-	hopeless := s.failures > 0 && !s.policy.ReturnErrors
-	if least > 0 {
-		hopeless = len(s.branches)-s.failures < least
+	if err := f.it.Workflow.TakesState(state); err != nil {
+		return err
 	}
-	switch {
-	case hopeless:
-		s.err = s.failed
-		s.close("another branch of gather failed")
-	case least > 0 && s.done >= least:
-		s.close("gather has enough results")
-	default:
-		s.fill()
+	spelt, err := model.Spell("state of savepoint", name, state)
+	if err != nil {
+		return err
 	}
+	return f.Ask(&Command{Kind: Savepoint, Name: name, Notes: notes, State: spelt}, nil)
 }
 
-// close: the answer is known, or nobody wants it; what still runs is cancelled, in order.
-func (s *scope) close(reason string) {
-	s.closing = true
-	for _, fiber := range s.fibers {
-		if !fiber.done {
-			s.it.Cancel(fiber, reason)
-		}
+// ContinueAsNew ends this journal and begins a fresh one under the same id. It returns only when it is refused.
+func (f *Fiber) ContinueAsNew(next *Workflow, input []byte) error {
+	f.enter()
+	if f != f.it.root {
+		return &model.EffectError{Got: "continue_as_new in a branch", Advice: "call it in the workflow's own body, after its branches ended"}
 	}
+	if f.cancel == nil || f.delivered {
+		payload, _ := codec.Marshal(map[string]any{"input": json.RawMessage(input), "workflow": next.Name}) // it was spelt before
+		f.next = &Outcome{Kind: model.Continued, Payload: payload, Next: next, Input: input}
+	}
+	return f.wait()
 }
 
-// reply says what the handler of an update came to.
-func (s *scope) reply(f *Fiber) {
-	label, payload := "ok", f.result
-	if f.err != nil {
-		label, payload = "error", model.FailureOf(f.err, 1).Encode()
-	}
-	s.it.Outputs = append(s.it.Outputs, Said{f.path + "reply", "reply", s.message, label, payload})
+// Say is an output.
+func (f *Fiber) Say(name, target, label string, payload []byte) {
+	it := f.Instant()
+	it.Outputs = append(it.Outputs, Said{fmt.Sprintf("%so%d", f.path, f.outs), name, target, label, payload})
+	f.outs++
 }
+
+// Random draws a number in [0, 1).
+func (f *Fiber) Random() float64 { return f.Instant().chance.Random(f.path) }
+
+// UUID draws a UUID of version 4.
+func (f *Fiber) UUID() [16]byte { return f.Instant().chance.UUID(f.path) }

@@ -11,11 +11,12 @@ package interpreter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
-	"example.org/replay/internal/codec"
 	"example.org/replay/model"
 )
 
@@ -25,37 +26,24 @@ const Unlimited = -1
 // Body is what a fiber runs: the author's code, with its result put where the author's types are known.
 type Body func(*Fiber) error
 
-// Spec is what an interpreter needs to know of a workflow.
-type Spec struct {
-	Name, Version string
-	Patches       []string // sorted
-	// Begin decodes input and, where it recovers from a savepoint, state; the function that it returns is the root fiber's,
-	// and returns the encoded result.
-	Begin func(input, state []byte) (func(*Fiber) ([]byte, error), error)
-	// TakesState refuses a savepoint's state that Begin would not take.
-	TakesState func(state any) error
-	// Retry tells when a failed run is begun again.
-	Retry model.Retry
-}
-
 // Outcome is how a run ends: the closing event's kind and payload.
 type Outcome struct {
 	Kind    string
 	Payload []byte
-	Next    *Next // of continue_as_new
-}
-
-// Next is the journal that continues one.
-type Next struct {
-	Workflow, Version string
-	Input             []byte
-	Patches           []string
+	Next    *Workflow // that goes on as a new journal, with this input
+	Input   []byte
 }
 
 // Said is an output: it tells the world something, once, in the commit of the event that led to it.
 type Said struct {
 	ID, Name, Target, Label string
 	Payload                 []byte
+}
+
+// Update answers updates of a name.
+type Update struct {
+	Validate func(payload []byte) error
+	Handle   func(f *Fiber, payload []byte) ([]byte, error)
 }
 
 type turn struct {
@@ -67,7 +55,7 @@ type turn struct {
 // said also emptied, by whoever drives it.
 type Interpreter struct {
 	Run       string
-	Spec      *Spec
+	Workflow  *Workflow
 	Started   model.Started
 	Seq       int64
 	Clock     int64 // the workflow's clock, microseconds UTC
@@ -79,14 +67,14 @@ type Interpreter struct {
 
 	root      *Fiber
 	current   *Fiber
-	pending   commands
-	ready     queue
+	pending   ordered[string, *Command]
+	beside    ordered[*Fiber, *Fiber] // those that no scope waits for
+	ready     []turn                  // fibers that can run, first ready first: the only source of order
 	listeners map[string][]*Command
-	mail      mail
+	mail      ordered[string, [][]byte] // signals that nobody has read, by name
 	updates   map[string]*Update
 	handled   []string // names of updates, in order
 	updated   int
-	beside    fibers
 	chance    Chance
 	patches   []string
 	closing   *Outcome
@@ -96,11 +84,8 @@ type Interpreter struct {
 }
 
 // New makes an interpreter that was told nothing.
-func New(spec *Spec, run string) *Interpreter {
-	return &Interpreter{
-		Run: run, Spec: spec, left: Unlimited,
-		pending: commands{byID: map[string]*Command{}}, listeners: map[string][]*Command{}, updates: map[string]*Update{},
-	}
+func New(workflow *Workflow, run string) *Interpreter {
+	return &Interpreter{Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{}}
 }
 
 // ---- feeding ---------------------------------------------------------------------------------------------------------------
@@ -131,25 +116,24 @@ func (it *Interpreter) Feed(journal []model.Event, budget int) error {
 
 func (it *Interpreter) feed(event *model.Event) error {
 	if event.Seq != it.Seq+1 {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("after #%d comes #%d", it.Seq, it.Seq+1)}
+		return it.damaged(event.Seq, fmt.Sprintf("after #%d comes #%d", it.Seq, it.Seq+1))
 	}
 	it.Seq = event.Seq
 	it.Issued = it.Issued[:0]
 	it.Clock = max(it.Clock, event.At)
-	command := it.pending.byID[event.Command]
+	command := it.Pending(event.Command)
 	if command == nil || !command.agrees(event, event.Kind) {
 		return it.take(event)
 	}
-	failed := event.Kind == model.StepGaveUp || event.Kind == model.ChildEnded
 	var answer error
-	if failed {
-		answer = command.fail(event.Payload)
+	if event.Kind == model.StepGaveUp || event.Kind == model.ChildEnded {
+		answer = command.failed(event.Payload)
 	} else if command.accept != nil {
 		if err := command.accept(event.Payload); err != nil {
 			return err
 		}
 	}
-	it.pending.remove(command)
+	it.pending.remove(command.ID)
 	if event.Kind == model.SavepointTaken {
 		if err := it.passSavepoint(event); err != nil {
 			return err
@@ -164,44 +148,29 @@ func (it *Interpreter) feed(event *model.Event) error {
 	return nil
 }
 
-// take takes in an event that answers no pending command.
-func (it *Interpreter) take(event *model.Event) error {
-	if !slices.Contains(kinds, event.Kind) {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind)}
-	}
-	if (it.closed || it.Outcome != nil) && !model.Closing(event.Kind) {
-		return it.misfit(event, nil)
-	}
-	switch event.Kind {
-	case model.Begun:
-		return it.takeStarted(event)
-	case model.AttemptFailed, model.StepIntent:
-		return it.takeAttempt(event)
-	case model.TimerFired:
-		return it.takeTimer(event)
-	case model.SignalReceived:
-		return it.takeSignal(event)
-	case model.UpdateReceived:
-		return it.takeUpdate(event)
-	case model.CancelRequested:
-		reason := "cancelled"
-		var said struct{ Reason *string }
-		if len(event.Payload) > 0 && json.Unmarshal(event.Payload, &said) == nil && said.Reason != nil {
-			reason = *said.Reason
-		}
-		it.Cancel(it.root, reason)
-		return nil
-	case model.Completed, model.Failed, model.WasCancelled, model.Continued:
-		return it.takeClosing(event)
-	default: // an answer that does not fit the command of its id, or that nobody waits for
-		return it.misfit(event, it.pending.byID[event.Command])
-	}
+// takers are for events that answer no pending command; an answer is taken only by the command that it fits.
+var takers = map[string]func(*Interpreter, *model.Event) error{
+	model.Begun: (*Interpreter).takeStarted, model.AttemptFailed: (*Interpreter).takeAttempt, model.StepIntent: (*Interpreter).takeAttempt,
+	model.TimerFired: (*Interpreter).takeTimer, model.SignalReceived: (*Interpreter).takeSignal, model.UpdateReceived: (*Interpreter).takeUpdate,
+	model.CancelRequested: (*Interpreter).takeCancel, model.StepCompleted: (*Interpreter).misfit, model.StepGaveUp: (*Interpreter).misfit,
+	model.ChildCompleted: (*Interpreter).misfit, model.ChildEnded: (*Interpreter).misfit, model.SavepointTaken: (*Interpreter).misfit,
+	model.Completed: (*Interpreter).takeClosing, model.Failed: (*Interpreter).takeClosing, model.WasCancelled: (*Interpreter).takeClosing,
+	model.Continued: (*Interpreter).takeClosing,
 }
 
-var kinds = []string{
-	model.Begun, model.StepCompleted, model.StepGaveUp, model.AttemptFailed, model.StepIntent, model.TimerFired,
-	model.SignalReceived, model.UpdateReceived, model.ChildCompleted, model.ChildEnded, model.SavepointTaken,
-	model.CancelRequested, model.Completed, model.Failed, model.WasCancelled, model.Continued,
+func (it *Interpreter) take(event *model.Event) error {
+	taker := takers[event.Kind]
+	if taker == nil {
+		return it.damaged(event.Seq, fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind))
+	}
+	if (it.closed || it.Outcome != nil) && !model.Closing(event.Kind) {
+		taker = (*Interpreter).misfit
+	}
+	return taker(it, event)
+}
+
+func (it *Interpreter) damaged(seq int64, problem string) error {
+	return &model.JournalDamaged{Run: it.Run, Seq: seq, Problem: problem}
 }
 
 // Advance lets every fiber run that can, as far as the budget allows; whether none is left that can.
@@ -211,56 +180,48 @@ func (it *Interpreter) Advance(budget int) bool {
 }
 
 func (it *Interpreter) advance() bool {
-	for it.left != 0 {
-		next, ok := it.ready.pop()
-		if !ok {
-			return true
-		}
+	for it.left != 0 && len(it.ready) > 0 {
+		next := it.ready[0]
+		it.ready = it.ready[1:]
 		it.run(next.fiber, next.err)
 	}
-	return it.ready.empty()
+	return it.Settled()
 }
 
 // Recover begins at a savepoint with state instead of at the beginning; then feed what comes after it.
 func (it *Interpreter) Recover(started, savepoint *model.Event, budget int) error {
 	resume, err := model.DecodeResume(savepoint.Payload)
 	if err != nil || resume == nil || savepoint.Kind != model.SavepointTaken {
-		return &model.JournalDamagedError{Run: it.Run, Seq: savepoint.Seq, Problem: "it is no savepoint with state"}
+		return it.damaged(savepoint.Seq, "it is no savepoint with state")
 	}
-	if err := it.setOut(started); err != nil {
+	if err := it.begin(started, resume); err != nil {
 		return err
 	}
 	it.Seq, it.Clock = savepoint.Seq, savepoint.At
-	for _, letter := range resume.Mail {
-		it.mail.put(letter.Name, letter.Payload)
-	}
-	if err := it.begin(resume.State); err != nil {
-		return err
-	}
 	it.root.commands, it.root.outs, it.updated = resume.Next, resume.Outs, resume.Updates
-	it.patches = resume.Patches
 	it.chance.Rebase(savepoint.Seq)
 	it.Advance(budget)
 	return nil
 }
 
-func (it *Interpreter) setOut(event *model.Event) (err error) {
+// begin makes the root fiber, for the beginning or for a savepoint with state, and puts it into the queue.
+func (it *Interpreter) begin(event *model.Event, resume *model.Resume) (err error) {
 	if it.Started, err = model.DecodeStarted(event, it.Run); err != nil {
 		return err
 	}
-	if it.Started.Seed == "" {
-		it.Started.Seed = it.Run
-	}
+	it.Started.Seed = cmp.Or(it.Started.Seed, it.Run)
 	it.chance = Chance{seed: it.Started.Seed, drawn: map[string]int{}}
 	if it.patches = it.Started.Patches; it.patches == nil {
-		it.patches = it.Spec.Patches
+		it.patches = it.Workflow.Patches
 	}
-	return nil
-}
-
-// begin makes the root fiber, and puts it into the queue.
-func (it *Interpreter) begin(state []byte) error {
-	body, err := it.Spec.Begin(it.Started.Input, state)
+	mail, state := it.Started.Mail, []byte(nil)
+	if resume != nil {
+		mail, state, it.patches = resume.Mail, resume.State, resume.Patches
+	}
+	for _, letter := range mail {
+		it.putMail(letter.Name, letter.Payload)
+	}
+	body, err := it.Workflow.Begin(it.Started.Input, state)
 	if err != nil {
 		return err
 	}
@@ -269,26 +230,18 @@ func (it *Interpreter) begin(state []byte) error {
 		f.result, err = body(f)
 		return err
 	}
-	it.ready.push(turn{fiber: it.root})
+	it.resume(it.root, nil)
 	return nil
 }
 
 // ---- one method per kind of event that no command waits for -------------------------------------------------------------------
 
-func (it *Interpreter) takeStarted(event *model.Event) error {
-	if err := it.setOut(event); err != nil {
-		return err
-	}
-	for _, letter := range it.Started.Mail {
-		it.mail.put(letter.Name, letter.Payload)
-	}
-	return it.begin(nil)
-}
+func (it *Interpreter) takeStarted(event *model.Event) error { return it.begin(event, nil) }
 
 func (it *Interpreter) passSavepoint(event *model.Event) error {
 	resume, err := model.DecodeResume(event.Payload)
 	if err != nil {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
+		return it.damaged(event.Seq, err.Error())
 	}
 	if resume != nil {
 		it.patches = resume.Patches
@@ -302,9 +255,9 @@ func (it *Interpreter) takeAttempt(event *model.Event) error {
 	if event.Kind == model.StepIntent {
 		kind = model.StepCompleted
 	}
-	command := it.pending.byID[event.Command]
+	command := it.Pending(event.Command)
 	if command == nil || !command.agrees(event, kind) {
-		return it.misfit(event, command)
+		return it.misfit(event)
 	}
 	if command.Intent = event.Kind == model.StepIntent; !command.Intent {
 		command.Attempts++
@@ -315,19 +268,19 @@ func (it *Interpreter) takeAttempt(event *model.Event) error {
 
 // takeTimer takes in the timer of a wait for a signal; that of a sleep is its answer.
 func (it *Interpreter) takeTimer(event *model.Event) error {
-	command := it.pending.byID[event.Command]
+	command := it.Pending(event.Command)
 	if command == nil || command.Kind != Signal || !command.Timed || event.Name != command.Name {
-		return it.misfit(event, command)
+		return it.misfit(event)
 	}
 	it.forget(command)
-	it.resume(command.fiber, command.fail(nil))
+	it.resume(command.fiber, &model.TimedOut{What: "signal " + command.Name, Seconds: float64(command.Span) / 1e6})
 	return nil
 }
 
 func (it *Interpreter) takeSignal(event *model.Event) error {
 	waiting := it.listeners[event.Name]
 	if len(waiting) == 0 {
-		it.mail.put(event.Name, event.Payload)
+		it.putMail(event.Name, event.Payload)
 		return nil
 	}
 	command := waiting[0]
@@ -339,24 +292,37 @@ func (it *Interpreter) takeSignal(event *model.Event) error {
 func (it *Interpreter) takeUpdate(event *model.Event) error {
 	update := it.updates[event.Name]
 	if update == nil {
-		return it.misfit(event, nil)
+		return it.misfit(event)
 	}
 	var request struct {
 		ID    string
 		Value json.RawMessage
 	}
 	if err := json.Unmarshal(event.Payload, &request); err != nil {
-		return &model.JournalDamagedError{Run: it.Run, Seq: event.Seq, Problem: err.Error()}
+		return it.damaged(event.Seq, err.Error())
 	}
-	reply := &scope{it: it, kind: replyScope, message: request.ID}
-	fiber := &Fiber{it: it, path: fmt.Sprintf("u%d/", it.updated), scope: reply}
+	fiber := &Fiber{it: it, path: fmt.Sprintf("u%d/", it.updated)}
+	fiber.reply = func(f *Fiber) {
+		label, payload := "ok", f.result
+		if f.err != nil {
+			label, payload = "error", model.FailureOf(f.err, 1).Encode()
+		}
+		it.Outputs = append(it.Outputs, Said{f.path + "reply", "reply", request.ID, label, payload})
+	}
 	fiber.body = func(f *Fiber) (err error) {
 		f.result, err = update.Handle(f, request.Value)
 		return err
 	}
 	it.updated++
-	it.ready.push(turn{fiber: fiber})
+	it.resume(fiber, nil)
 	it.runBeside(fiber)
+	return nil
+}
+
+func (it *Interpreter) takeCancel(event *model.Event) error {
+	said := struct{ Reason string }{"cancelled"}
+	_ = json.Unmarshal(event.Payload, &said)
+	it.Cancel(it.root, said.Reason)
 	return nil
 }
 
@@ -368,26 +334,29 @@ func (it *Interpreter) takeClosing(event *model.Event) error {
 		fits = bytes.Equal(outcome.Payload, event.Payload)
 	}
 	if it.closed || !(terminated || fits) {
-		return it.misfit(event, nil)
+		return it.misfit(event)
 	}
 	it.closed = true
-	it.pending = commands{byID: map[string]*Command{}}
+	it.pending = ordered[string, *Command]{}
 	return nil
 }
 
 // ---- what an engine asks ----------------------------------------------------------------------------------------------------
 
 // Settled says whether no fiber can run without another event.
-func (it *Interpreter) Settled() bool { return it.ready.empty() }
+func (it *Interpreter) Settled() bool { return len(it.ready) == 0 }
 
 // Pending is a command that waits for an answer, or nil.
-func (it *Interpreter) Pending(id string) *Command { return it.pending.byID[id] }
+func (it *Interpreter) Pending(id string) *Command {
+	command, _ := it.pending.get(id)
+	return command
+}
 
 // Waiting lists the pending commands in order of issue.
 func (it *Interpreter) Waiting() []*Command { return it.pending.list() }
 
 // Open is the number of pending commands.
-func (it *Interpreter) Open() int { return len(it.pending.byID) }
+func (it *Interpreter) Open() int { return it.pending.len() }
 
 // CancelAsked says whether the run was asked to stop.
 func (it *Interpreter) CancelAsked() bool { return it.root != nil && it.root.cancel != nil }
@@ -395,7 +364,7 @@ func (it *Interpreter) CancelAsked() bool { return it.root != nil && it.root.can
 // RefusesSignal says why a message does not fit the fiber that waits for it, or nil.
 func (it *Interpreter) RefusesSignal(name string, payload []byte) error {
 	if waiting := it.listeners[name]; len(waiting) > 0 {
-		return waiting[0].probe(payload)
+		return waiting[0].accept(payload)
 	}
 	return nil
 }
@@ -404,13 +373,55 @@ func (it *Interpreter) RefusesSignal(name string, payload []byte) error {
 func (it *Interpreter) RefusesUpdate(name string, payload []byte) error {
 	update := it.updates[name]
 	if update == nil {
-		return &model.UnknownNameError{What: "update", Name: name, Known: it.handled}
+		return &model.UnknownName{What: "update", Name: name, Known: it.handled}
 	}
 	return update.Validate(payload)
 }
 
-// Unread lists the signals that came and were not taken, per name oldest first.
-func (it *Interpreter) Unread() []model.Letter { return it.mail.list() }
+// OnUpdate answers updates of a name from here on.
+func (it *Interpreter) OnUpdate(name string, update *Update) {
+	if it.updates[name] == nil {
+		it.handled = append(it.handled, name)
+	}
+	it.updates[name] = update
+}
+
+// Patched says whether this run began with code that declares the patch; it panics when the workflow does not declare it.
+func (it *Interpreter) Patched(name string) bool {
+	if !slices.Contains(it.Workflow.Patches, name) {
+		panic(&model.EffectError{
+			Got:    fmt.Sprintf("patched(%q) is not declared by workflow %s", name, it.Workflow.Name),
+			Advice: fmt.Sprintf("declare the workflow with Patches: []string{%q}", name),
+		})
+	}
+	return slices.Contains(it.patches, name)
+}
+
+func (it *Interpreter) putMail(name string, payload []byte) {
+	waiting, _ := it.mail.get(name)
+	it.mail.set(name, append(waiting, payload))
+}
+
+func (it *Interpreter) takeMail(name string) ([]byte, bool) {
+	waiting, ok := it.mail.get(name)
+	if !ok {
+		return nil, false
+	}
+	if it.mail.set(name, waiting[1:]); len(waiting) == 1 {
+		it.mail.remove(name)
+	}
+	return waiting[0], true
+}
+
+// Unread lists the signals that came and were not taken, per name oldest first, names in the order of their first one.
+func (it *Interpreter) Unread() (unread []model.Letter) {
+	for _, waiting := range it.mail.items {
+		for _, payload := range waiting.value {
+			unread = append(unread, model.Letter{Name: waiting.key, Payload: payload})
+		}
+	}
+	return unread
+}
 
 // Draw is a number from the run's own chance, for a purpose that no fiber has.
 func (it *Interpreter) Draw(purpose string) float64 { return it.chance.Random(purpose) }
@@ -433,7 +444,7 @@ func (it *Interpreter) Close() {
 		}
 		fiber.unwind()
 	}
-	it.ready = queue{}
+	it.ready = nil
 	it.current = nil
 }
 
@@ -475,7 +486,7 @@ func (it *Interpreter) run(f *Fiber, answer error) {
 		it.ended(f, f.err)
 	case f.paused:
 		f.paused = false
-		it.ready.pushFront(turn{fiber: f})
+		it.ready = append([]turn{{fiber: f}}, it.ready...)
 	case f.cancel != nil && !f.delivered && !f.done:
 		it.deliver(f)
 	}
@@ -489,6 +500,8 @@ func (it *Interpreter) ended(f *Fiber, err error) {
 	f.joiners = nil
 	if f.scope != nil {
 		f.scope.heard(f)
+	} else if f.reply != nil {
+		f.reply(f)
 	}
 	it.beside.remove(f)
 	if f == it.root {
@@ -503,7 +516,7 @@ func (it *Interpreter) outcome(f *Fiber, err error) *Outcome {
 	if err == nil {
 		return &Outcome{Kind: model.Completed, Payload: f.result}
 	}
-	if cancelled, ok := asCancelled(err); ok {
+	if cancelled := (*model.Cancelled)(nil); errors.As(err, &cancelled) {
 		return &Outcome{Kind: model.WasCancelled, Payload: model.CancelledPayload(cancelled.Reason)}
 	}
 	return &Outcome{Kind: model.Failed, Payload: model.FailureOf(err, it.Started.Attempt).Encode()}
@@ -522,7 +535,7 @@ func (it *Interpreter) closeRun(outcome *Outcome) {
 
 // runBeside keeps a fiber that no scope waits for; one that is made while the run ends shares its end.
 func (it *Interpreter) runBeside(f *Fiber) {
-	it.beside.add(f)
+	it.beside.set(f, f)
 	if it.closing != nil {
 		it.part(f)
 	}
@@ -531,8 +544,8 @@ func (it *Interpreter) runBeside(f *Fiber) {
 // part is for a fiber that has not ended when the root has: children go by their policy, all else is cancelled.
 func (it *Interpreter) part(f *Fiber) {
 	policy := model.CancelChild
-	if command, ok := f.waits.(*Command); ok && command == f.single && command.Call != nil {
-		policy = command.Call.Options.OnParentClose
+	if command, ok := f.waits.(*Command); ok && command == f.single && command.Workflow != nil {
+		policy = command.Workflow.Options.OnParentClose
 	}
 	switch policy {
 	case model.AbandonChild:
@@ -544,7 +557,7 @@ func (it *Interpreter) part(f *Fiber) {
 }
 
 func (it *Interpreter) finish() {
-	if it.beside.empty() {
+	if it.beside.len() == 0 {
 		it.Outcome = it.closing
 	}
 }
@@ -553,25 +566,21 @@ func (it *Interpreter) finish() {
 func (it *Interpreter) abandon(f *Fiber) {
 	if command, ok := f.waits.(*Command); ok {
 		command.Abandoned = true
-		it.pending.remove(command)
+		it.pending.remove(command.ID)
 	}
-	f.done, f.waits, f.err = true, nil, &model.CancelledError{Reason: "the run has ended"}
-	for _, joiner := range f.joiners {
-		it.resume(joiner, f.err)
-	}
-	it.beside.remove(f)
+	it.ended(f, &model.Cancelled{Reason: "the run has ended"})
 }
 
 // resume puts a waiting fiber at the end of the queue, with its answer.
 func (it *Interpreter) resume(f *Fiber, err error) {
 	f.waits = nil
-	it.ready.push(turn{f, err})
+	it.ready = append(it.ready, turn{f, err})
 }
 
 // Cancel cancels a fiber, once; the cancellation is its answer where it waits, or at its next wait.
 func (it *Interpreter) Cancel(f *Fiber, reason string) {
 	if f.cancel == nil && !f.done {
-		f.cancel = &model.CancelledError{Reason: reason}
+		f.cancel = &model.Cancelled{Reason: reason}
 		if f.waits != nil {
 			it.deliver(f)
 		}
@@ -588,7 +597,7 @@ func (it *Interpreter) deliver(f *Fiber) {
 			it.throw(f)
 			continue
 		}
-		if inside.kind == shieldScope {
+		if inside.shields {
 			continue
 		}
 		inside.closing = true
@@ -597,7 +606,7 @@ func (it *Interpreter) deliver(f *Fiber) {
 			if child.done || child.cancel != nil {
 				continue
 			}
-			child.cancel = &model.CancelledError{Reason: f.cancel.Reason}
+			child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
 			if child.waits != nil {
 				waiting = append(waiting, child)
 			}
@@ -611,7 +620,7 @@ func (it *Interpreter) throw(f *Fiber) {
 	switch waits := f.waits.(type) {
 	case *Command:
 		it.Withdrawn = append(it.Withdrawn, waits)
-		if waits.Kind == Step && waits.Step.Options.WaitOnCancel {
+		if waits.Kind == StepCall && waits.Step.Options.WaitOnCancel {
 			waits.Cancelled, f.delivered = true, true
 			return
 		}
@@ -626,25 +635,26 @@ func (it *Interpreter) throw(f *Fiber) {
 // issue asks the world.
 func (it *Interpreter) issue(f *Fiber, command *Command) {
 	command.ID, command.fiber, command.IssuedAt = f.nextID(), f, it.Clock
-	it.pending.add(command)
+	if command.Timed && command.Span >= 0 {
+		command.Due = it.Clock + command.Span
+	}
+	it.pending.set(command.ID, command)
 	it.Issued = append(it.Issued, command)
 	f.waits = command
 }
 
 // forget: nobody waits for this answer any more.
 func (it *Interpreter) forget(command *Command) {
-	it.pending.remove(command)
+	it.pending.remove(command.ID)
 	if command.Kind == Signal {
 		waiting := it.listeners[command.Name]
 		if waiting[0] == command {
-			waiting = waiting[1:]
+			it.listeners[command.Name] = waiting[1:]
 		} else {
-			waiting = slices.DeleteFunc(waiting, func(other *Command) bool { return other == command })
+			it.listeners[command.Name] = slices.DeleteFunc(waiting, func(other *Command) bool { return other == command })
 		}
-		if len(waiting) == 0 {
+		if len(it.listeners[command.Name]) == 0 {
 			delete(it.listeners, command.Name)
-		} else {
-			it.listeners[command.Name] = waiting
 		}
 	}
 }
@@ -656,13 +666,18 @@ func (it *Interpreter) SavepointPayload(command *Command) []byte {
 	}
 	payload, _ := model.Resume{ // its parts were spelt canonically before
 		State: command.State, Next: command.fiber.commands, Outs: command.fiber.outs, Updates: it.updated,
-		Patches: it.Spec.Patches, Mail: it.Unread(), Notes: command.Notes,
+		Patches: it.Workflow.Patches, Mail: it.Unread(), Notes: command.Notes,
 	}.Encode()
 	return payload
 }
 
-// ContinuedPayload spells a continued event.
-func ContinuedPayload(next *Next) []byte {
-	payload, _ := codec.Marshal(map[string]any{"input": json.RawMessage(next.Input), "workflow": next.Workflow})
-	return payload
+// ChildID is the id of a child, or of a step's run: the one it was given, or its parent's and its command's; position is identity.
+func (it *Interpreter) ChildID(command *Command) string {
+	given := ""
+	if command.Workflow != nil {
+		given = command.Workflow.Options.ID
+	} else if command.Step != nil {
+		given = command.Step.Options.ID
+	}
+	return cmp.Or(given, it.Position(command.ID, "."))
 }

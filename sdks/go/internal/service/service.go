@@ -7,10 +7,10 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,17 +45,18 @@ const (
 	deadline = 30 * time.Second // of a call that its caller gave none
 	jump     = 1_000_000        // microseconds from which on the server's clock went back; less is a correction
 	trailer  = "replay-error-bin"
-	retries  = `{"methodConfig": [{"name": [%s], "retryPolicy": {"maxAttempts": 5, "initialBackoff": "0.05s",
-		"maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`
+	// Every verb is tried again but for those that are named: they are neither idempotent by ids nor reading only. A client waits for a
+	// server that is away; an engine has ways of its own.
+	methods = `{"methodConfig": [
+		{"name": [{"service": "replay.v1.WorkerService"}], "retryPolicy": POLICY},
+		{"name": [{"service": "replay.v1.ClientService"}], "waitForReady": true, "retryPolicy": POLICY},
+		{"name": [{"service": "replay.v1.WorkerService", "method": "Claim"}, {"service": "replay.v1.WorkerService", "method": "Commit"},
+		{"service": "replay.v1.WorkerService", "method": "CommitStream"}]},
+		{"name": [{"service": "replay.v1.ClientService", "method": "DebounceRun"}, {"service": "replay.v1.ClientService", "method": "ControlRun"},
+		{"service": "replay.v1.ClientService", "method": "ForkRun"}, {"service": "replay.v1.ClientService", "method": "PublishTopic"}],
+		"waitForReady": true}]}`
+	policy = `{"maxAttempts": 5, "initialBackoff": "0.05s", "maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}`
 )
-
-// repeatable lists the verbs that may be tried again without asking: they are idempotent by ids, or only read.
-var repeatable = []string{
-	"WorkerService/Hello", "WorkerService/Create", "WorkerService/Renew", "WorkerService/Release", "WorkerService/Post", "WorkerService/Journal",
-	"WorkerService/Get", "WorkerService/Wait", "ClientService/StartRun", "ClientService/SignalWithStart", "ClientService/SignalRun",
-	"ClientService/UpdateRun", "ClientService/GetRun", "ClientService/ListRuns", "ClientService/ReadJournal", "ClientService/WatchRun",
-	"ClientService/ListSavepoints", "ClientService/ReadTopic",
-}
 
 // Connection is a server that was greeted.
 type Connection struct {
@@ -96,7 +97,7 @@ func Open(ctx context.Context, address string) (*Connection, error) {
 
 func invalid(address, problem string) error {
 	shown, _, _ := strings.Cut(address, "?")
-	return &model.InvalidRequestError{What: "server URL " + shown, Problem: problem, Advice: "write grpc://host:port?token=…"}
+	return &model.InvalidRequest{What: "server URL " + shown, Problem: problem, Advice: "write grpc://host:port?token=…"}
 }
 
 func dialing(address string) (*url.URL, []grpc.DialOption, error) {
@@ -122,10 +123,6 @@ func dialing(address string) (*url.URL, []grpc.DialOption, error) {
 			return nil, nil, invalid(address, "max_message is no number of bytes")
 		}
 	}
-	secret := given.Get("token")
-	if secret == "" {
-		secret = os.Getenv("REPLAY_TOKEN")
-	}
 	transport := insecure.NewCredentials()
 	if target.Scheme == "grpcs" {
 		config, err := tlsConfig(given)
@@ -134,15 +131,10 @@ func dialing(address string) (*url.URL, []grpc.DialOption, error) {
 		}
 		transport = credentials.NewTLS(config)
 	}
-	var names []string
-	for _, verb := range repeatable {
-		service, method, _ := strings.Cut(verb, "/")
-		names = append(names, fmt.Sprintf(`{"service": "replay.v1.%s", "method": %q}`, service, method))
-	}
 	return target, []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
-		grpc.WithPerRPCCredentials(token(secret)),
-		grpc.WithDefaultServiceConfig(fmt.Sprintf(retries, strings.Join(names, ","))),
+		grpc.WithPerRPCCredentials(token(cmp.Or(given.Get("token"), os.Getenv("REPLAY_TOKEN")))),
+		grpc.WithDefaultServiceConfig(strings.ReplaceAll(methods, "POLICY", policy)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largest), grpc.MaxCallSendMsgSize(largest)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -195,14 +187,6 @@ func (c *Connection) Close() error {
 
 // ---- calls -----------------------------------------------------------------------------------------------------------------
 
-// patient says whether a call waits for a server that is away: those of clients do, an engine has ways of its own.
-func patient(method string, options []grpc.CallOption) []grpc.CallOption {
-	if strings.HasPrefix(method, "/replay.v1.ClientService/") {
-		return append(options, grpc.WaitForReady(true))
-	}
-	return options
-}
-
 func (c *Connection) unary(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, call grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	mine := ctx
 	if _, limited := ctx.Deadline(); !limited && !strings.HasSuffix(method, "/UpdateRun") {
@@ -212,7 +196,7 @@ func (c *Connection) unary(ctx context.Context, method string, request, answer a
 	}
 	var after metadata.MD
 	asked := time.Since(c.born)
-	if err := call(mine, method, request, answer, conn, append(patient(method, options), grpc.Trailer(&after))...); err != nil {
+	if err := call(mine, method, request, answer, conn, append(options, grpc.Trailer(&after))...); err != nil {
 		return c.revive(ctx, err, after)
 	}
 	if timed, ok := answer.(interface{ GetNow() int64 }); ok {
@@ -222,7 +206,7 @@ func (c *Connection) unary(ctx context.Context, method string, request, answer a
 }
 
 func (c *Connection) stream(ctx context.Context, about *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
-	made, err := open(ctx, about, conn, method, patient(method, options)...)
+	made, err := open(ctx, about, conn, method, options...)
 	if err != nil {
 		return nil, c.revive(ctx, err, nil)
 	}
@@ -292,7 +276,7 @@ func (c *Connection) Commit(ctx context.Context, request *wire.CommitRequest) (*
 	defer c.lineLock.Unlock()
 	asked := time.Since(c.born)
 	answer, err := c.overLine(request)
-	var refused *model.RefusedError
+	var refused *model.StoreRefused
 	if errors.As(err, &refused) {
 		return c.Worker.Commit(ctx, request)
 	}
@@ -321,7 +305,7 @@ func (c *Connection) overLine(request *wire.CommitRequest) (answer *wire.CommitR
 		return nil, err
 	}
 	if answer, err = c.line.Recv(); errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
-		return nil, &model.UnavailableError{Store: c.URL, Reason: "the stream of commits ended without an answer", Advice: "try again"}
+		return nil, &model.StoreUnavailable{Store: c.URL, Reason: "the stream of commits ended without an answer", Advice: "try again"}
 	}
 	return answer, err
 }
@@ -383,7 +367,7 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 	}
 	reason := said.Code().String() + ": " + said.Message()
 	if advice, no := refusals[said.Code()]; no {
-		return &model.RefusedError{Store: c.URL, Reason: reason, Advice: advice}
+		return &model.StoreRefused{Store: c.URL, Reason: reason, Advice: advice}
 	}
 	advice := "check that the server runs and can be reached, then try again"
 	if strings.HasPrefix(c.URL, "grpcs:") { // one that wants to see a certificate hangs up without a word
@@ -392,28 +376,27 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 	if at := slices.IndexFunc(hints, func(hint [2]string) bool { return strings.Contains(strings.ToLower(reason), hint[0]) }); at >= 0 {
 		advice = hints[at][1]
 	}
-	return &model.UnavailableError{Store: c.URL, Reason: reason, Advice: advice}
+	return &model.StoreUnavailable{Store: c.URL, Reason: reason, Advice: advice}
 }
 
 func (c *Connection) revived(detail []byte, text string) error {
 	var told wire.ErrorDetail
-	unexpected := &model.RefusedError{Store: c.URL, Reason: "it failed unexpectedly: " + text, Advice: "look at the server's log"}
+	unexpected := &model.StoreRefused{Store: c.URL, Reason: "it failed unexpectedly: " + text, Advice: "look at the server's log"}
 	if proto.Unmarshal(detail, &told) != nil {
 		return unexpected
 	}
 	if told.Error == "ValueError" {
-		return &model.InvalidRequestError{What: "request", Problem: text}
+		return &model.InvalidRequest{What: "request", Problem: text}
 	}
-	made := model.Blank(told.Error)
-	if made == nil || json.Unmarshal([]byte(told.Facts), made) != nil {
-		return unexpected
+	if made := model.Revive(told.Error, []byte(told.Facts)); made != nil {
+		return made
 	}
-	return made
+	return unexpected
 }
 
 // IsUnavailable says whether it is unknown if a call took effect.
 func IsUnavailable(err error) bool {
-	var away *model.UnavailableError
+	var away *model.StoreUnavailable
 	return errors.As(err, &away)
 }
 

@@ -57,6 +57,14 @@ export interface FollowOptions {
   readonly signal?: AbortSignal;
 }
 
+export interface ForkOptions {
+  /** A savepoint's name, or an event's number. */
+  readonly at?: string | number;
+  readonly id?: string;
+  /** Other answers, by event number. */
+  readonly edits?: Readonly<Record<number, unknown>>;
+}
+
 type Entries<E> = AsyncGenerator<E, void, void>;
 
 /** What a run whose workflow is not at hand is read by. */
@@ -315,7 +323,7 @@ export class Handle<R = any> {
   }
 
   /** A run that shares its past, up to a savepoint or an event's number; `edits` are other answers by event number. */
-  async fork(options: { readonly at?: string | number; readonly id?: string; readonly edits?: Readonly<Record<number, unknown>> } = {}): Promise<Handle<R>> {
+  async fork(options: ForkOptions = {}): Promise<Handle<R>> {
     const { at = "", id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} } = options;
     const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
     await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);

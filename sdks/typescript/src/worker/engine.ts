@@ -59,7 +59,7 @@ export class Engine {
   readonly #attempts = new Set<Attempt>();
   readonly #alarms = new Alarms<Live | Attempt>();
   readonly #specs: readonly WorkflowSpec[];
-  readonly #names: string[];
+  readonly #names: readonly string[];
   readonly #ttl: number;
   readonly #trouble: Trouble;
   #claimAt = 0;
@@ -170,6 +170,11 @@ export class Engine {
     return [...this.#attempts].some((attempt) => attempt.wanted);
   }
 
+  /** How much it has in hand, and whether it takes no more. */
+  get load() {
+    return { runs: this.live.size, steps: this.#attempts.size, draining: this.#stopUntil !== undefined };
+  }
+
   /** What was measured by the old time is done now, so that nobody is deaf until that time comes again. */
   #clockWentBack(now: number): void {
     this.#log("warning", "the store's clock went back", { seconds: (this.#latest - now) / SECOND });
@@ -191,7 +196,7 @@ export class Engine {
     this.#claimAt = now + micros(poll);
     let claims;
     try {
-      claims = await this.store.claim({ worker, namespace, queues: [...queues], workflows: this.#names, limit, ttl: this.#ttl });
+      claims = await this.store.claim({ worker, namespace, queues: [...queues], workflows: [...this.#names], limit, ttl: this.#ttl });
     } catch (error) {
       if (error instanceof StoreRefused) throw error; // asking again does not help
       this.#trouble.tell("claim", error);

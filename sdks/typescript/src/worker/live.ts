@@ -479,9 +479,25 @@ export class Live {
     const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
     const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
     const [expected, applied] = [this.committed, this.committed + events.length];
-    const [lease, result] = [this.lease, isOver ? closing.payload : undefined];
-    release ||= isOver;
-    return { lease, expected, events, status, wakeAt, applied, base, consumed, posts, children, topics, state, tags, result, release, successor, note };
+    return {
+      lease: this.lease,
+      expected,
+      events,
+      status,
+      wakeAt,
+      applied,
+      base,
+      consumed,
+      posts,
+      children,
+      topics,
+      state,
+      tags,
+      result: isOver ? closing.payload : undefined,
+      release: release || isOver,
+      successor,
+      note,
+    };
   }
 
   #sayOutputs(): void {

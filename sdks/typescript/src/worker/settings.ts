@@ -31,6 +31,8 @@ export interface WorkerOptions {
   readonly maxPayload?: number;
   /** How many workers in a row may die while they drive a run before it is set aside; default 10. */
   readonly maxRecoveries?: number;
+  /** How often it tells of itself, for `replay workers`, seconds; default 5, 0 for never. */
+  readonly announce?: number;
   /** Its name, unique among the workers of the store; default tells host and process. */
   readonly name?: string;
   readonly logger?: Logger;
@@ -50,7 +52,7 @@ export type Settings = Required<WorkerOptions> & Hands;
 export function settingsOf(options: WorkerOptions): Settings {
   const settings: Settings = {
     ...{ workflows: [], steps: [], namespace: "default", queues: ["default"], concurrency: 1_000, stepConcurrency: 256 },
-    ...{ ttl: 15, poll: 1, linger: 0.2, maxPayload: 16 * 1024 * 1024, maxRecoveries: 10, logger: jsonLogger, chance: Math.random },
+    ...{ ttl: 15, poll: 1, announce: 5, linger: 0.2, maxPayload: 16 * 1024 * 1024, maxRecoveries: 10, logger: jsonLogger, chance: Math.random },
     name: `${hostname()}/${process.pid}/${randomBytes(3).toString("hex")}`,
     perform: (spec, input) => spec.invoke(input),
     pause: (seconds) => setTimeout(1000 * seconds),

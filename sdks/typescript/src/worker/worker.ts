@@ -5,13 +5,18 @@
  * steps that run come to an end, commits, and gives every lease back.
  */
 
+import { hostname } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { StoreRefused } from "../errors.js";
+import { STEP_RUN } from "../model/records.js";
 import { GrpcStore } from "../wire/store.js";
+import { Trouble } from "./committer.js";
 import { Engine } from "./engine.js";
+import { Presence } from "./presence.js";
 import { settingsOf, type Settings, type WorkerOptions } from "./settings.js";
 
-/** Seconds before an engine that failed goes on. */
-const PAUSE = 0.2;
+/** Seconds before an engine that failed goes on, and after which a worker tells of itself at first: one that ends sooner leaves no trace. */
+const [PAUSE, FIRST] = [0.2, 1];
 
 export class Worker {
   #engine: Engine | undefined;
@@ -34,6 +39,8 @@ export class Worker {
     const store = await GrpcStore.open(this.url, namespace);
     const engine = (this.#engine = new Engine(store, this.#settings));
     if (this.#stopped !== undefined) engine.stop(this.#stopped);
+    const left = new AbortController();
+    const announcing = this.#announce(store, engine, left.signal);
     try {
       while (!engine.stopped) {
         try {
@@ -47,8 +54,27 @@ export class Worker {
       }
     } finally {
       for (const signal of signals) process.off(signal, leave);
+      left.abort();
+      await announcing;
       store.close();
     }
+  }
+
+  /** Tell others of this worker every so often, until it has left. */
+  async #announce(store: GrpcStore, engine: Engine, left: AbortSignal): Promise<void> {
+    const { name, namespace, announce, queues, workflows, steps, concurrency, stepConcurrency, logger } = this.#settings;
+    if (announce <= 0) return;
+    const named = workflows.map(({ spec }) => spec.name + (spec.version && `@${spec.version}`));
+    const offers = [...named, ...steps.map(({ spec }) => STEP_RUN + spec.name)];
+    const place = { host: hostname(), pid: process.pid, queues, workflows: offers, capacity: concurrency, step_capacity: stepConcurrency };
+    const presence = new Presence(store, name, namespace, announce, () => ({ ...place, ...engine.load }));
+    const trouble = new Trouble((level, message, facts) => logger.log(level, message, { worker: name, ...facts }));
+    const done = [() => trouble.over(), (error: unknown) => trouble.tell("announce", error)] as const;
+    for (let pause = Math.min(FIRST, announce); !left.aborted; pause = announce) {
+      await setTimeout(1000 * pause, undefined, { signal: left }).catch(() => undefined); // one that has left is heard below
+      if (!left.aborted) await presence.beat().then(...done);
+    }
+    await presence.leave().then(...done);
   }
 
   /** Take no more runs, let steps that run come to an end for so many seconds, and give everything back. */

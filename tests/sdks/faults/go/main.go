@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -135,9 +134,8 @@ func main() {
 	told := map[string]any{"answer": answer}
 	if err != nil {
 		told = map[string]any{"type": "error", "message": err.Error()}
-		var known model.Error
-		if errors.As(err, &known) {
-			told["type"] = known.ReplayError()
+		if known, name := model.Named(err); known != nil {
+			told["type"] = name
 		}
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(told)
