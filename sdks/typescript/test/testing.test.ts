@@ -368,6 +368,38 @@ test("a signal that does not fit is refused before it is journaled", async () =>
   assert.equal((await run.journal()).length, 3);
 });
 
+test("a workflow that starts again at a savepoint otherwise than it went on is told so", async () => {
+  const forgetful = resumable("forgetful", function* (state: number | undefined, turns: number) {
+    for (let done = state ?? 0; done < turns; ) {
+      yield* savepoint(`turn ${++done}`, { state: done });
+      yield* sleep(3_600); // behind the savepoint: who starts again does not sleep
+    }
+    return turns;
+  });
+  const world = new World({ workflows: [forgetful] });
+  const run = await world.start(forgetful(2));
+
+  await assert.rejects(run.result(), /recorded: {2}savepoint turn 2 .*now asks: {2}sleep 3600 s/s);
+});
+
+test("a recorded journal is driven from each of its savepoints, too", async () => {
+  const turning = (rests: boolean) => resumable("turning", function* (state: number | undefined, turns: number) {
+    if (rests && state !== undefined) yield* sleep(60);
+    for (let done = state ?? 0; done < turns; ) {
+      yield* sleep(3_600);
+      yield* savepoint(`turn ${++done}`, { state: done });
+    }
+    return turns;
+  });
+  const steady = turning(false);
+  const run = await new World({ workflows: [steady] }).start(steady(2));
+  assert.equal(await run.result(), 2);
+  const journal = await run.journal();
+
+  assert.equal(replay(steady, journal).outcome?.kind, "completed");
+  assert.throws(() => replay(turning(true), journal), /started again at savepoint 'turn 1'/);
+});
+
 test("a resumable workflow goes on from its newest savepoint after a crash", async () => {
   let begun = 0;
   const loop = resumable("loop", function* (state: number[] | undefined, turns: number) {
@@ -376,8 +408,8 @@ test("a resumable workflow goes on from its newest savepoint after a crash", asy
     while (done.length < turns) {
       const { receipt } = yield* charge(`turn ${done.length}`, 1);
       done.push(receipt.length);
-      yield* savepoint("turn", { state: done, goal: "all" });
       yield* sleep(3_600);
+      yield* savepoint("turn", { state: done, goal: "all" });
     }
     return done;
   });

@@ -2,7 +2,8 @@
  * The test kit: workflows without a server, in virtual time.
  *
  * It is the worker's own engine over a store in memory. Time stands still while something can be done and jumps to the next timer when
- * nothing can, so a month takes no time. Steps run as they are, or as their stubs.
+ * nothing can, so a month takes no time. Steps run as they are, or as their stubs. When a run has ended its journal is driven through the
+ * workflow again, from the beginning and from each savepoint with state: what it asks for must be the same.
  */
 
 import { randomUUID } from "node:crypto";
@@ -11,10 +12,11 @@ import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js
 import { resultOf, shownBy } from "../client/client.js";
 import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
-import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
+import { NonDeterminismError, RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
 import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
+import { readResume, readStarted } from "../model/journal.js";
 import { CLOSED, REPLY, micros, secondsOf, type Event, type Run, type RunKey, type Span, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
 import { message } from "../worker/family.js";
@@ -156,6 +158,7 @@ export class World {
     for (;;) {
       await this.settle();
       const run = await this.view(key);
+      if (CLOSED.has(run.status)) await this.#again(key);
       if (CLOSED.has(run.status) || run.status === "stuck") return run;
       const moment = this.#next();
       if (moment === Infinity) throw new Error(`run ${key.id} is ${run.status} and waits for what nobody sends: ${await this.#waits(key)}`);
@@ -164,11 +167,17 @@ export class World {
   }
 
   async #waits(key: RunKey): Promise<string> {
-    const events = await this.#store.journal(key, 0, Infinity);
-    const workflow = this.options.workflows.find((each) => each.spec.name === events[0]?.name);
-    if (workflow === undefined) return "its workflow is not in this world";
-    const pending = [...replay(workflow, events, key.id).pending.values()];
-    return pending.map((command) => command.effect.toString()).join(", ") || "nothing";
+    const machine = await this.#again(key);
+    if (machine === undefined) return "its workflow is not in this world";
+    return [...machine.pending.values()].map((command) => command.effect.toString()).join(", ") || "nothing";
+  }
+
+  /** Drive a run's journal through its workflow once more, where that is in this world. */
+  async #again(key: RunKey): Promise<Interpreter | undefined> {
+    const events = await this.journal(key);
+    const begun = events[0] && readStarted(events[0], key.id);
+    const workflow = this.options.workflows.find(({ spec }) => spec.name === begun?.workflow && spec.version === begun.version);
+    return workflow && replay(workflow, events, key.id);
   }
 
   /** @internal */
@@ -256,11 +265,26 @@ export class TestRun<R = any> {
 
 /**
  * Drive a recorded journal through today's code, without acting: the interpreter where it stands at its end. Throws `NonDeterminismError`
- * at the first event that does not fit: the preflight of an upgrade.
+ * at the first event that does not fit: the preflight of an upgrade. Starting again at a savepoint with state must ask for what going on
+ * asked for.
  */
 export function replay(workflow: WorkflowFunction<any, any>, events: Iterable<Event>, run = "replayed"): Interpreter {
   const machine = new Interpreter(workflow.spec, run);
-  for (const event of events) machine.feed(event);
+  const journal = [...events];
+  for (const event of journal) machine.feed(event);
+  journal.forEach((event, place) => {
+    if (event.kind !== "savepoint" || readResume(event.payload) === undefined) return;
+    const again = new Interpreter(workflow.spec, run);
+    try {
+      again.recover(journal[0] as Event, event);
+      for (const later of journal.slice(place + 1)) again.feed(later);
+    } catch (error) {
+      if (error instanceof NonDeterminismError) error.message = `started again at savepoint '${event.name}': ${error.message}`;
+      throw error;
+    } finally {
+      again.close();
+    }
+  });
   return machine;
 }
 
