@@ -3,7 +3,8 @@
 Rule 1: the family says who must act. ``WorkflowError``: the author of the workflow or step. ``StoreError``: the operator of a
 store. ``RequestError``: the caller of a client.
 Rule 2: an error holds facts; ``str()`` makes the sentence: what was expected, what came, where, and what to do.
-Rule 3: fields are positional and ``args`` holds them, so that every error survives a trip between processes.
+Rule 3: fields are positional and ``args`` holds them, so that every error survives a trip between processes; an exception shows them
+by itself, so attrs makes no ``repr``, which would be the half of what this module costs every program at its start.
 
 ``Cancelled`` alone is no ``Exception``: like ``asyncio.CancelledError`` it must pass through an ``except Exception`` that was
 meant for failures, or a retry loop would swallow the wish to stop.
@@ -47,7 +48,7 @@ class Cancelled(BaseException):
         self.reason = reason
 
 
-@attrs.define
+@attrs.define(repr=False)
 class StepFailed(WorkflowError):
     """A step gave up: its last attempt failed and its retry policy allows no other.
 
@@ -70,7 +71,7 @@ class StepFailed(WorkflowError):
         return f"step {self.step} failed {times}: {self.error_type}: {self.message}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class StepInterrupted(WorkflowError):
     """An ``at_most_once`` step was begun and its end is unknown: it is not run again; find out what it did."""
 
@@ -83,7 +84,7 @@ class StepInterrupted(WorkflowError):
         )
 
 
-@attrs.define
+@attrs.define(repr=False)
 class TimedOut(WorkflowError):
     """A wait, a step, a branch or a run took longer than it was allowed to.
 
@@ -99,7 +100,7 @@ class TimedOut(WorkflowError):
         return f"{self.what} did not end within {self.seconds:g} s"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ChildFailed(WorkflowError):
     """A child run ended without a result.
 
@@ -121,7 +122,7 @@ class ChildFailed(WorkflowError):
         return f"child {self.run} ({self.workflow}) {self.status}: {self.error_type}: {self.message}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class CallbackFailed(WorkflowError):
     """The outside system answered a callback with a failure."""
 
@@ -132,7 +133,7 @@ class CallbackFailed(WorkflowError):
         return f"callback {self.token} was answered with a failure: {self.message}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class BudgetExceeded(WorkflowError):
     """A budget does not allow the next call.
 
@@ -150,7 +151,7 @@ class BudgetExceeded(WorkflowError):
         return f"budget exceeded: {self.spent:g} of {self.limit:g} {self.kind} are spent or reserved"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ProviderFailed(WorkflowError):
     """A provider of language models refused a call; asking again would not help.
 
@@ -171,7 +172,7 @@ class ProviderFailed(WorkflowError):
         return f"{self.provider}/{self.model}{status}: {self.reason}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ProviderBusy(ProviderFailed):
     """A provider of language models did not answer, answered nonsense, or asked for patience: the call may be tried again.
 
@@ -186,7 +187,7 @@ class ProviderBusy(ProviderFailed):
         return super().__str__() + wait
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ReplyInvalid(WorkflowError):
     """A model's reply did not fit ``response_type``, and its one repair did not either.
 
@@ -209,7 +210,7 @@ class ReplyInvalid(WorkflowError):
 # ---- author: misuse -----------------------------------------------------------------------------------------------------
 
 
-@attrs.define
+@attrs.define(repr=False)
 class DefinitionError(WorkflowError):
     """A workflow or step is declared in a way that cannot work.
 
@@ -227,7 +228,7 @@ class DefinitionError(WorkflowError):
         return f"{self.what}: {self.problem}; {self.advice}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class EffectError(WorkflowError):
     """A workflow yielded something that is no effect, or an effect where it may not stand.
 
@@ -243,7 +244,7 @@ class EffectError(WorkflowError):
         return f"{self.got}; {self.advice}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class PayloadError(WorkflowError):
     """A value cannot be encoded, or does not fit its annotation.
 
@@ -264,7 +265,7 @@ class PayloadError(WorkflowError):
         return f"{self.where}{place}: expected {self.expected}, got {self.got}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class PayloadTooLarge(WorkflowError):
     """An encoded value is larger than a journal may hold; put it into a file or a bucket and pass its name.
 
@@ -285,7 +286,7 @@ class PayloadTooLarge(WorkflowError):
         )
 
 
-@attrs.define
+@attrs.define(repr=False)
 class NonDeterminismError(WorkflowError):
     """The code, driven over its journal, asks for something else than it did when the journal was written.
 
@@ -329,7 +330,7 @@ class NonDeterminismError(WorkflowError):
 # ---- operator -----------------------------------------------------------------------------------------------------------
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnknownScheme(StoreError):
     """No installed plugin serves this kind of store URL."""
 
@@ -344,7 +345,7 @@ class UnknownScheme(StoreError):
         return f"no store for {self.scheme!r}; installed: {', '.join(self.installed) or 'none'}{hint}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class StoreUnavailable(StoreError):
     """A store cannot be opened or reached, is locked by someone else, or has no room; nothing was written.
 
@@ -362,7 +363,7 @@ class StoreUnavailable(StoreError):
         return f"store {self.store}: {self.reason}; {self.advice}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class StoreRefused(StoreError):
     """A store was reached and does not do this: a missing right, a message too large, another protocol; nothing was written.
 
@@ -382,7 +383,7 @@ class StoreRefused(StoreError):
         return f"store {self.store} refused: {self.reason}; {self.advice}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class SchemaMismatch(StoreError):
     """A store's schema is of another version than this code understands."""
 
@@ -396,7 +397,7 @@ class SchemaMismatch(StoreError):
         return f"store {self.store} has schema version {self.found}, this code knows {self.supported}: {advice}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class JournalDamaged(StoreError):
     """A journal cannot be trusted: a gap, a checksum that does not fit, an event of an unknown kind or version.
 
@@ -417,7 +418,7 @@ class JournalDamaged(StoreError):
         )
 
 
-@attrs.define
+@attrs.define(repr=False)
 class LeaseLost(StoreError):
     """Another worker holds this run: drop the turn, keep nothing.
 
@@ -433,7 +434,7 @@ class LeaseLost(StoreError):
         return f"the lease on {self.run} with fence {self.fence} has moved on"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class RunSetAside(StoreError):
     """A run lost too many workers in a row: nobody drives it until it is resumed.
 
@@ -454,7 +455,7 @@ class RunSetAside(StoreError):
 # ---- caller -------------------------------------------------------------------------------------------------------------
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnknownRun(RequestError):
     """There is no run of that id in that namespace."""
 
@@ -465,7 +466,7 @@ class UnknownRun(RequestError):
         return f"no run {self.run!r} in namespace {self.namespace!r}; `replay list` shows what there is"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UnknownName(RequestError):
     """A workflow, savepoint, query, update, event or token of that name is not known here.
 
@@ -483,7 +484,7 @@ class UnknownName(RequestError):
         return f"no {self.what} {self.name!r}; known: {', '.join(self.known) or 'none'}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class RunExists(RequestError):
     """The id is taken by a run of another workflow or with other input.
 
@@ -504,7 +505,7 @@ class RunExists(RequestError):
         )
 
 
-@attrs.define
+@attrs.define(repr=False)
 class RunClosed(RequestError):
     """The run has ended and takes no more messages."""
 
@@ -515,7 +516,7 @@ class RunClosed(RequestError):
         return f"run {self.run!r} is {self.status} and takes no more messages"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class RunFailed(RequestError):
     """A run has no result: it failed, was cancelled or terminated, or is stuck.
 
@@ -537,7 +538,7 @@ class RunFailed(RequestError):
         return f"run {self.run} {self.status}: {self.error_type}: {self.message}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class UpdateRefused(RequestError):
     """The workflow's validator refused an update, or nothing handles it; the journal holds no trace of it."""
 
@@ -549,7 +550,7 @@ class UpdateRefused(RequestError):
         return f"run {self.run} refused update {self.update!r}: {self.reason}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class AskClosed(RequestError):
     """A question is not open: it was answered, given up or withdrawn, or never asked.
 
@@ -569,7 +570,7 @@ class AskClosed(RequestError):
         return f"question {self.ask!r}{where} is closed: it was answered, given up or withdrawn, or never asked; open: {known}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class AnswerRefused(RequestError):
     """An answer does not fit its question, which stays open; the journal holds no trace of it.
 
@@ -587,7 +588,7 @@ class AnswerRefused(RequestError):
         return f"question {self.ask!r} of run {self.run} stays open, the answer was refused: {self.reason}"
 
 
-@attrs.define
+@attrs.define(repr=False)
 class InvalidRequest(RequestError):
     """An argument of a client's call does not fit.
 
@@ -605,7 +606,7 @@ class InvalidRequest(RequestError):
         return f"{self.what}: {self.problem}" + (f"; {self.advice}" if self.advice else "")
 
 
-@attrs.define
+@attrs.define(repr=False)
 class WaitTimedOut(RequestError):
     """The caller's patience ended before the run did; the run goes on.
 

@@ -27,7 +27,6 @@ from replay.errors import (
     StoreUnavailable,
     UnknownScheme,
 )
-from replay.llm.contract import Ask, Provider, Said, Say
 from replay.model.events import CLOSING, KINDS, Event, seal
 from replay.model.queues import Queue, Rate
 from replay.store.blobs import Blobs, BlobsFactory, Thing, require_usable
@@ -59,6 +58,7 @@ from replay.store.contract import (
     age,
     fits,
     gapless,
+    granted,
     index_entry,
     page_after,
     page_cursor,
@@ -71,6 +71,7 @@ from replay.store.limits import LOOK, PENDING, Begun, Standing, Waiting, allotte
 
 if TYPE_CHECKING:
     from replay.llm.calling import Models
+    from replay.llm.contract import Ask, Provider, Said, Say
     from replay.store.blocks import SIZE as BLOCK_SIZE
     from replay.store.blocks import pack
     from replay.store.sql import (
@@ -98,7 +99,8 @@ PACKAGES: Final[Mapping[str, str]] = {
 }
 """Which distribution serves a scheme that is not installed."""
 
-SQL_KIT: Final[Mapping[str, tuple[str, str]]] = {
+LATE: Final[Mapping[str, tuple[str, str]]] = {
+    **{name: ("replay.llm.contract", name) for name in ("Ask", "Provider", "Said", "Say")},
     "BLOCK_SIZE": ("replay.store.blocks", "SIZE"),
     "EVENT_COLUMNS": ("replay.store.sql", "EVENT_COLUMNS"),
     "MESSAGE_COLUMNS": ("replay.store.sql", "MESSAGE_COLUMNS"),
@@ -113,7 +115,7 @@ SQL_KIT: Final[Mapping[str, tuple[str, str]]] = {
     "unsealed": ("replay.store.sql", "unsealed"),
     "words_of": ("replay.store.sql", "words_of"),
 }
-"""What SQL stores share, and where it lives; it loads when it is named, as most plugins need none of it."""
+"""What providers of models need, what SQL stores share, and where it lives; it loads when it is named, as most programs need none."""
 
 hookspec: Final = pluggy.HookspecMarker(PROJECT)
 hookimpl: Final = pluggy.HookimplMarker(PROJECT)
@@ -316,9 +318,9 @@ def performers(models: Models | None = None) -> dict[type[Any], Performer]:
 
 def __getattr__(name: str) -> Any:
     """Load a part of what SQL stores share."""
-    if name not in SQL_KIT:
+    if name not in LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, part = SQL_KIT[name]
+    module, part = LATE[name]
     return getattr(importlib.import_module(module), part)
 
 
@@ -390,6 +392,7 @@ __all__ = [
     "found",
     "gapless",
     "glance",
+    "granted",
     "hookimpl",
     "hookspec",
     "index_entry",

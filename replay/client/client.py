@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import threading
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
@@ -347,7 +347,7 @@ class Client:
 
     def fresh_id(self) -> str:
         """An id that nobody else has."""
-        return uuid.uuid4().hex
+        return os.urandom(16).hex()
 
 
 class _Watch:

@@ -174,7 +174,12 @@ class Engine(Client):
     def ending(self, key: RunKey) -> Future[tuple[str, bytes]]:
         """A future of how a run ends."""
         future: Future[tuple[str, bytes]] = Future()
-        self._put(WaitRequest(key, future))
+        self._require_here()
+        with self._gate:
+            self._require_open()
+            is_here = self.worker.waiters.add(key, future)
+        if not is_here:
+            self._put(WaitRequest(key))
         return future
 
     def spec_for(self, workflow: str, version: str = "") -> WorkflowSpec:
@@ -183,12 +188,19 @@ class Engine(Client):
         return found if found is not None else super().spec_for(workflow, version)
 
     def _put(self, item: Any) -> None:
+        self._require_here()
+        with self._gate:
+            self._require_open()
+            self.worker.inbox.put(item)
+
+    def _require_here(self) -> None:
+        """Asked before the gate, which may have been closed when the process was forked."""
         if os.getpid() != self._process:
             raise InvalidRequest("engine", "it was opened in another process, its threads are not here", "open one here")
-        with self._gate:
-            if self._ended.is_set():
-                raise InvalidRequest("engine", "it is closed", "open another one")
-            self.worker.inbox.put(item)
+
+    def _require_open(self) -> None:
+        if self._ended.is_set():
+            raise InvalidRequest("engine", "it is closed", "open another one")
 
     # ---- its threads --------------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from replay.errors import InvalidRequest
 
 NAME_LIMIT: Final = 512
 """Characters of an id, a queue or a name."""
+_FITS: Final = re.compile(r"[^\x00-\x1f\ud800-\udfff]+")
 
 
 def require_name(name: Any, what: str) -> str:
@@ -16,7 +18,7 @@ def require_name(name: Any, what: str) -> str:
     Raises:
         InvalidRequest: It is not.
     """
-    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or not all(map(_fits, name)):
+    if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or not _FITS.fullmatch(name):
         shown = repr(name) if len(repr(name)) <= NAME_LIMIT else f"{repr(name)[:80]}… ({len(repr(name)):,} characters)"
         raise InvalidRequest(what, f"{shown} is no name", f"use 1 to {NAME_LIMIT} printable characters")
     return name
@@ -31,7 +33,3 @@ def require_namespace(name: Any) -> str:
     if require_name(name, "namespace").startswith("~"):
         raise InvalidRequest("namespace", f"{name!r} begins with a tilde as those of replay do", "choose another name")
     return str(name)
-
-
-def _fits(char: str) -> bool:
-    return char >= " " and not "\ud800" <= char <= "\udfff"

@@ -222,7 +222,7 @@ class Live:
             self._terminate_busy()
             return
         streak = 0
-        while len(self.fresh) < TURN_LIMIT and not self.over and self.interp.settled:
+        while (self.answers or self.timers or self.mail) and len(self.fresh) < TURN_LIMIT and not self.over and self.interp.settled:
             streak += 1
             if self.answers and streak % HEED:
                 self._take_answer(self.answers.popleft(), now)

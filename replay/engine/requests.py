@@ -44,10 +44,9 @@ class Wake(NamedTuple):
 
 
 class WaitRequest(NamedTuple):
-    """Tell when a run that is driven here ends."""
+    """Somebody waits for a run that is not driven here: ask how it stands."""
 
     key: RunKey
-    future: Future[Any]
 
 
 class Stop(NamedTuple):

@@ -3,11 +3,14 @@
 Rule 1: whoever waits for a run that is driven here is told when it ends, at no cost; runs that are driven elsewhere are asked about
 once a poll, where they are many some at a time.
 Rule 2: an ending is remembered for a moment, for who started the run and has not asked yet.
+Rule 3: ``add`` is for any thread, all else for the one that drives: so who asks for an ending that is remembered is answered without
+a word to that thread, and who asks during a run's last commit is told as soon as it is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -58,6 +61,7 @@ class Waiters:
     def __init__(self, store: Store, held: Held, *, poll: int, trouble: Trouble) -> None:
         self.futures: dict[RunKey, list[Future[Any]]] = {}
         self.fresh: dict[RunKey, tuple[str, bytes]] = {}
+        self._lock = threading.Lock()
         self._fresh_until = 0
         self._look_at = 0
         self._store = store
@@ -65,30 +69,37 @@ class Waiters:
         self._poll = poll
         self._trouble = trouble
 
-    def add(self, key: RunKey, future: Future[Any]) -> None:
-        """Remember who waits; those who gave up are forgotten each time that their number has doubled."""
-        futures = self.futures.setdefault(key, [])
-        futures.append(future)
-        if key in self.fresh:
-            self.tell(key, self.fresh.pop(key))
-            return
-        if len(futures) & (len(futures) - 1) == 0:
-            self.futures[key] = [future for future in futures if not future.done()]
+    def add(self, key: RunKey, future: Future[Any]) -> bool:
+        """Remember who waits; False when the run is not driven here, so that ``look_at`` must ask for it.
+
+        Those who gave up are forgotten each time that their number has doubled.
+        """
+        with self._lock:
+            told = self.fresh.pop(key, None)
+            if told is None:
+                futures = self.futures.setdefault(key, [])
+                futures.append(future)
+                if len(futures) & (len(futures) - 1) == 0:
+                    futures[:] = [future for future in futures if not future.done()]
+                return key in self._held.live
+        _tell([future], told)
+        return True
 
     def tell(self, key: RunKey, told: tuple[str, bytes]) -> None:
         """Tell those who wait for a run how it ended."""
-        for future in self.futures.pop(key, ()):
-            if future.set_running_or_notify_cancel():
-                future.set_result(told)
+        with self._lock:
+            futures = self.futures.pop(key, ())
+        _tell(futures, told)
 
     def ended(self, key: RunKey, told: tuple[str, bytes], now: int) -> None:
         """A run ended here: tell who waits, or remember it for a moment."""
-        if key in self.futures:
-            self.tell(key, told)
-        elif len(told[1]) <= FRESH_SIZE and len(self.fresh) < FRESH_LIMIT:
-            if not self.fresh:
-                self._fresh_until = now + self._poll
-            self.fresh[key] = told
+        with self._lock:
+            futures = self.futures.pop(key, ())
+            if not futures and len(told[1]) <= FRESH_SIZE and len(self.fresh) < FRESH_LIMIT:
+                if not self.fresh:
+                    self._fresh_until = now + self._poll
+                self.fresh[key] = told
+        _tell(futures, told)
 
     def look_after(self, now: int) -> None:
         """Forget endings that nobody asked for, and answer those who wait for runs that are driven elsewhere, if it is time."""
@@ -96,7 +107,7 @@ class Waiters:
             self.fresh.clear()
         if now < self._look_at:
             return
-        keys = [key for key in self.futures if key not in self._held.live]
+        keys = [key for key in list(self.futures) if key not in self._held.live]
         turns = -(-len(keys) // LOOKED_AFTER)
         if not turns:
             return
@@ -118,12 +129,12 @@ class Waiters:
             self._trouble.tell("get", error)
             return
         for key, run in zip(keys, runs, strict=True):
-            if key not in self.futures:
-                continue
             if run is None or run.status not in OPEN or run.status == "stuck":
                 self.tell(key, ending(run))
-            elif waiting := [future for future in self.futures.pop(key) if not future.done()]:
-                self.futures[key] = waiting  # to the end of the line
+                continue
+            with self._lock:
+                if waiting := [future for future in self.futures.pop(key, ()) if not future.done()]:
+                    self.futures[key] = waiting  # to the end of the line
 
     def clock_went_back(self, now: int) -> None:
         """What was remembered until a moment of the old time is forgotten now."""
@@ -132,6 +143,12 @@ class Waiters:
 
     def leave(self) -> list[Future[Any]]:
         """All who still wait; none of them is told any more."""
-        futures = [future for waiting in self.futures.values() for future in waiting]
-        self.futures.clear()
-        return futures
+        with self._lock:
+            waiting, self.futures = self.futures, {}
+        return [future for futures in waiting.values() for future in futures]
+
+
+def _tell(futures: Iterable[Future[Any]], told: tuple[str, bytes]) -> None:
+    for future in futures:
+        if future.set_running_or_notify_cancel():
+            future.set_result(told)

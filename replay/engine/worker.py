@@ -52,7 +52,7 @@ REPLAY_BUDGET: Final = 5_000
 
 
 class Worker:
-    """One worker over one store; every method but ``inbox.put`` belongs to one thread, and so does all that it holds.
+    """One worker over one store; all but ``inbox.put`` and ``waiters.add`` belongs to one thread, and so does all that it holds.
 
     Args:
         store: Where the runs are.
@@ -219,8 +219,6 @@ class Worker:
         for item in items:
             if isinstance(item, Wake):
                 self.claimer.wake()
-            elif isinstance(item, WaitRequest):
-                self.waiters.add(item.key, item.future)
             elif isinstance(item, Stop):
                 self._stop(item)
         if starts := [item for item in items if isinstance(item, StartRequest)]:
@@ -376,7 +374,7 @@ class Worker:
         futures: list[Future[Any]] = self.waiters.leave()
         while not self.inbox.empty():
             item = self.inbox.get_nowait()
-            if isinstance(item, StartRequest | PostRequest | WaitRequest):
+            if isinstance(item, StartRequest | PostRequest):
                 futures.append(item.future)
         for future in futures:
             if future.set_running_or_notify_cancel():

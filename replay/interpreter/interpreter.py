@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
-import attrs
-
 from replay.errors import Cancelled, EffectError, JournalDamaged, NonDeterminismError, UnknownName
 from replay.interpreter import determinism
 from replay.interpreter.ambient import Chance
@@ -29,6 +27,7 @@ from replay.model.effects import Call, Metered, OnUpdate, Output, Signal, Step, 
 from replay.model.events import SAVEPOINT, Event
 from replay.model.failure import Failure, cancelled_payload
 from replay.model.journal import Mail, Resume, Started
+from replay.model.records import record
 
 _REPRODUCIBLE: Final = frozenset({events.COMPLETED, events.CONTINUED})
 """Closing events whose payload the code makes again; those of failures hold tracebacks."""
@@ -36,7 +35,7 @@ TERMINATED: Final = "terminated"
 """Name of the closing event of a run that was ended from outside; it fits wherever the run stood."""
 
 
-@attrs.frozen
+@record
 class Outcome:
     """How a run ends: the closing event's kind and payload."""
 

@@ -170,7 +170,7 @@ class Metered(Step[R_co]):
         return reading
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Sleep(Effect[None]):
     """Wait for a durable timer.
 
@@ -199,7 +199,7 @@ class _NoDefault:
 NO_DEFAULT: Final = _NoDefault()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Signal(Effect[R_co]):
     """Wait for the next message of a name; the one that came first is answered first.
 
@@ -236,7 +236,7 @@ class Signal(Effect[R_co]):
         return f"signal {self.name}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Savepoint(Effect[None]):
     """A named place to fork from; with state, a place to recover from.
 
@@ -340,7 +340,7 @@ class Call(Effect[R_co]):
 # ---- combinators --------------------------------------------------------------------------------------------------------
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Gather(Effect[tuple[R, ...]]):
     """All branches side by side; results in the order of the branches."""
 
@@ -351,7 +351,7 @@ class Gather(Effect[tuple[R, ...]]):
     name: str = "gather"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Race(Effect[tuple[int, R]]):
     """The branch that ends first, as (index, value); the others are cancelled."""
 
@@ -359,7 +359,7 @@ class Race(Effect[tuple[int, R]]):
     name: str = "race"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Timeout(Effect[R_co]):
     """A branch that must end in time, else ``TimedOut``."""
 
@@ -368,7 +368,7 @@ class Timeout(Effect[R_co]):
     name: str = "timeout"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Shield(Effect[R_co]):
     """A branch that cancellation does not enter; it is held back until the branch has ended."""
 
@@ -376,7 +376,7 @@ class Shield(Effect[R_co]):
     name: str = "shield"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Budget(Effect[R_co]):
     """A branch whose calls of language models, its fibers' and its children's too, share what may be spent.
 
@@ -417,7 +417,7 @@ class ChildHandle(Spawned[R_co]):
         self.run_id = run_id
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Spawn(Effect[Spawned[R]]):
     """Run a branch beside this fiber."""
 
@@ -425,7 +425,7 @@ class Spawn(Effect[Spawned[R]]):
     name: str = "spawn"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StartChild(Effect[ChildHandle[R]]):
     """Start a child run and go on."""
 
@@ -433,7 +433,7 @@ class StartChild(Effect[ChildHandle[R]]):
     name: str = "start_child"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Join(Effect[R_co]):
     """Wait for a spawned fiber."""
 
@@ -441,7 +441,7 @@ class Join(Effect[R_co]):
     name: str = "join"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class CancelFiber(Effect[None]):
     """Cancel a spawned fiber; it cleans up while its canceller goes on."""
 
@@ -453,21 +453,21 @@ class CancelFiber(Effect[None]):
 # ---- pure ---------------------------------------------------------------------------------------------------------------
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Ambient(Effect[R_co]):
     """Something the interpreter knows: ``now``, ``random``, ``uuid``, ``info``, or the run's ``shelf`` for helpers made of effects."""
 
     name: str
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Patched(Effect[bool]):
     """Whether this run began with code that declares the patch."""
 
     name: str
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OnUpdate(Effect[None]):
     """Answer updates of a name with a function of this workflow; a generator may yield effects.
 
@@ -486,7 +486,7 @@ class OnUpdate(Effect[None]):
     validator: Callable[[Any], None] | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ContinueAsNew(Effect[Any]):
     """End this journal and begin a fresh one under the same id; the arguments are those of the workflow, or one call."""
 
@@ -498,7 +498,7 @@ class ContinueAsNew(Effect[Any]):
 # ---- outputs ------------------------------------------------------------------------------------------------------------
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Output(Effect[None]):
     """Tell the world something, once, in the commit of the event that led to it.
 

@@ -6,6 +6,7 @@ Everything here is JSON with written keys; fields are only ever added, and one t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
@@ -15,6 +16,7 @@ from replay.model import events
 from replay.model.budgets import NOTHING, Limits, Spent
 from replay.model.codec import from_json, to_json
 from replay.model.events import Event
+from replay.model.records import record
 
 FORMAT: Final = 1
 """Version of the journal's format; a ``started`` event names the one it was written in."""
@@ -23,7 +25,7 @@ Mail = tuple[tuple[str, bytes], ...]
 """Unread signals as (name, payload), oldest first."""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Started:
     """The first event's payload: all that a run is begun with.
 
@@ -65,14 +67,11 @@ class Started:
 
     def encode(self) -> bytes:
         """Its journal form; what equals its default is left out."""
-        fields = {
-            field.name: getattr(self, field.name)
-            for field in attrs.fields(Started)
-            if getattr(self, field.name) not in (None, "", (), {}, NOTHING)
-        }
-        for part in ("budget", "spent"):
-            if part in fields:
-                fields[part] = fields[part].encode()
+        fields = {name: value for name, value in zip(_AS_IS, _READ(self), strict=True) if value or value == 0}
+        if self.budget is not None:
+            fields["budget"] = self.budget.encode()
+        if self.spent != NOTHING:
+            fields["spent"] = self.spent.encode()
         if self.patches is not None:  # to know none is a fact; to have been begun without the code is another
             fields["patches"] = self.patches
         fields |= {"format": FORMAT, "input": from_json(self.input), "mail": encode_mail(self.mail)}
@@ -108,6 +107,8 @@ class Started:
 
 
 _STARTED: Final = frozenset(field.name for field in attrs.fields(Started))
+_AS_IS: Final = tuple(sorted(_STARTED - {"budget", "spent", "patches", "input", "mail"}))
+_READ: Final = attrgetter(*_AS_IS)
 
 
 @attrs.frozen(kw_only=True)

@@ -24,6 +24,7 @@ import attrs
 from replay.errors import InvalidRequest, JournalDamaged
 from replay.model.events import CANCEL_REQUESTED, SIGNAL_RECEIVED, STEP_INTENT, TIMER_FIRED, UPDATE_RECEIVED, Event
 from replay.model.queues import Queue
+from replay.model.records import record
 
 MESSAGE_KINDS: Final = ("signal", "update", "cancel", "terminate", "pause", "resume", "answer")
 """What a message can be; ``answer`` carries the result of a child or of a remote step."""
@@ -75,7 +76,7 @@ class Lease(NamedTuple):
     until: int
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class NewRun:
     """A run to be created.
 
@@ -120,7 +121,7 @@ class NewRun:
     source: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Run:
     """A run as the index shows it: ``NewRun``'s fields, and what has become of it.
 
@@ -210,7 +211,7 @@ class Entry(NamedTuple):
     payload: bytes
 
 
-@attrs.frozen(kw_only=True)
+@record(kw_only=True)
 class Commit:
     """What one turn of one run makes durable, all or nothing.
 
@@ -574,6 +575,14 @@ def wakes(kind: str, status: str, *, resting: bool = False) -> bool:
     if status == "paused" or (status == "stuck" and resting):
         return kind in CONTROL
     return status in OPEN
+
+
+def granted(run: Run, worker: str, until: int) -> tuple[Lease, dict[str, Any]]:
+    """A lease of a run, and the fields of its index entry that say so."""
+    status = run.status if run.status in {"paused", "stuck"} else "running"
+    recoveries = run.recoveries + bool(run.worker)
+    fields = {"worker": worker, "fence": run.fence + 1, "ready_at": until, "status": status, "recoveries": recoveries}
+    return Lease(run.key, run.fence + 1, worker, until), fields
 
 
 def index_entry(new: NewRun, now: int) -> Run:

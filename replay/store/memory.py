@@ -45,6 +45,7 @@ from replay.store.contract import (
     age,
     fits,
     gapless,
+    granted,
     index_entry,
     page_after,
     page_cursor,
@@ -291,15 +292,9 @@ class MemoryStore:
         return Created(record.run, new=True)
 
     def _lease(self, record: Record, worker: str, until: int) -> Lease:
-        run = record.run
-        record.change(
-            worker=worker,
-            fence=run.fence + 1,
-            ready_at=until,
-            status=run.status if run.status in {"paused", "stuck"} else "running",
-            recoveries=run.recoveries + bool(run.worker),
-        )
-        return Lease(run.key, run.fence + 1, worker, until)
+        lease, fields = granted(record.run, worker, until)
+        record.change(**fields)
+        return lease
 
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""

@@ -48,6 +48,7 @@ from replay.hooks import (
     allotted,
     declared,
     fits,
+    granted,
     names,
     page_after,
     page_cursor,
@@ -184,11 +185,9 @@ class JsonlStore:
         return Created(record.run, new=True, lease=lease)
 
     def _lease(self, draft: Draft, record: Record, worker: str, until: int) -> Lease:
-        run = record.run
-        status = run.status if run.status in {"paused", "stuck"} else "running"
-        recoveries = run.recoveries + bool(run.worker)
-        draft.change(record, worker=worker, fence=run.fence + 1, ready_at=until, status=status, recoveries=recoveries)
-        return Lease(run.key, run.fence + 1, worker, until)
+        lease, fields = granted(record.run, worker, until)
+        draft.change(record, **fields)
+        return lease
 
     def claim(self, claim: Claim) -> Claims:
         """See ``Store.claim``."""

@@ -66,13 +66,6 @@ FIRST: Final = (
     f"""CREATE TABLE @ends (last int8 NOT NULL, namespace {TEXT}, topic {TEXT}, PRIMARY KEY (namespace, topic))
         WITH (fillfactor = 50)""",
     f"CREATE TABLE @blobs (name {TEXT}, data bytea NOT NULL, PRIMARY KEY (name))",
-    # something for the planner to look at: or, until it has looked at real rows, it takes any index for as good as the key's
-    """INSERT INTO @runs (priority, seq, base, applied, created_at, updated_at, fence, recoveries, mail, control, journals, turn, shown,
-        namespace, id, workflow, version, queue, digest, parent, parent_command, status, source, worker, note, tags, result)
-        SELECT 0, 0, 0, 0, n, n, 0, 0, 0, 0, 0, 0, false, '', n, '', '', '', '', '', '', '', '', '', '', '{}', ''
-        FROM generate_series(1, 100) n""",
-    "ANALYZE @runs",
-    "DELETE FROM @runs",
 )
 SECOND: Final = (
     f"ALTER TABLE @runs ADD COLUMN fairness_key {TEXT} DEFAULT ''",
@@ -87,6 +80,16 @@ TABLES: Final = ("runs", "tags", "state", "events", "blocks", "messages", "topic
 """Tables that every worker reads and writes."""
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (FIRST, SECOND)
 """Statements that lead from each version to the next; ``@`` stands for the schema and the names' prefix."""
+LAST: Final = (
+    """INSERT INTO @runs (priority, seq, base, applied, created_at, updated_at, fence, recoveries, mail, control, journals, turn, shown,
+        namespace, id, workflow, version, queue, digest, parent, parent_command, status, source, worker, note, tags, result)
+        SELECT 0, 0, 0, 0, n, n, 0, 0, 0, 0, 0, 0, false, '', n, '', '', '', '', '', '', '', '', '', '', '{}', ''
+        FROM generate_series(1, 100) n""",
+    "ANALYZE @runs",
+    "DELETE FROM @runs WHERE namespace = ''",
+)
+"""Something for the planner to look at, behind all migrations, as making an index counts rows anew. Or, until it looks at real rows a
+minute later, it believes in an empty table: any index is as good as the key's, and a commit of many turns reads the table for each."""
 THERE: Final = """
     SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2"""
 """Whether a table is there; ``to_regclass`` would answer from a cache that does not know what others have just made."""
@@ -166,7 +169,7 @@ def apply(raw: Raw, address: Address, migrations: Sequence[Sequence[str]], versi
     raw.execute("SET LOCAL lock_timeout = '5s'")
     if not raw.hot.ask("SELECT 1 FROM pg_namespace WHERE nspname = $1", (address.schema,)):
         raw.execute(f"CREATE SCHEMA {address.schema}".encode())
-    for migration in migrations:
+    for migration in (*migrations, LAST):
         for statement in migration:
             raw.execute(raw.hot.spell(statement).encode())
     raw.execute(raw.hot.spell("CREATE TABLE IF NOT EXISTS @schema (version int8 NOT NULL)").encode())

@@ -50,6 +50,16 @@ def test_stores_that_start_at_once_make_the_tables_once(cluster: TemporaryCluste
     assert [1] * 8 == together(*(lambda name=name: start(name) for name in "abcdefgh"))
 
 
+def test_the_planner_believes_in_rows_of_fresh_tables(opened: Opened, cluster: TemporaryCluster, new_schema: str) -> None:
+    """Of an empty one it would read all for each turn of a commit, until somebody looks at it again."""
+    opened(cluster.url(f"schema={new_schema}"))
+    with cluster.connection() as connection:
+        query = "SELECT reltuples > 0 FROM pg_class WHERE relname = 'replay_runs' AND relnamespace = %s::regnamespace"
+        found = connection.execute(query, [new_schema]).fetchall()
+
+    assert [(True,)] == found
+
+
 def test_schemas_do_not_mix(opened: Opened, cluster: TemporaryCluster, schema: str, new_schema: str) -> None:
     """Two stores in one database know nothing of each other."""
     one, other = opened(cluster.url(f"schema={schema}")), opened(cluster.url(f"schema={new_schema}"))

@@ -105,7 +105,10 @@ class Bucket:
         )
         self._client: Any = boto3.Session().client("s3", endpoint_url=endpoint, region_name=region, config=settings)
         self._client.meta.events.register("after-call.s3", self._hear_time)
-        self._pool = ThreadPoolExecutor(requests, thread_name_prefix="replay-s3")
+        self._here = threading.local()
+        self._pool = ThreadPoolExecutor(
+            requests, thread_name_prefix="replay-s3", initializer=setattr, initargs=(self._here, "busy", True)
+        )
 
     # ---- reading --------------------------------------------------------------------------------------------------------
 
@@ -238,8 +241,11 @@ class Bucket:
     # ---- many at once -----------------------------------------------------------------------------------------------------
 
     def together(self, work: Callable[[A], T], items: list[A]) -> list[T]:
-        """Do the same for many items, some at a time; results in their order."""
-        if len(items) <= 1:
+        """Do the same for many items, some at a time; results in their order.
+
+        Work that is itself one of many does its own items one by one: were it to wait for threads, all of them might wait.
+        """
+        if len(items) <= 1 or hasattr(self._here, "busy"):
             return [work(item) for item in items]
         self._require_open()
         return list(self._pool.map(work, items))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from replay.hooks import Created, Lease, NewRun, Run, RunKey, StoreUnavailable, index_entry
+from replay.hooks import Created, Lease, NewRun, Run, RunKey, StoreUnavailable, granted, index_entry
 from replay_s3.bucket import Bucket, Taken, Unheard
 from replay_s3.heads import Head, pack_events, slug
 from replay_s3.markers import mark, unmark
@@ -132,12 +132,6 @@ def is_due(run: Run, now: int) -> bool:
 
 def take(head: Head, worker: str, until: int) -> Lease:
     """Lease a run: the head says so once it is written."""
-    run = head.run
-    head.change(
-        worker=worker,
-        fence=run.fence + 1,
-        ready_at=until,
-        status=run.status if run.status in {"paused", "stuck"} else "running",
-        recoveries=run.recoveries + bool(run.worker),
-    )
-    return Lease(run.key, run.fence + 1, worker, until)
+    lease, fields = granted(head.run, worker, until)
+    head.change(**fields)
+    return lease

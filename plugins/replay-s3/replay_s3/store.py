@@ -381,7 +381,7 @@ class S3Store:
     def journal(self, key: RunKey, *, after: int = 0, limit: int = 1_000_000) -> list[Event]:
         """See ``Store.journal``."""
         held = self._runs.load(key)
-        return [] if held is None else events(self.bucket, held.head, after, min(after + limit, held.head.run.seq))
+        return [] if held is None else events(self.bucket, held.head, (after, min(after + limit, held.head.run.seq)))
 
     def get(self, keys: Sequence[RunKey]) -> list[Run | None]:
         """See ``Store.get``."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from replay_s3.heads import INLINE
 from replay_s3.store import S3Store, open_s3
 from replay_s3.testing import between
 
@@ -99,6 +100,32 @@ def test_what_a_dying_worker_had_to_send_is_sent(endpoint: str, bucket: str, lin
     assert [b"1"] == [entry.payload for entry in other.read("shop", "news")]
     dying.close()
     other.close()
+
+
+def test_more_runs_than_requests_at_once_are_claimed_with_their_mail(url: str) -> None:
+    """Each brings several objects, and none waits for threads that wait for it."""
+    store = open_s3(f"{url}&requests=2")
+    names = [f"order-{number}" for number in range(4)]
+    store.create([new_order(name) for name in names])
+    store.post([message(f"{name}-{number}", name) for name in names for number in range(3)])
+
+    assert [3, 3, 3, 3] == [len(claimed.mail) for claimed in store.claim(wish(limit=4)).runs]
+    store.close()
+
+
+def test_a_long_journal_that_comes_at_once_is_read_in_part(url: str) -> None:
+    """A run that is forked or imported with thousands of events recovers from its savepoint with three reads: head, beginning, end."""
+    store = open_s3(url)
+    journal = [Event(1, "started", "", "order", 1, b"{}"), *(answered(seq) for seq in range(2, 5_000))]
+    store.create([NewRun(key=RunKey("shop", "order-1"), workflow="order", events=journal, base=4_998)])
+    before = store.bucket.counts["get"]
+    (claimed,) = store.claim(wish()).runs
+
+    assert [1, *range(4_998, 5_000)] == [event.seq for event in claimed.journal]
+    assert 3 == store.bucket.counts["get"] - before
+    assert max(found.size for found in store.bucket.entries("runs/")) < 2 * INLINE
+    assert journal == store.journal(claimed.run.key)
+    store.close()
 
 
 @pytest.mark.faults
