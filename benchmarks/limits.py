@@ -9,12 +9,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psycopg
+
+from replay.service.line import Line
 
 ROW = ("step_completed", "17", "work", 1_700_000_000_000_000, b"17", 123456789)
 
@@ -267,32 +271,51 @@ def sqlite_rows(path: Path, rows: int = 30_000, batch: int = 500) -> float:
 ECHO = """
 import grpc, sys
 from concurrent.futures import ThreadPoolExecutor
-method = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+methods = {
+    "Call": grpc.unary_unary_rpc_method_handler(lambda request, context: request),
+    "Stream": grpc.stream_stream_rpc_method_handler(lambda requests, context: requests),
+}
 server = grpc.server(ThreadPoolExecutor(8))
-server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("limits.Echo", {"Echo": method}),))
-print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("limits.Echo", methods),))
+port = server.add_insecure_port("127.0.0.1:0")
 server.start()
+print(port, flush=True)
 sys.stdin.read()
 """
 """A server that does nothing, in a process of its own."""
 
 
-def unary_calls(calls: int = 1_000) -> float:
-    """Bare unary gRPC calls a second over loopback, one after the other, to a server in another process."""
-    import grpc
-
+@contextmanager
+def echo() -> Iterator[grpc.Channel]:
+    """A channel to that server."""
     with subprocess.Popen([sys.executable, "-c", ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
-            echo: Any = channel.unary_unary("/limits.Echo/Echo")
-            echo(b"", wait_for_ready=True)
-
-            def measure() -> float:
-                began = time.perf_counter()
-                for _ in range(calls):
-                    echo(b"x" * 200)
-                return calls / (time.perf_counter() - began)
-
-            found = best(measure)
+            yield channel
         process.terminate()
-    return found
+
+
+def pings(ask: Callable[[bytes], object], calls: int) -> float:
+    """Round trips a second of 200 bytes each way, about the size of a step's commit, one after the other."""
+    ask(b"")
+
+    def measure() -> float:
+        began = time.perf_counter()
+        for _ in range(calls):
+            ask(b"x" * 200)
+        return calls / (time.perf_counter() - began)
+
+    return best(measure)
+
+
+def unary_calls(calls: int = 1_000) -> float:
+    """Bare unary gRPC calls a second over loopback, to a server in another process."""
+    with echo() as channel:
+        call: Any = channel.unary_unary("/limits.Echo/Call")
+        return pings(call, calls)
+
+
+def streamed_messages(messages: int = 1_000) -> float:
+    """The same over one stream, by the line that commits go over."""
+    with echo() as channel, closing(Line(channel, "/limits.Echo/Stream", (), 10.0)) as line:
+        return pings(line.try_ask, messages)

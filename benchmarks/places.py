@@ -97,21 +97,25 @@ class Place:
         if self.backend == "postgres":
             return limits.replay_from_postgres(self.url, steps)
         alone = limits.replay_from_memory(steps)
-        return alone if self.backend == "memory" else 1 / (1 / alone + 1 / (steps * self.commits(100)))
+        return alone if self.backend == "memory" else 1 / (1 / alone + 1 / (steps * self.calls(100)))
 
     def commits(self, commits: int = 1_000) -> float:
-        """Commits a second, one after the other; on memory, hand-overs to a thread."""
+        """Commits a second, one after the other; over gRPC, messages of a stream; on memory, hand-overs to a thread."""
         if self.backend == "sqlite":
             return limits.sqlite_commits(self._file, commits)
         if self.backend == "postgres":
             return limits.postgres_commits(self.url, commits)
         if self.backend == "s3":
             return limits.s3_puts(self._endpoint, self._bucket, min(commits, 200))
-        return limits.unary_calls(commits) if self.backend == "grpc" else limits.thread_hops(commits)
+        return limits.streamed_messages(commits) if self.backend == "grpc" else limits.thread_hops(commits)
+
+    def calls(self, calls: int = 1_000) -> float:
+        """Requests a second that are no commits, one after the other; only over gRPC they are another thing."""
+        return limits.unary_calls(calls) if self.backend == "grpc" else self.commits(calls)
 
     def rows(self) -> float:
-        """Rows a second when many share a commit; on S3 PUTs from 16 threads, on memory hand-overs to a thread, over gRPC calls."""
-        if self.backend == "sqlite":
+        """Rows a second when many share a commit, over gRPC by the file behind it; on S3 PUTs from 16 threads, on memory hand-overs."""
+        if self.backend in {"sqlite", "grpc"}:
             return limits.sqlite_rows(self._file)
         if self.backend == "postgres":
             return limits.postgres_rows(self.url)

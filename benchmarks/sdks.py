@@ -1,6 +1,6 @@
-"""The other languages' rows of W10: each SDK brings a program that does W2 and W3 over the wire and prints what it measured.
+"""The other languages' rows: each SDK brings a program that does W1, W2, W3 and W5 and prints what it measured.
 
-What they print is for people, so each has patterns here by which its two figures are found; the best of several rounds counts. An SDK
+What they print is for people, so each has patterns here by which its figures are found; the best of several rounds counts. An SDK
 that is not built, or whose language is not installed, has no row.
 """
 
@@ -23,34 +23,47 @@ class Program(NamedTuple):
     Attributes:
         needs: What is there when it can be begun, in its folder.
         command: Its words; ``URL`` stands for that of a served store, where it does not serve one itself.
-        sequence: W2, in steps a second.
-        many: W3, in runs a second.
+        sequence: W2 over the wire, in steps a second.
+        many: W3 over the wire, in runs a second.
+        latency: W5 over the wire, the median in milliseconds.
+        replay: W1, the interpreter alone, in steps a second.
     """
 
     needs: str
     command: tuple[str, ...]
     sequence: str
     many: str
+    latency: str
+    replay: str
 
 
 PROGRAMS: Final = {
     "typescript": Program(
-        "node_modules", ("npm", "run", "--silent", "bench", "--", "URL"), r"W2 steps/s: ([\d,.]+)", r"W3 runs/s: ([\d,.]+)"
+        "node_modules",
+        ("npm", "run", "--silent", "bench", "--", "URL"),
+        sequence=r"W2 steps/s: ([\d,.]+)",
+        many=r"W3 runs/s: ([\d,.]+)",
+        latency=r"W5 p50 ms: ([\d,.]+)",
+        replay=r"W1 steps/s: ([\d,.]+)",
     ),
     "go": Program(
         "worker/bench_test.go",
-        ("go", "test", "-run", "^$", "-bench", "Sequence|Many", "./worker"),
-        r"([\d,.]+) steps/s",
-        r"([\d,.]+) runs/s",
+        ("go", "test", "-run", "^$", "-bench", "Sequence|Many|Latency|Replay", "./worker"),
+        sequence=r"([\d,.]+) steps/s",
+        many=r"([\d,.]+) runs/s",
+        latency=r"([\d,.]+) p50-ms",
+        replay=r"([\d,.]+) replayed/s",
     ),
 }
 
 
 class Measured(NamedTuple):
-    """W2 in steps a second and W3 in runs a second."""
+    """W2 in steps a second, W3 in runs a second, W5 in milliseconds and W1 in steps a second."""
 
     sequence: float
     many: float
+    latency: float
+    replay: float
 
 
 def present() -> list[str]:
@@ -76,4 +89,5 @@ def measure(sdk: str, url: str) -> Measured:
     if not all(found):
         said = (done.stderr or done.stdout).strip()[-300:]
         raise ValueError(f"{sdk}: expected lines that match {program[2:]}, got {said!r}")
-    return Measured(*map(max, found))
+    sequence, many, latency, replay = found
+    return Measured(max(sequence), max(many), min(latency), max(replay))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +56,21 @@ def replay_commands() -> Sequence[Any]:
     return [serve]
 
 
+def read_directly(release: str) -> None:
+    """Let the thread that serves read the network itself, as it did before gRPC 1.80; to be said before gRPC is imported.
+
+    Since then threads of gRPC's own read, and hand on what they read three times before it is in Python. Where commits come one after
+    the other, that is a sixth of the time. A release that does not know the switch would complain, so only those that were tried are
+    told; who has set ``GRPC_EXPERIMENTS`` knows better.
+    """
+    if re.match(r"1\.8[0-5]\.", release):
+        os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+
+
 def run_server(options: dict[str, Any]) -> None:
     """Serve until SIGTERM or SIGINT; the first lets calls end, the second does not wait."""
     try:
+        read_directly(version("grpcio"))
         from replay.service.server import Server, Service
     except ModuleNotFoundError as missing:
         raise InvalidRequest("replay serve", *_not_installed(missing)) from missing

@@ -93,9 +93,9 @@ class Gate:
         assert found is not None
         return found
 
-    def admit(self, context: grpc.ServicerContext, scope: str, *namespaces: str) -> None:
-        """End the call unless its token allows this."""
-        if not self.grant(context).allows(scope, [name or DEFAULT for name in namespaces]):
+    def admit(self, context: grpc.ServicerContext, scope: str, *namespaces: str, grant: Grant | None = None) -> None:
+        """End the call unless its token allows this; who asks again in the same call may bring what its token grants."""
+        if not (grant or self.grant(context)).allows(scope, [name or DEFAULT for name in namespaces]):
             named = ", ".join(sorted(set(namespaces))) or "any"
             context.abort(grpc.StatusCode.PERMISSION_DENIED, f"the token does not allow {scope!r} in namespace {named}")
 
@@ -173,16 +173,19 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def ClaimStream(self, requests: Iterator[wb.ClaimRequest], context: grpc.ServicerContext) -> Iterator[wb.ClaimResponse]:  # noqa: N802
         """Answer each request as soon as there is something for it, or after a nap."""
+        grant = self.gate.grant(context)
         for request in self.room.each(requests, context):
-            self.gate.admit(context, "work", request.namespace)
+            self.gate.admit(context, "work", request.namespace, grant=grant)
             answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             seen = 0
             waited = 0.0
-            while not answer.runs and not answer.mail and self.gate.busy(context) and waited < NAP:
+            while not answer.runs and not answer.mail and waited < NAP:
                 until = (answer.next_at - answer.now) / 1e6 if answer.HasField("next_at") else 1.0
                 pause = max(0.001, min(1.0, until))
                 seen = self.pulse.wait(seen, pause)
                 waited += pause
+                if not self.gate.busy(context):  # nothing is claimed for who has gone meanwhile
+                    break
                 answer = self.gate.run(context, lambda request=request: self._claim(request))  # type: ignore[misc]
             yield answer
 
@@ -200,17 +203,22 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def Commit(self, request: wb.CommitRequest, context: grpc.ServicerContext) -> wb.CommitResponse:  # noqa: N802
         """Make turns durable."""
+        return self._commit(request, context, self.gate.grant(context))
+
+    def _commit(self, request: wb.CommitRequest, context: grpc.ServicerContext, grant: Grant) -> wb.CommitResponse:
         for commit in request.commits:
             children = [*commit.children, *([commit.successor] if commit.HasField("successor") else [])]
-            self.gate.admit(context, "work", commit.lease.key.namespace, *names(commit.posts), *names(children))
+            touched = (commit.lease.key.namespace, *names(commit.posts), *names(children))
+            self.gate.admit(context, "work", *touched, grant=grant)
         batch = [to.commit_in(commit) for commit in request.commits]
         fates = self.gate.run(context, lambda: self.store.commit(batch))
         return wb.CommitResponse(fates=[to.FATES[fate] for fate in fates], now=self.store.now())  # type: ignore[misc]  # enum values
 
     def CommitStream(self, requests: Iterator[wb.CommitRequest], context: grpc.ServicerContext) -> Iterator[wb.CommitResponse]:  # noqa: N802
         """Commit request by request, answers in their order."""
+        grant = self.gate.grant(context)
         for request in self.room.each(requests, context):
-            yield self.Commit(request, context)
+            yield self._commit(request, context, grant)
 
     def Post(self, request: wb.PostRequest, context: grpc.ServicerContext) -> wb.PostResponse:  # noqa: N802
         """Leave messages."""
@@ -343,8 +351,8 @@ class Server:
         self.gate.closing.set()
         self._health.enter_graceful_shutdown()
         ended = self._server.stop(grace)
+        self._room.close()  # first, so that who is answered now also ends its stream
         self._pulse.close()
-        self._room.close()
         ended.wait(grace + 5)
         self._pool.shutdown(wait=False)
 

@@ -11,7 +11,6 @@ import pytest
 
 from replay import Engine
 from replay.hooks import open_store
-from replay.service.line import Line
 from replay.store.contract import RunKey, Store
 from tests.service.proxy import Proxy
 from tests.service.wire import doubling, served
@@ -79,17 +78,3 @@ def test_a_slow_network_is_slow_and_nothing_else(proxy: Proxy, behind: Store, ca
         assert 90 == engine.start(doubling(10)).result(60)
 
     assert [] == [record.getMessage() for record in caplog.records]
-
-
-@pytest.mark.faults
-def test_a_line_whose_answer_is_overdue_is_broken(proxy: Proxy, behind: Store) -> None:
-    """A server that takes a commit and never answers must not hold its worker for ever."""
-    store = open_store(f"grpc://127.0.0.1:{proxy.port}")
-    impatient = Line(store._stub_line, 0.1)  # type: ignore[attr-defined]  # a grpc store
-    proxy.delay = 30.0
-    from replay.service.generated import worker_pb2 as wb
-
-    with pytest.raises(Exception, match="CANCELLED"):
-        impatient.try_ask(wb.CommitRequest())
-    impatient.close()
-    store.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from replay import Client, Engine
+from replay.service.plugin import read_directly
 from tests.service.wire import PATIENCE, doubling, greeting, tokens_file
 
 REPLAY = [sys.executable, "-m", "replay.cli"]
@@ -51,6 +52,38 @@ def test_serve_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     with Client(f"sqlite:///{tmp_path}/served.db") as client:
         assert {"a", "b"} == {run.key.id for run in client.find().runs}
         assert 90 == client.get("a", doubling).result(PATIENCE)
+
+
+def test_a_server_that_has_nothing_to_say_says_nothing(tmp_path: Path) -> None:
+    """Neither does gRPC, about a switch that it does not know."""
+    with serving(tmp_path) as (process, said), Engine(address(said), workflows=[doubling], grace=2) as engine:
+        assert 90 == engine.start(doubling(10)).result(PATIENCE)
+        process.send_signal(signal.SIGTERM)
+        _, complaints = process.communicate(timeout=PATIENCE)
+
+    assert "" == complaints
+
+
+@pytest.mark.parametrize(
+    ("release", "given", "expected"),
+    [
+        ("1.85.1", None, "-event_engine_listener"),
+        ("1.85.1", "", ""),
+        ("1.79.0", None, None),
+        ("1.86.0", None, None),
+        ("1.8.0", None, None),
+    ],
+)
+def test_only_a_grpc_that_was_tried_is_told_to_read_directly(
+    monkeypatch: pytest.MonkeyPatch, release: str, given: str | None, expected: str | None
+) -> None:
+    """And none whose environment says something already."""
+    monkeypatch.setenv("GRPC_EXPERIMENTS", given or "")  # what it was comes back in the end, also where it was nothing
+    if given is None:
+        del os.environ["GRPC_EXPERIMENTS"]
+    read_directly(release)
+
+    assert expected == os.environ.get("GRPC_EXPERIMENTS")
 
 
 @pytest.mark.parametrize(("words", "code"), [(["serve"], 2), (["list", "--store", "grpc://localhost:1"], 4)])

@@ -24,9 +24,10 @@ from replay.service.faults import MESSAGE, detail_of, words_of
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import types_pb2 as pb
 from replay.service.generated import worker_pb2 as wb
+from replay.service.generated import worker_pb2_grpc
 from replay.service.server import PROTOCOL, Server, Service
 from replay.service.store import GrpcStore
-from replay.store.contract import Claim, Commit, Committed, NewRun, RunKey, Store
+from replay.store.contract import Capability, Claim, Commit, Committed, NewRun, RunKey, Store
 from tests.service.wire import PATIENCE, doubling, greeting, key, served, start, wire
 
 
@@ -64,6 +65,26 @@ def test_hello_exchanges_versions_and_capabilities(path: str) -> None:
     assert hello.server.startswith("replay/")
     assert ["limits", "persistent", "shared"] == sorted(hello.capabilities)
     assert ["admin", "read", "start", "work"] == list(hello.scopes)
+
+
+class Newer(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # generated code has no types
+    """The server of a later release, as far as it says hello."""
+
+    def Hello(self, request: wb.HelloRequest, context: grpc.ServicerContext) -> wb.HelloResponse:  # noqa: N802 - gRPC's spelling
+        del request, context
+        return wb.HelloResponse(protocol=PROTOCOL, capabilities=["persistent", "telepathy", "__class__"])
+
+
+def test_a_capability_that_only_a_newer_server_knows_is_passed_over() -> None:
+    """Those that are known count."""
+    with ThreadPoolExecutor(1) as pool:
+        server = grpc.server(pool)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(Newer(), server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with closing(GrpcStore(f"grpc://127.0.0.1:{port}")) as store:
+            assert Capability.PERSISTENT == store.capabilities
+        server.stop(None)
 
 
 def test_a_client_of_another_protocol_is_refused(path: str) -> None:
@@ -234,43 +255,12 @@ def test_a_long_error_arrives_as_itself(path: str) -> None:
 # ---- streams of a worker --------------------------------------------------------------------------------------------------------
 
 
-def claim(limit: int = 10) -> wb.ClaimRequest:
-    return wb.ClaimRequest(worker="w", namespace="default", queues=["default"], workflows=["greeting"], limit=limit, ttl=10**7)
-
-
-def test_a_claim_stream_answers_each_request_when_there_is_something(path: str) -> None:
-    """The second request waits until a run comes."""
-    with served(path) as server, wire(server) as line:
-        line.client.StartRun(start("a"))
-        ask: Any = queue.SimpleQueue()
-        stream = line.worker.ClaimStream(iter(ask.get, None), timeout=PATIENCE)
-        ask.put(claim())
-        first = next(stream)
-        ask.put(claim())
-        line.client.StartRun(start("b"))
-        second = next(stream)
-        ask.put(None)
-
-    assert ["a"] == [found.run.key.id for found in first.runs]
-    assert ["b"] == [found.run.key.id for found in second.runs]
-
-
-def test_a_claim_stream_grants_no_more_than_was_asked_for(path: str) -> None:
-    """Flow control: the rest stays for others."""
-    with served(path) as server, wire(server) as line:
-        for number in range(5):
-            line.client.StartRun(start(f"r{number}"))
-        (answer,) = line.worker.ClaimStream(iter([claim(limit=2)]), timeout=PATIENCE)
-        left = line.client.ListRuns(cb.ListRunsRequest(filter=pb.Filter(statuses=["pending"])))
-
-    assert (2, 3) == (len(answer.runs), len(left.runs))
-
-
 def test_a_commit_stream_answers_in_the_order_of_requests(path: str) -> None:
     """The first is applied, the same again is a conflict, with a stale fence it is refused."""
     with served(path) as server, wire(server) as line:
         line.client.StartRun(start("a"))
-        lease = line.worker.Claim(claim()).runs[0].lease
+        asking = wb.ClaimRequest(worker="w", namespace="default", queues=["default"], workflows=["greeting"], limit=1, ttl=10**7)
+        lease = line.worker.Claim(asking).runs[0].lease
         stale = pb.Lease(key=lease.key, fence=lease.fence - 1, worker="w", until=lease.until)
         event = pb.Event(seq=2, kind="signal_received", command="0", name="word", at=2, payload=b"1")
         batch = [wb.CommitRequest(commits=[pb.Commit(lease=which, expected=1, events=[event])]) for which in (lease, lease, stale)]
