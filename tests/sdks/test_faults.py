@@ -369,6 +369,7 @@ def foreign(authority: Authority) -> tuple[dict[str, Any], str]:
         ("worker", expired, "StoreUnavailable", ["expired", "look at the certificates"]),
         ("start", unknown, "StoreUnavailable", ["certificate", "look at the certificates"]),
         ("start", anonymous, "StoreUnavailable", ["with mutual TLS"]),
+        ("worker", anonymous, "StoreUnavailable", ["with mutual TLS", "?cert=FILE&key=FILE"]),
         ("start", wrong, "StoreRefused", ["UNAUTHENTICATED", "pass a valid token"]),
         ("worker", wrong, "StoreRefused", ["UNAUTHENTICATED", "pass a valid token"]),
         ("start", foreign, "StoreRefused", ["namespace"]),

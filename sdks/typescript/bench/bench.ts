@@ -1,6 +1,7 @@
 /**
- * How fast: replaying a journal of 10,000 steps in the interpreter alone; one run of 1,000 steps in sequence (W2) and 500 runs of 5 steps
- * (W3) over loopback against a `replay serve` (SQLite in a temporary folder). Machines are noisy: the ratios of one run are what counts.
+ * How fast: replaying a journal of 10,000 steps in the interpreter alone (W1); over loopback against a `replay serve` (SQLite in a
+ * temporary folder) one run of 1,000 steps in sequence (W2), 500 runs of 5 steps (W3), and one run of one step from its start to its result
+ * (W5). Machines are noisy: the ratios of one run are what counts.
  *
  *     npm run bench                  (starts a server with ../../.venv/bin/replay)
  *     npm run bench -- grpc://…      (against a server that runs)
@@ -11,10 +12,10 @@ import { Client, Worker, step, toText, workflow } from "replay-engine";
 import { bytesOf, fromBytes } from "../src/codec/json.js";
 import { Interpreter } from "../src/interpreter/interpreter.js";
 import { startedText } from "../src/model/journal.js";
-import { WorkerServiceService as verbs } from "../src/generated/worker.js";
-import type { Event, Lease } from "../src/model/records.js";
+import { blank, type Event, type Lease } from "../src/model/records.js";
+import { VERBS } from "../src/wire/channel.js";
 import { GrpcStore } from "../src/wire/store.js";
-import { newRun } from "../src/worker/live.js";
+import { newRun } from "../src/worker/family.js";
 import { serve } from "../test/server.js";
 
 const inc = step("inc", (n: number) => n + 1);
@@ -63,7 +64,7 @@ function replayRate(count: number): void {
     bare.next();
     for (; place < events.length; place++) bare.next(fromBytes((events[place] as Event).payload) as number);
   });
-  console.log(`replay of ${count} steps: ${rate(count / replay)} steps/s, ${ratio(limit / replay)} of a bare generator that reads the payloads`);
+  console.log(`W1 steps/s: ${rate(count / replay)}, ${ratio(limit / replay)} of a bare generator that reads the payloads`);
 }
 
 const rate = (value: number) => Math.round(value).toLocaleString("en");
@@ -96,14 +97,13 @@ async function bareCommits(url: string, count: number): Promise<number> {
   const store = await GrpcStore.open(url, "default");
   const key = { namespace: "default", id: `bare-${Date.now()}` };
   const made = newRun(key, { workflow: "bare", input: "[]" }, store.now());
-  const { runs } = await store.channel.call(verbs.create, { runs: [made], worker: "bare", ttl: 60e6 });
+  const { runs } = await store.channel.call(VERBS.create, { runs: [made], worker: "bare", ttl: 60e6 });
   const lease = runs[0]?.lease as Lease;
-  const empty = { base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, successor: undefined, note: "" };
   const seconds = await timed(async () => {
     for (let seq = 2; seq < count + 2; seq++) {
       const event = { seq, kind: "step_completed", command: String(seq - 2), name: "inc", payload: bytesOf(String(seq)), check: 1, attempt: 1, duration: 9 };
       const events = [{ ...event, at: store.now(), line: "/work/bench.js:24", worker: "bare" }];
-      const [fate] = await store.commit([{ ...empty, lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
+      const [fate] = await store.commit([{ ...blank(), lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
       if (fate !== "applied") throw new Error(`commit ${seq} was ${fate}`);
     }
   });
@@ -123,6 +123,9 @@ async function overTheWire(url: string): Promise<void> {
     console.log(`    bare commits over the stream: ${rate(limit)}/s; W2 reaches ${ratio(steps / limit)} of that`);
     await measured("W3 runs/s", 500, async () => void (await Promise.all(Array.from({ length: 500 }, () => run(5)))));
   }
+  const spans: number[] = [];
+  for (let n = 0; n < 200; n++) spans.push(1_000 * (await timed(() => run(1))));
+  console.log(`W5 p50 ms: ${ratio(spans.sort((one, other) => one - other)[100] ?? 0)}`);
   worker.stop();
   await working;
   client.close();

@@ -54,10 +54,11 @@ function commandEntry(machine: Interpreter, command: Command): Entry {
 
 function outputEntry(machine: Interpreter, id: string, output: Output): Entry {
   const entry: Entry = { id, name: output.name };
-  for (const key of ["target", "label"] as const) if (output[key]) entry[key] = output[key];
+  const { target, label, payload: said } = output.of;
+  for (const [key, text] of Object.entries({ target, label })) if (text) entry[key] = text;
   if (output.name === "send_signal") entry["message"] = position(machine, id, ":");
-  const failed = output.name === "reply" && output.label === "error";
-  const payload = failed ? onlySaid(output.payload) : output.payload;
+  const failed = output.name === "reply" && label === "error";
+  const payload = failed ? onlySaid(said) : said;
   return payload ? { ...entry, payload } : entry;
 }
 

@@ -1,7 +1,7 @@
 /** Against a real `replay serve`: everything that crosses the wire, and processes that are killed. */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { execFile, execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   Client,
   InvalidRequest,
@@ -26,10 +27,11 @@ import {
   random,
   signal,
   step,
+  stepInfo,
   workflow,
   type Workflow,
 } from "replay-engine";
-import { PYTHON, ROOT, serve, type Server } from "./server.js";
+import { PYTHON, REPLAY, ROOT, serve, type Server } from "./server.js";
 import { ALL, everything, hanging, long, turning } from "./shop.js";
 
 const quiet = { log: () => undefined };
@@ -163,6 +165,7 @@ test("signal with start, pause, resume, topics", async () => {
 
   await working(server.url, async () => {
     const run = await client.signalWithStart(turning(2), "go", null, { id: "turn" });
+    await untilStatus(run, "waiting");
     await run.pause();
     await untilStatus(run, "paused");
     await run.signal("go");
@@ -170,7 +173,6 @@ test("signal with start, pause, resume, topics", async () => {
     assert.equal(await run.result(), 2);
     const fork = await run.fork({ at: "turn" });
     assert.equal((await fork.get()).source.startsWith("turn#"), true);
-    await fork.signal("go");
     assert.equal(await fork.result(), 2);
   });
 });
@@ -357,12 +359,17 @@ test("TLS, and mutual TLS", async () => {
   try {
     const trusted = new Client(mutual);
     await working(mutual, async () => assert.equal(await (await trusted.start(long(2))).result(), 2));
-    for (const [url, advice] of [[guarded.url, "can be reached"], [`${secure}?ca=${file("authority.pem")}`, "mutual TLS"]] as const) {
-      await assert.rejects(new Client(url, { deadline: 0.3 }).get("x"), (error: StoreUnavailable) => error.advice.includes(advice), url);
-    }
+    const advises = (advice: string) => (error: StoreUnavailable) => error instanceof StoreUnavailable && error.advice.includes(advice);
+    await assert.rejects(new Client(guarded.url, { deadline: 0.3 }).get("x"), advises("can be reached"));
     const began = Date.now();
-    await assert.rejects(new Client(secure).get("x"), (error: StoreUnavailable) => error.advice.includes("look at the certificates"));
+    await assert.rejects(new Client(secure).get("x"), advises("look at the certificates"));
+    const nameless = `${secure}?ca=${file("authority.pem")}`;
     assert.ok(Date.now() - began < 15_000, "it is not tried again");
+    const missing = advises("with mutual TLS add ?cert=FILE&key=FILE");
+    await assert.rejects(new Client(nameless, { deadline: 0.3 }).get("x"), missing);
+    const greeted = Date.now();
+    await assert.rejects(new Worker(nameless, { ...ALL, logger: quiet }).run({ signals: [] }), missing);
+    assert.ok(Date.now() - greeted < 15_000, "a worker that was never greeted does not go on asking");
   } finally {
     await guarded.stop();
   }
@@ -410,6 +417,50 @@ with replay.Engine(sys.argv[1]) as engine:
 
   assert.deepEqual([found.left, found.right, found.word], [20, 14, "over to you"]);
   assert.match(run("end"), /^fits \{'chance': 0\.\d+, 'left': 20, 'right': 14, 'word': 'over to you'\}$/);
+});
+
+test("a worker is among those that `replay workers` shows, until it leaves", async () => {
+  const shown = async () => (await promisify(execFile)(REPLAY, ["workers", "--json", "--store", server.url])).stdout.trim();
+  const found = await working(server.url, async () => {
+    for (;;) {
+      const line = await shown();
+      if (line) return JSON.parse(line);
+    }
+  }, { name: "ann", announce: 0.1, concurrency: 7, queues: ["tea"] });
+
+  const { id, state, namespace, version, pid, queues, workflows, capacity, runs } = found;
+  const expected = ["ann", "alive", "default", "typescript/0.1.0", process.pid, ["tea"], 7, 0];
+  assert.deepEqual([id, state, namespace, version, pid, queues, capacity, runs], expected);
+  assert.deepEqual(workflows.sort(), [...ALL.workflows.map(({ spec }) => spec.name), ...ALL.steps.map(({ spec }) => `step:${spec.name}`)].sort());
+  assert.equal(await shown(), "");
+});
+
+test("progress that a step told in Python is read by its next attempt here", async () => {
+  const read = step("read", () => stepInfo().progress, { retry: { maxAttempts: 2 } });
+  const book = workflow("ts.book", function* (): Workflow<any> {
+    return yield* read();
+  });
+  const python = `
+import sys, replay
+
+@replay.step(retry=replay.Retry(max_attempts=2, initial=1.0))
+def read() -> int:
+    replay.step_info().heartbeat({"page": 3})
+    raise OSError("the line is cut")
+
+@replay.workflow(name="ts.book")
+def book():
+    return (yield from read())
+
+with replay.Engine(sys.argv[1]) as engine:
+    handle = engine.start(book(), id="book")
+    while len(handle.journal()) < 2:
+        pass
+`;
+  execFileSync(PYTHON, ["-c", python, server.url]);
+  const found = await working(server.url, () => client.handle("book", book).result(), { workflows: [book] });
+
+  assert.deepEqual(found, { page: 3 });
 });
 
 test("a URL that cannot work is refused where it is written, and a server that is not there is named", async () => {

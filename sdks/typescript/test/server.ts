@@ -8,7 +8,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const ROOT = fileURLToPath(new URL("../../../../", import.meta.url));
-const REPLAY = process.env["REPLAY_COMMAND"] ?? join(ROOT, ".venv/bin/replay");
+export const REPLAY = process.env["REPLAY_COMMAND"] ?? join(ROOT, ".venv/bin/replay");
 /** The Python that serves. */
 export const PYTHON = join(dirname(REPLAY), "python");
 

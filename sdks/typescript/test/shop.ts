@@ -85,9 +85,9 @@ export const everything = workflow(
 export const turning = resumable("ts.turning", function* (state: number | undefined, turns: number): Workflow<number> {
   let turn = state ?? 0;
   while (turn < turns) {
-    turn += (yield* work(1)) / 2;
-    yield* savepoint("turn", { state: turn });
     yield* signal("go");
+    turn += (yield* work(1)) / 2;
+    yield* savepoint("turn", { state: turn }); // a turn's last effect: to begin here is to go on here
   }
   return turn;
 });

@@ -368,6 +368,38 @@ test("a signal that does not fit is refused before it is journaled", async () =>
   assert.equal((await run.journal()).length, 3);
 });
 
+test("a workflow that starts again at a savepoint otherwise than it went on is told so", async () => {
+  const forgetful = resumable("forgetful", function* (state: number | undefined, turns: number) {
+    for (let done = state ?? 0; done < turns; ) {
+      yield* savepoint(`turn ${++done}`, { state: done });
+      yield* sleep(3_600); // behind the savepoint: who starts again does not sleep
+    }
+    return turns;
+  });
+  const world = new World({ workflows: [forgetful] });
+  const run = await world.start(forgetful(2));
+
+  await assert.rejects(run.result(), /recorded: {2}savepoint turn 2 .*now asks: {2}sleep 3600 s/s);
+});
+
+test("a recorded journal is driven from each of its savepoints, too", async () => {
+  const turning = (rests: boolean) => resumable("turning", function* (state: number | undefined, turns: number) {
+    if (rests && state !== undefined) yield* sleep(60);
+    for (let done = state ?? 0; done < turns; ) {
+      yield* sleep(3_600);
+      yield* savepoint(`turn ${++done}`, { state: done });
+    }
+    return turns;
+  });
+  const steady = turning(false);
+  const run = await new World({ workflows: [steady] }).start(steady(2));
+  assert.equal(await run.result(), 2);
+  const journal = await run.journal();
+
+  assert.equal(replay(steady, journal).outcome?.kind, "completed");
+  assert.throws(() => replay(turning(true), journal), /started again at savepoint 'turn 1'/);
+});
+
 test("a resumable workflow goes on from its newest savepoint after a crash", async () => {
   let begun = 0;
   const loop = resumable("loop", function* (state: number[] | undefined, turns: number) {
@@ -376,8 +408,8 @@ test("a resumable workflow goes on from its newest savepoint after a crash", asy
     while (done.length < turns) {
       const { receipt } = yield* charge(`turn ${done.length}`, 1);
       done.push(receipt.length);
-      yield* savepoint("turn", { state: done, goal: "all" });
       yield* sleep(3_600);
+      yield* savepoint("turn", { state: done, goal: "all" });
     }
     return done;
   });
@@ -561,4 +593,50 @@ const telling = workflow("telling", function* (): Workflow<any> {
     if (error instanceof StepFailed) return [error.step, error.errorType, error.reason, error.attempts];
     throw error;
   }
+});
+
+test("what a step told of its progress is read by its next attempt, in the next worker as well", async () => {
+  let lives = 0;
+  const paging = step("paging", async () => {
+    const { progress, ...info } = stepInfo();
+    if (++lives > 1) return progress;
+    stepInfo().heartbeat({ page: 7, of: info.step });
+    await world.delay(3_600);
+    return "too late";
+  });
+  const reading = workflow("reading", function* () {
+    return yield* paging();
+  });
+  const world = new World({ workflows: [reading] });
+  const run = await world.start(reading());
+  await world.crash();
+
+  assert.deepEqual(await run.result(), { page: 7, of: "paging" });
+  assert.deepEqual(await run.state(), {});
+});
+
+test("a heartbeat that nobody wants is told so, and progress that is too large is refused", async () => {
+  const told: string[] = [];
+  const beating = step("beating", async () => {
+    const info = stepInfo();
+    try {
+      info.heartbeat("x".repeat(70_000));
+    } catch (error) {
+      told.push((error as Error).name);
+    }
+    await world.delay(10);
+    try {
+      info.heartbeat(1);
+    } catch (error) {
+      told.push((error as Error).name);
+    }
+  });
+  const late = workflow("late", function* () {
+    yield* timeout(beating(), 5);
+  });
+  const world = new World({ workflows: [late] });
+  await assert.rejects((await world.start(late())).result(), RunFailed);
+  await world.advance(20);
+
+  assert.deepEqual(told, ["PayloadTooLarge", "Cancelled"]);
 });

@@ -9,7 +9,7 @@
  */
 
 import { fromBytes, fromText, toText, type Json } from "../codec/json.js";
-import { ChildFailed, DefinitionError, PayloadError, StepInterrupted, TimedOut, describe } from "../errors.js";
+import { ChildFailed, DefinitionError, PayloadError, StepFailed, StepInterrupted, TimedOut, describe } from "../errors.js";
 import {
   Call,
   Step,
@@ -24,7 +24,7 @@ import {
   type Workflow,
   type WorkflowSpec,
 } from "../model/effects.js";
-import { readFailure, revive, stepFailed } from "../model/failure.js";
+import { readFailure, revive } from "../model/failure.js";
 import { checkRetry, type Retry } from "../model/retry.js";
 
 /** What a value is after a trip through JSON. */
@@ -85,10 +85,10 @@ export function step(
   const reader = readerOf(result);
   const raises = [...(options.raises ?? []), TimedOut];
   const failure = (payload: Uint8Array) => {
-    const failed = readFailure(fromBytes(payload));
-    if (failed.type === "replay.errors.StepInterrupted") return new StepInterrupted(name);
-    if (failed.type === "replay.errors.TimedOut") return revive({ ...failed, type: "TimedOut" }, raises) ?? stepFailed(name, failed);
-    return revive(failed, raises) ?? stepFailed(name, failed);
+    const { type, message, attempts, traceback, args } = readFailure(fromBytes(payload));
+    if (type === "replay.errors.StepInterrupted") return new StepInterrupted(name);
+    const itself = revive(type === "replay.errors.TimedOut" ? "TimedOut" : type, args, raises);
+    return itself ?? new StepFailed(name, type, message, attempts, traceback);
   };
   const answers: Answers = new Map([
     ["step_completed", answer(reader, `result of step ${name}`)],

@@ -4,33 +4,20 @@ import { toText } from "../codec/json.js";
 import { EffectError, describe } from "../errors.js";
 import type { Moment, RunInfo } from "../interpreter/ambient.js";
 import {
-  Ambient,
   Call,
-  CancelFiber,
-  ContinueAsNew,
-  Effect,
-  Gather,
-  Join,
-  OnUpdate,
-  Output,
-  Patched,
-  Race,
-  Savepoint,
-  Shield,
-  Signal,
-  Sleep,
-  Spawn,
-  StartChild,
-  Timeout,
+  Request,
   type Branch,
   type ChildHandle,
+  type Effect,
   type GatherOptions,
   type OnParentClose,
+  type Parts,
   type ResultOf,
   type Spawned,
   type Workflow,
 } from "../model/effects.js";
-import { micros } from "../model/records.js";
+import { micros, secondsOf, type Span } from "../model/records.js";
+import type { Level } from "../worker/logger.js";
 import { readerOf, type Schema } from "./definitions.js";
 
 /** Characters of a name. */
@@ -51,25 +38,21 @@ function named(what: string, name: string): string {
   return name;
 }
 
-// ---- time and messages -----------------------------------------------------------------------------------------------------
-
-export interface Span {
-  readonly seconds?: number;
-  readonly minutes?: number;
-  readonly hours?: number;
-  readonly days?: number;
+/** An effect that is named like its kind; who calls this says what it answers with. */
+function make<K extends keyof Parts>(kind: K, of: Parts[K]): Request<K, never> {
+  return new Request(kind, kind, of);
 }
+
+// ---- time and messages -----------------------------------------------------------------------------------------------------
 
 /** Wait for a durable timer: seconds, a span, or until a moment; one that has passed fires at once. */
 export function sleep(time: number | Span | { readonly until: Date | Moment }): Effect<void> {
-  if (typeof time === "number") return new Sleep(span("sleep", time));
-  if ("until" in time) {
+  if (typeof time === "object" && "until" in time) {
     const moment = "micros" in time.until ? time.until.micros : time.until.getTime() * 1000;
     if (!(moment <= LAST_MOMENT)) throw new EffectError(`sleep until ${String(time.until)}`, "give it a moment before the year 2255");
-    return new Sleep(undefined, moment);
+    return make("sleep", { until: moment });
   }
-  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
-  return new Sleep(span("sleep", seconds + 60 * minutes + 3_600 * hours + 86_400 * days));
+  return make("sleep", { span: span("sleep", secondsOf(time)) });
 }
 
 export interface SignalOptions<T> {
@@ -91,7 +74,7 @@ export function signal(name: string, options: SignalOptions<unknown> & { readonl
     throw new EffectError(`signal '${name}' has a default and no timeout`, "say after how many seconds it is used");
   }
   const wait = options.timeout === undefined ? undefined : span(`signal '${name}' with a timeout`, options.timeout);
-  return new Signal(named("signal", name), readerOf(options.schema), wait, fallback);
+  return new Request("signal", named("signal", name), { reader: readerOf(options.schema), span: wait, fallback });
 }
 
 export interface SavepointOptions {
@@ -109,7 +92,8 @@ export interface SavepointOptions {
 /** A named place to fork from; with `state`, also a place to recover from. */
 export function savepoint(name: string, { state, nextStep, ...notes }: SavepointOptions = {}): Effect<void> {
   const text = state === undefined ? undefined : toText(state, `state of savepoint '${name}'`);
-  return new Savepoint(named("savepoint", name), text, toText({ ...notes, next_step: nextStep }, `notes of savepoint '${name}'`));
+  const noted = toText({ ...notes, next_step: nextStep }, `notes of savepoint '${name}'`);
+  return new Request("savepoint", named("savepoint", name), { state: text, notes: noted }, noted);
 }
 
 // ---- branches --------------------------------------------------------------------------------------------------------------
@@ -140,37 +124,37 @@ export function gather(branches: Branches, options: GatherOptions = {}): Effect<
   if (minSuccessful !== undefined && !(minSuccessful >= 1 && minSuccessful <= branches.length)) {
     throw new EffectError(`gather of ${branches.length} branches with minSuccessful ${minSuccessful}`, "ask for 1 up to that many");
   }
-  return new Gather([...branches], options);
+  return make("gather", { branches: [...branches], how: options });
 }
 
 /** The first branch that ends well, as [index, value]; the others are cancelled and clean up first. */
 export function race<const B extends Branches>(branches: B): Effect<[index: number, value: ResultOf<B[number]>]> {
-  return new Race([...branches]);
+  return make("race", { branches: [...branches] });
 }
 
 /** A branch that must end within so many seconds, or `TimedOut` is thrown. */
 export function timeout<R>(branch: Effect<R> | Workflow<R>, seconds: number): Effect<R> {
-  return new Timeout(branch, span("timeout", seconds));
+  return make("timeout", { branch, span: span("timeout", seconds) });
 }
 
 /** A branch that cancellation does not enter; it is held back until the branch has ended. */
 export function shield<R>(branch: Effect<R> | Workflow<R>): Effect<R> {
-  return new Shield(branch);
+  return make("shield", { branch });
 }
 
 /** Run a branch beside this one; `join` it, or `cancel` it. It ends with the run at the latest. */
 export function spawn<R>(branch: Effect<R> | Workflow<R>): Effect<Spawned<R>> {
-  return new Spawn(branch);
+  return make("spawn", { branch });
 }
 
 /** The result of a spawned branch or child; its failure is thrown here. */
 export function join<R>(handle: Spawned<R>): Effect<R> {
-  return new Join(handle);
+  return make("join", { handle });
 }
 
 /** Cancel a spawned branch or child; `join` it to wait until it has cleaned up. */
 export function cancel(handle: Spawned<unknown>, reason = "cancelled"): Effect<void> {
-  return new CancelFiber(handle, reason);
+  return make("cancel", { handle, reason });
 }
 
 /** Start a child run and go on; `join` its handle for the result. */
@@ -179,14 +163,18 @@ export function startChild<R>(
   options: { readonly id?: string; readonly onParentClose?: OnParentClose } = {},
 ): Effect<ChildHandle<R>> {
   if (!(call instanceof Call)) throw new EffectError("startChild was given no call of a workflow", "write startChild(order(cart))");
-  return new StartChild(call.options(options));
+  return make("start_child", { call: call.options(options) });
 }
 
 // ---- outputs ---------------------------------------------------------------------------------------------------------------
 
+function output(name: string, target: string, label: string, payload: string): Effect<void> {
+  return new Request("output", name, { target, label, payload });
+}
+
 /** Send a message to another run, once. */
 export function sendSignal(runId: string, name: string, value: unknown = null): Effect<void> {
-  return new Output("send_signal", named("run id", runId), named("signal", name), toText(value, `signal '${name}'`));
+  return output("send_signal", named("run id", runId), named("signal", name), toText(value, `signal '${name}'`));
 }
 
 /** Append to a topic that anyone can read, once. */
@@ -194,61 +182,60 @@ export function publish(topic: string, data: unknown): Effect<void> {
   if (named("topic", topic).startsWith("~")) {
     throw new EffectError(`topic '${topic}', which begins with a tilde as those of replay do`, "choose another name");
   }
-  return new Output("publish", topic, "", toText(data, `entry of topic '${topic}'`));
+  return output("publish", topic, "", toText(data, `entry of topic '${topic}'`));
 }
 
 /** Set a value that `handle.state()` shows. */
 export function setState(key: string, value: unknown): Effect<void> {
-  return new Output("set_state", named("key of setState", key), "", toText(value, `state '${key}'`));
+  return output("set_state", named("key of setState", key), "", toText(value, `state '${key}'`));
 }
 
 /** Change words that the run is found by; an empty word removes a tag. */
 export function setTags(tags: Readonly<Record<string, string>>): Effect<void> {
-  return new Output("set_tags", "", "", toText(Object.fromEntries(Object.entries(tags).map(([key, word]) => [named("tag", key), String(word)]))));
+  const words = Object.entries(tags).map(([key, word]) => [named("tag", key), String(word)]);
+  return output("set_tags", "", "", toText(Object.fromEntries(words)));
 }
 
 /** Leave a note for people, beside the journal. */
 export function annotate(text: string, fields: Readonly<Record<string, unknown>> = {}): Effect<void> {
-  return new Output("annotate", "", text, toText(fields));
+  return output("annotate", "", text, toText(fields));
 }
-
-export type Level = "debug" | "info" | "warning" | "error";
 
 /** A line in the log, once: it is written in the commit of the event that led to it, never again by a replay. */
 export function log(message: string, fields: Readonly<Record<string, unknown>> = {}, level: Level = "info"): Effect<void> {
-  return new Output("log", level, message, toText(fields));
+  return output("log", level, message, toText(fields));
 }
 
 // ---- what the interpreter knows --------------------------------------------------------------------------------------------
 
 /** The workflow's clock: the moment of the last event. */
 export function now(): Effect<Moment> {
-  return new Ambient("now");
+  return new Request("ambient", "now", {});
 }
 
 /** A number from 0 up to 1, the same in every replay. */
 export function random(): Effect<number> {
-  return new Ambient("random");
+  return new Request("ambient", "random", {});
 }
 
 /** A UUID of version 4, the same in every replay. */
 export function uuid(): Effect<string> {
-  return new Ambient("uuid");
+  return new Request("ambient", "uuid", {});
 }
 
 /** What the run may know of itself. */
 export function info(): Effect<RunInfo> {
-  return new Ambient("info");
+  return new Request("ambient", "info", {});
 }
 
 /** Whether this run began, or re-entered at a savepoint with state, with code that declares the patch. */
 export function patched(name: string): Effect<boolean> {
-  return new Patched(name);
+  return new Request("patched", name, {});
 }
 
 /** End this journal and begin a fresh one under the same id; never returns. Unread signals are carried over. */
 export function continueAsNew(...next: [Call<unknown>] | unknown[]): Effect<never> {
-  return new ContinueAsNew(next.length === 1 && next[0] instanceof Call ? next[0] : next);
+  return make("continue_as_new", { next: next.length === 1 && next[0] instanceof Call ? next[0] : next });
 }
 
 export interface UpdateOptions<T> {
@@ -264,5 +251,5 @@ export function onUpdate<T = any>(
   handler: (argument: T) => unknown,
   options: UpdateOptions<T> = {},
 ): Effect<void> {
-  return new OnUpdate(named("update", name), handler, readerOf(options.schema), options.validator);
+  return new Request("on_update", named("update", name), { handler, reader: readerOf(options.schema), validator: options.validator });
 }

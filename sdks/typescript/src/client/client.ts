@@ -6,17 +6,18 @@
  */
 
 import { randomUUID } from "node:crypto";
-import { fromBytes, toBytes, toText, bytesOf, type Json } from "../codec/json.js";
-import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
-import { ClientServiceService as verbs, type StartRunRequest } from "../generated/client.js";
-import { Call, type RunOptions } from "../model/effects.js";
-import { readFailure } from "../model/failure.js";
-import { CLOSED, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
-import { Channel, DEADLINE, type CallOptions, type Method } from "../wire/channel.js";
-import { Lookout } from "./lookout.js";
-import { Starter } from "./starter.js";
-import type { SignalOptions } from "../authoring/effects.js";
+import { setTimeout } from "node:timers/promises";
 import { readerOf, type Schema } from "../authoring/definitions.js";
+import type { SignalOptions } from "../authoring/effects.js";
+import { fromBytes, toBytes, toText, type Json } from "../codec/json.js";
+import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
+import type { Entry, Filter } from "../generated/types.js";
+import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
+import { readFailure, type ErrorClass } from "../model/failure.js";
+import { CLOSED, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { Channel, DEADLINE, VERBS, type CallOptions, type Method } from "../wire/channel.js";
+import { Lookout } from "./lookout.js";
+import { Starter, requestOf } from "./starter.js";
 
 export interface ClientOptions {
   readonly namespace?: string;
@@ -27,16 +28,11 @@ export interface ClientOptions {
 /** How a run is started. */
 export type StartOptions = Omit<RunOptions, "onParentClose">;
 
-/** Which runs to find; what is left out does not narrow. */
-export interface RunFilter {
-  readonly workflow?: string;
+/** Which runs to find; what is left out does not narrow. `prefix` is what their ids begin with. */
+export interface RunFilter extends Partial<Readonly<Pick<Filter, "workflow" | "tags" | "prefix" | "parent">>> {
   readonly statuses?: readonly Status[];
-  readonly tags?: Readonly<Record<string, string>>;
   readonly createdAfter?: Date;
   readonly createdBefore?: Date;
-  /** What their ids begin with. */
-  readonly prefix?: string;
-  readonly parent?: string;
 }
 
 export interface SavepointInfo {
@@ -61,8 +57,20 @@ export interface FollowOptions {
   readonly signal?: AbortSignal;
 }
 
-type Reader<R> = (value: Json) => R;
-const PLAIN: Reader<any> = (value) => value;
+export interface ForkOptions {
+  /** A savepoint's name, or an event's number. */
+  readonly at?: string | number;
+  readonly id?: string;
+  /** Other answers, by event number. */
+  readonly edits?: Readonly<Record<number, unknown>>;
+}
+
+type Entries<E> = AsyncGenerator<E, void, void>;
+
+/** What a run whose workflow is not at hand is read by. */
+const PLAIN = { read: (value: Json): unknown => value };
+/** Milliseconds before a stream that broke is opened again. */
+const PAUSE = 200;
 
 export class Client {
   readonly namespace: string;
@@ -87,23 +95,32 @@ export class Client {
     return this.#channel.call(method, request, { deadline: this.#deadline, ...options });
   }
 
+  /** @internal The same, where an error of a kind shows that an earlier try, whose answer was not heard, has done it. */
+  async askOnce<Q, A>(method: Method<Q, A>, request: Q, done: ErrorClass): Promise<void> {
+    let again = false;
+    try {
+      await this.ask(method, request, { onRetry: () => (again = true) });
+    } catch (error) {
+      if (!again || !(error instanceof done)) throw error;
+    }
+  }
+
   /**
-   * @internal Entries of a stream; opened again after the last one when it breaks, or when a server that closes ends it before `ended`
-   * says so.
+   * @internal Entries of a stream, which come with their places: opened again after the last one when it breaks, or when a server that
+   * closes ends it before `ended` says so.
    */
   async *follow<Q, A, E>(
     method: Method<Q, A>,
     request: (after: number) => Q,
-    entries: (answer: A) => readonly E[],
-    place: (entry: E) => number,
+    entries: (answer: A) => readonly (readonly [place: number, entry: E])[],
     ended: () => boolean | Promise<boolean>,
     { after = 0, signal }: FollowOptions,
-  ): AsyncGenerator<E, void, void> {
-    for (let last = after, heard = Date.now(); ; ) {
+  ): Entries<E> {
+    for (let last = after, heard = Date.now(); ; await setTimeout(PAUSE)) {
       try {
         for await (const answer of this.#channel.stream(method, request(last), signal)) {
-          for (const entry of entries(answer)) {
-            last = place(entry);
+          for (const [place, entry] of entries(answer)) {
+            last = place;
             yield entry;
           }
         }
@@ -114,7 +131,6 @@ export class Client {
         const full = error instanceof StoreRefused && error.reason.includes("all places"); // asked again, it may find one
         if (!(error instanceof StoreUnavailable || full) || Date.now() - heard > this.#deadline * 1000) throw error;
       }
-      await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }
 
@@ -122,48 +138,31 @@ export class Client {
 
   /** Start a run; the same id with the same input is the same run, with other input it is `RunExists`. */
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
-    const request = this.#request(call.options(options));
+    const request = requestOf(call.options(options), this.namespace);
     await this.#starter.start(request);
-    return new Handle(this, request.key as RunKey, (value) => call.spec.read(value) as R);
+    return new Handle(this, request.key as RunKey, call.spec);
   }
 
   /** Start a run unless it exists, and leave it a message. */
   async signalWithStart<R>(call: Call<R>, name: string, value: unknown = null, options: StartOptions = {}): Promise<Handle<R>> {
-    const start = this.#request(call.options(options));
+    const start = requestOf(call.options(options), this.namespace);
     const key = start.key as RunKey;
     const signal = { key, name, payload: toBytes(value, `signal '${name}'`), messageId: randomUUID() };
-    await this.ask(verbs.signalWithStart, { start, signal });
-    return new Handle(this, key, (result) => call.spec.read(result) as R);
-  }
-
-  #request({ name, payload, spec, how }: Call<unknown>): StartRunRequest {
-    return {
-      key: { namespace: this.namespace, id: how.id ?? randomUUID() },
-      workflow: name,
-      version: spec.version,
-      input: bytesOf(payload),
-      queue: how.queue ?? "",
-      priority: how.priority ?? 0,
-      delay: how.delay === undefined ? 0 : micros(how.delay),
-      deadline: how.deadline === undefined ? undefined : micros(how.deadline),
-      tags: { ...how.tags },
-      patches: [...spec.patches].sort(),
-      knowsPatches: true,
-      fairnessKey: how.key ?? "",
-    };
+    await this.ask(VERBS.signalWithStart, { start, signal });
+    return new Handle(this, key, call.spec);
   }
 
   /** Start a run of a workflow whose code is elsewhere, by name. */
   async startByName<R = any>(workflow: string, args: readonly unknown[], options: StartOptions = {}): Promise<Handle<R>> {
-    const spec = { name: workflow, version: "", patches: new Set<string>(), answers: new Map() } as never;
-    const request = this.#request(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options));
+    const spec = { ...PLAIN, name: workflow, version: "", patches: new Set(), answers: new Map() } as unknown as WorkflowSpec;
+    const request = requestOf(new Call<R>(spec, toText(args, `arguments of workflow ${workflow}`), options), this.namespace);
     await this.#starter.start({ ...request, knowsPatches: false });
-    return new Handle<R>(this, request.key as RunKey, PLAIN);
+    return new Handle<R>(this, request.key as RunKey, spec);
   }
 
   /** A handle of a run, by id; nothing is asked yet. With a workflow, its result has that type. */
-  handle<R = any>(id: string, workflow?: { readonly spec: { read(value: Json): unknown } } & ((...args: any) => Call<R>)): Handle<R> {
-    return new Handle(this, { namespace: this.namespace, id }, workflow ? (value) => workflow.spec.read(value) as R : PLAIN);
+  handle<R = any>(id: string, workflow?: { readonly spec: { read: Reader<unknown> } } & ((...args: any) => Call<R>)): Handle<R> {
+    return new Handle(this, { namespace: this.namespace, id }, workflow?.spec ?? PLAIN);
   }
 
   // ---- looking ---------------------------------------------------------------------------------------------------------------
@@ -174,7 +173,7 @@ export class Client {
   }
 
   /** Runs that match, newest pages first fetched as they are read. */
-  async *list(filter: RunFilter = {}, { pageSize = 100 } = {}): AsyncGenerator<RunView, void, void> {
+  async *list(filter: RunFilter = {}, { pageSize = 100 } = {}): Entries<RunView> {
     const { createdAfter, createdBefore, statuses = [], tags = {}, ...rest } = filter;
     const query = {
       ...rest,
@@ -185,7 +184,7 @@ export class Client {
       createdBefore: createdBefore && createdBefore.getTime() * 1000,
     };
     for (let cursor = ""; ; ) {
-      const page = await this.ask(verbs.listRuns, { filter: query, limit: pageSize, cursor });
+      const page = await this.ask(VERBS.listRuns, { filter: query, limit: pageSize, cursor });
       for (const run of page.runs) yield viewOf(run as Run);
       cursor = page.cursor;
       if (!cursor) return;
@@ -195,15 +194,17 @@ export class Client {
   /** Append to a topic. Nothing makes a second time the first one, so it is not asked again when the answer is not heard. */
   async publish(topic: string, ...data: unknown[]): Promise<void> {
     const entries = data.map((each) => ({ topic, payload: toBytes(each, `entry of topic '${topic}'`) }));
-    await this.ask(verbs.publishTopic, { namespace: this.namespace, entries }, { retry: false });
+    await this.ask(VERBS.publishTopic, { namespace: this.namespace, entries }, { retry: false });
   }
 
   /** Entries of a topic. */
-  async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): AsyncGenerator<TopicEntry<T>, void, void> {
+  async *topic<T = any>(topic: string, options: FollowOptions & Pick<SignalOptions<T>, "schema"> = {}): Entries<TopicEntry<T>> {
     const { namespace } = this;
-    const request = (after: number) => ({ namespace, topic, after, follow: options.follow ?? false });
-    const read = readerOf<T>(options.schema);
-    const found = this.follow(verbs.readTopic, request, (answer) => answer.entries, (entry) => entry.offset, () => !options.follow, options);
+    const { follow = false, schema } = options;
+    const read = readerOf<T>(schema);
+    const request = (after: number) => ({ namespace, topic, after, follow });
+    const placed = ({ entries }: { entries: Entry[] }) => entries.map((each) => [each.offset, each] as const);
+    const found = this.follow(VERBS.readTopic, request, placed, () => !follow, options);
     for await (const { offset, at, payload } of found) yield { offset, at: dateOf(at), data: read(fromBytes(payload)) };
   }
 
@@ -221,14 +222,14 @@ export class Handle<R = any> {
   constructor(
     readonly client: Client,
     readonly key: RunKey,
-    readonly reader: Reader<R>,
+    readonly spec: { read: Reader<unknown> },
   ) {
     this.id = key.id;
   }
 
   /** Its index entry. */
   async get(): Promise<RunView> {
-    const { run } = await this.client.ask(verbs.getRun, { key: this.key });
+    const { run } = await this.client.ask(VERBS.getRun, { key: this.key });
     return viewOf(run as Run);
   }
 
@@ -242,9 +243,9 @@ export class Handle<R = any> {
   }
 
   /** Its index entry now, and whenever it has changed, until it ends. */
-  async *watch(signal?: AbortSignal): AsyncGenerator<RunView, void, void> {
-    const request = () => ({ key: this.key });
-    const found = this.client.follow(verbs.watchRun, request, (answer) => [answer.run as Run], () => 0, () => this.#isClosed(), signal ? { signal } : {});
+  async *watch(signal?: AbortSignal): Entries<RunView> {
+    const { key } = this;
+    const found = this.client.follow(VERBS.watchRun, () => ({ key }), ({ run }) => [[0, run as Run]], () => this.#isClosed(), { signal });
     for await (const run of found) yield viewOf(run);
   }
 
@@ -255,25 +256,16 @@ export class Handle<R = any> {
     try {
       const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
       if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);
-      return this.#resultOf(viewOf(run));
+      return resultOf(run, this.spec) as R;
     } catch (error) {
       if (!late?.aborted || error !== late.reason) throw error;
       throw new WaitTimedOut(this.id, timeout ?? 0, await this.status());
     }
   }
 
-  #resultOf(run: RunView): R {
-    if (run.status === "completed") return this.reader(run.result);
-    if (run.status === "stuck") throw new RunFailed(this.id, run.status, "Stuck", run.note);
-    const data = (run.result ?? {}) as { reason?: string };
-    const failure = readFailure(run.result);
-    const type = run.status === "cancelled" ? `replay.errors.${Cancelled.name}` : failure.type;
-    throw new RunFailed(this.id, run.status, type, failure.message || (data.reason ?? ""), failure.traceback);
-  }
-
   /** Leave it a message. */
   async signal(name: string, value: unknown = null, { messageId = randomUUID() as string } = {}): Promise<void> {
-    await this.client.ask(verbs.signalRun, { key: this.key, name, payload: toBytes(value, `signal '${name}'`), messageId });
+    await this.client.ask(VERBS.signalRun, { key: this.key, name, payload: toBytes(value, `signal '${name}'`), messageId });
   }
 
   /** Send an update and wait for the workflow's reply; with a `messageId`, asking again finds the same reply. */
@@ -284,17 +276,12 @@ export class Handle<R = any> {
   ): Promise<T> {
     const { messageId = randomUUID(), timeout = DEADLINE } = options;
     const payload = toBytes(value, `update '${name}'`);
-    const { reply } = await this.client.ask(verbs.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
+    const { reply } = await this.client.ask(VERBS.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
     return readerOf(options.schema)(fromBytes(reply));
   }
 
-  async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
-    let again = false;
-    try {
-      await this.client.ask(verbs.controlRun, { key: this.key, verb, reason }, { onRetry: () => (again = true) });
-    } catch (error) {
-      if (!again || !(error instanceof RunClosed)) throw error; // the first asking has ended it, and was not heard
-    }
+  #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
+    return this.client.askOnce(VERBS.controlRun, { key: this.key, verb, reason }, RunClosed);
   }
 
   /** Ask it to clean up and end. */
@@ -317,9 +304,12 @@ export class Handle<R = any> {
   }
 
   /** Its journal. */
-  journal(options: FollowOptions = {}): AsyncGenerator<Event, void, void> {
-    const request = (after: number) => ({ key: this.key, after, follow: options.follow ?? false });
-    return this.client.follow(verbs.readJournal, request, (answer) => answer.events, (event) => event.seq, () => !options.follow || this.#isClosed(), options);
+  journal(options: FollowOptions = {}): Entries<Event> {
+    const { follow = false } = options;
+    const request = (after: number) => ({ key: this.key, after, follow });
+    const ended = () => !follow || this.#isClosed();
+    const placed = ({ events }: { events: Event[] }) => events.map((event) => [event.seq, event] as const);
+    return this.client.follow(VERBS.readJournal, request, placed, ended, options);
   }
 
   async #isClosed(): Promise<boolean> {
@@ -328,50 +318,47 @@ export class Handle<R = any> {
 
   /** Its savepoints, oldest first. */
   async savepoints(): Promise<SavepointInfo[]> {
-    const { savepoints } = await this.client.ask(verbs.listSavepoints, { key: this.key });
+    const { savepoints } = await this.client.ask(VERBS.listSavepoints, { key: this.key });
     return savepoints.map(({ at, notes, ...rest }) => ({ ...rest, at: dateOf(at), notes: fromBytes(notes) }));
   }
 
   /** A run that shares its past, up to a savepoint or an event's number; `edits` are other answers by event number. */
-  async fork({ at = "" as string | number, id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} as Record<number, unknown> } = {}): Promise<Handle<R>> {
+  async fork(options: ForkOptions = {}): Promise<Handle<R>> {
+    const { at = "", id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} } = options;
     const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
-    const handle = new Handle(this.client, { ...this.key, id }, this.reader);
-    let again = false;
-    try {
-      const request = { source: this.key, targetId: id, at: String(at), edits: spelt };
-      await this.client.ask(verbs.forkRun, request, { onRetry: () => (again = true) });
-    } catch (error) {
-      if (!again || !(error instanceof RunExists)) throw error; // the first asking has made it, and was not heard
-    }
-    return handle;
+    await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);
+    return new Handle(this.client, { ...this.key, id }, this.spec);
   }
 }
 
-/** A run as the index shows it. */
-export interface RunView {
+/** The result of a run that has ended or is stuck; `RunFailed` where it has none. */
+export function resultOf({ key, status, result, note }: Run, spec: { read: Reader<unknown> }): unknown {
+  const data = result.length > 0 ? fromBytes(result) : null;
+  if (status === "completed") return spec.read(data);
+  if (status === "stuck") throw new RunFailed(key.id, status, "Stuck", note);
+  const { type, message, traceback } = readFailure(data);
+  if (status !== "cancelled") throw new RunFailed(key.id, status, type, message, traceback);
+  throw new RunFailed(key.id, status, `replay.errors.${Cancelled.name}`, (data as { reason?: string } | null)?.reason ?? "");
+}
+
+/** A run as the index shows it: `seq` is its journal's length, `source` run and seq that it was forked from, `note` why it is stuck. */
+export interface RunView extends Readonly<Pick<Run, Shown>> {
   readonly id: string;
   readonly namespace: string;
-  readonly workflow: string;
-  readonly version: string;
-  readonly queue: string;
-  readonly priority: number;
-  readonly parent: string;
-  readonly tags: Readonly<Record<string, string>>;
-  readonly state: Readonly<Record<string, any>>;
   readonly status: Status;
-  /** Length of its journal. */
-  readonly seq: number;
+  readonly state: Readonly<Record<string, any>>;
   /** Its closing event's payload, or null. */
   readonly result: any;
-  /** Run and seq that it was forked from, or empty. */
-  readonly source: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
   readonly wakeAt: Date | undefined;
-  readonly worker: string;
-  readonly recoveries: number;
-  /** Why it is stuck, or empty. */
-  readonly note: string;
+}
+type Shown = "workflow" | "version" | "queue" | "priority" | "parent" | "tags" | "seq" | "source" | "worker" | "recoveries" | "note";
+
+/** What a workflow shows; keys with a tilde are replay's own. */
+export function shownBy({ state }: Run): Readonly<Record<string, any>> {
+  const shown = Object.entries(state).filter(([name]) => !name.startsWith("~"));
+  return Object.fromEntries(shown.map(([name, payload]) => [name, fromBytes(payload)]));
 }
 
 function viewOf(run: Run): RunView {
@@ -379,7 +366,7 @@ function viewOf(run: Run): RunView {
   return {
     ...{ id: key.id, namespace: key.namespace, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note },
     status: run.status as Status,
-    state: Object.fromEntries(Object.entries(run.state).map(([name, payload]) => [name, fromBytes(payload)])),
+    state: shownBy(run),
     result: run.result.length > 0 ? fromBytes(run.result) : null,
     createdAt: dateOf(run.createdAt),
     updatedAt: dateOf(run.updatedAt),

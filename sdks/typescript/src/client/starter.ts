@@ -5,14 +5,15 @@
  * with other input is told apart by the digest.
  */
 
+import { randomUUID } from "node:crypto";
 import { RunExists, StoreUnavailable } from "../errors.js";
-import { ClientServiceService as client, type StartRunRequest } from "../generated/client.js";
-import { WorkerServiceService as worker } from "../generated/worker.js";
-import { textOf } from "../codec/json.js";
-import type { NewRun, RunKey } from "../model/records.js";
-import { newRun } from "../worker/live.js";
+import { bytesOf, textOf } from "../codec/json.js";
+import type { StartRunRequest } from "../generated/client.js";
+import type { Call } from "../model/effects.js";
+import { micros, type NewRun, type RunKey } from "../model/records.js";
+import { newRun } from "../worker/family.js";
+import { HELLO, VERBS, type Channel } from "../wire/channel.js";
 import { Clock, monotonic } from "../wire/clock.js";
-import { CLIENT, PROTOCOL, type Channel } from "../wire/channel.js";
 
 /** Runs that one call makes at most. */
 const BATCH = 250;
@@ -46,17 +47,15 @@ export class Starter {
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, BATCH);
       if (batch.length > 1) await this.#together(batch);
-      else await this.#alone(batch);
+      else await this.#each(batch);
     }
     this.#busy = false;
   }
 
-  async #alone(batch: readonly Asked[]): Promise<void> {
-    const { deadline } = this;
-    const each = async ({ request, resolve, reject }: Asked) => {
-      await this.channel.call(client.startRun, request, { deadline }).then(resolve, reject);
-    };
-    await Promise.all(batch.map(each));
+  async #each(batch: readonly Asked[]): Promise<void> {
+    const { channel, deadline } = this;
+    const start = ({ request, resolve, reject }: Asked) => channel.call(VERBS.startRun, request, { deadline }).then(() => resolve(), reject);
+    await Promise.all(batch.map(start));
   }
 
   async #together(batch: readonly Asked[]): Promise<void> {
@@ -65,11 +64,11 @@ export class Starter {
       if (!this.#clock.known) {
         const asked = monotonic();
         const namespace = batch[0]?.request.key?.namespace ?? "";
-        const { now } = await this.channel.call(worker.hello, { protocol: PROTOCOL, client: CLIENT, namespace }, { deadline });
+        const { now } = await this.channel.call(VERBS.hello, { ...HELLO, namespace }, { deadline });
         this.#clock.learn(asked, now);
       }
       const runs = batch.map(({ request }) => runOf(request, this.#clock.now()));
-      const created = await this.channel.call(worker.create, { runs, worker: "", ttl: 0 }, { deadline });
+      const created = await this.channel.call(VERBS.create, { runs, worker: "", ttl: 0 }, { deadline });
       for (const [place, { resolve, reject }] of batch.entries()) {
         const [made, found] = [runs[place] as NewRun, created.runs[place]];
         if (found?.new || found?.run?.digest === made.digest) resolve();
@@ -77,20 +76,27 @@ export class Starter {
       }
     } catch (error) {
       if (error instanceof StoreUnavailable) for (const { reject } of batch) reject(error);
-      else await this.#alone(batch); // whose fault it is shows when each is asked for alone
+      else await this.#each(batch); // whose fault it is shows when each is asked for alone
     }
   }
 }
 
-/** What the server makes of a request. */
-function runOf(request: StartRunRequest, now: number): NewRun {
-  const { workflow, version, patches, queue, priority, delay, tags, fairnessKey } = request;
-  const key = request.key as RunKey;
-  const begin = {
-    ...{ workflow, version, tags, seed: key.id, namespace: key.namespace },
-    input: textOf(request.input),
-    patches: request.knowsPatches ? patches : undefined,
-    deadline: request.deadline === undefined ? undefined : now + request.deadline,
+/** What starts a run. */
+export function requestOf({ name: workflow, payload, spec, how }: Call<unknown>, namespace: string): StartRunRequest {
+  const { id = randomUUID(), queue = "", priority = 0, delay = 0, deadline, tags, key: fairnessKey = "" } = how;
+  return {
+    ...{ key: { namespace, id }, workflow, version: spec.version, input: bytesOf(payload) },
+    ...{ queue, priority, fairnessKey, tags: { ...tags } },
+    ...{ delay: micros(delay), deadline: deadline === undefined ? undefined : micros(deadline) },
+    ...{ patches: [...spec.patches].sort(), knowsPatches: true },
   };
-  return newRun(key, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
+}
+
+/** What the server makes of it. */
+export function runOf({ key, patches, knowsPatches, deadline, input, delay, queue, ...asked }: StartRunRequest, now: number): NewRun {
+  const { workflow, version, tags, priority, fairnessKey } = asked;
+  const { namespace, id: seed } = key as RunKey;
+  const known = { patches: knowsPatches ? patches : undefined, deadline: deadline === undefined ? undefined : now + deadline };
+  const begin = { workflow, version, tags, seed, namespace, input: textOf(input), ...known };
+  return newRun(key as RunKey, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
 }

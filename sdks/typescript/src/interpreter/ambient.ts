@@ -6,6 +6,7 @@
  */
 
 import { createHash } from "node:crypto";
+import type { Started } from "../model/journal.js";
 
 /** The random source of one run. */
 export class Chance {
@@ -51,19 +52,10 @@ export class Moment extends Date {
   }
 }
 
-/** What a run may know of itself. */
-export interface RunInfo {
+/** What a run may know of itself: as it was begun, with 0 or more journals before this one under the same id (`chain`). */
+export interface RunInfo extends Readonly<Pick<Started, "workflow" | "version" | "namespace" | "attempt" | "parent" | "chain">> {
   readonly runId: string;
-  readonly workflow: string;
-  readonly version: string;
-  readonly namespace: string;
-  /** 1, or more when run-level retry began it again. */
-  readonly attempt: number;
-  /** Id of the run that waits for it, or empty. */
-  readonly parent: string;
   /** Number of events so far. */
   readonly journalLength: number;
   readonly deadline: Moment | null;
-  /** Journals before this one under the same id. */
-  readonly chain: number;
 }

@@ -12,16 +12,7 @@
  */
 
 import { Cancelled, EffectError, TimedOut, describe } from "../errors.js";
-import {
-  Effect,
-  Sleep,
-  type Asked,
-  type Branch,
-  type Gather,
-  type Race,
-  type Timeout,
-  type Workflow,
-} from "../model/effects.js";
+import { Effect, type AnyEffect, type Asked, type Branch, type Workflow } from "../model/effects.js";
 import { SECOND } from "../model/records.js";
 
 /** How often a generator is closed that yields while it is closed. */
@@ -29,8 +20,6 @@ const CLOSINGS = 2_000;
 
 /** An effect as issued: what the world is asked to answer. */
 export class Command {
-  /** Moment at which its timer fires, microseconds. */
-  due: number | undefined = undefined;
   /** Attempts that have failed so far. */
   attempts = 0;
   /** Payload of the last failed attempt, and when that was recorded. */
@@ -48,6 +37,8 @@ export class Command {
     readonly effect: Asked,
     readonly fiber: Fiber,
     readonly issuedAt: number,
+    /** Moment at which its timer fires, microseconds. */
+    readonly due?: number,
   ) {}
 }
 
@@ -72,7 +63,8 @@ export class Fiber {
   constructor(
     readonly path: string,
     readonly branch: Branch<unknown>,
-    readonly scope: Scope | undefined = undefined,
+    /** Who hears of its end. */
+    readonly scope: { readonly owner: Fiber; ended(fiber: Fiber): void } | undefined = undefined,
     readonly index = 0,
   ) {}
 
@@ -112,11 +104,14 @@ export function closeGenerator(generator: Workflow<unknown>): void {
   }
 }
 
+export function isGenerator(value: unknown): value is Workflow<unknown> {
+  const generator = value as Partial<Workflow<unknown>> | null | undefined;
+  return typeof generator?.next === "function" && typeof generator.throw === "function";
+}
+
 /** A branch must be an effect or a generator of effects. */
 export function requireBranch(branch: unknown, combinator: string): void {
-  if (branch instanceof Effect) return;
-  const generator = branch as Partial<Workflow<unknown>> | null;
-  if (typeof generator?.next === "function" && typeof generator.throw === "function") return;
+  if (branch instanceof Effect || isGenerator(branch)) return;
   const got = `${combinator} was given a branch that is no effect: ${describe(branch)}`;
   throw new EffectError(got, "give it step calls, other effects, or generators that yield effects");
 }
@@ -132,38 +127,45 @@ export interface Loom {
 }
 
 /** A combinator at work: it starts branches, hears of their ends, and answers its owner. */
-export abstract class Scope {
+export class Scope {
   readonly fibers: Fiber[] = [];
   live = 0;
+  succeeded = 0;
+  /** The first failure of a branch. */
+  failed: End = undefined;
   closing = false;
   value: unknown = undefined;
   end: End = undefined;
-  readonly shields: boolean = false;
 
   constructor(
     readonly loom: Loom,
     readonly owner: Fiber,
     readonly path: string,
-  ) {}
+    readonly effect: Combinator,
+    readonly branches: readonly Branch<unknown>[],
+  ) {
+    if (effect.kind === "gather") this.value = new Array<unknown>(branches.length).fill(null);
+    this.fill(effect.kind === "gather" ? effect.of.how.limit : undefined);
+  }
 
-  /** Begin one more branch. */
-  start(branch: Branch<unknown>): void {
-    const index = this.fibers.length;
-    const fiber = new Fiber(`${this.path}/${index}/`, branch, this, index);
-    this.fibers.push(fiber);
-    this.live++;
-    this.loom.weave(fiber);
+  /** Start branches as far as the limit allows. */
+  fill(limit = Infinity): void {
+    for (let index = this.fibers.length; index < this.branches.length && this.live < limit; index++) {
+      const fiber = new Fiber(`${this.path}/${index}/`, this.branches[index] as Branch<unknown>, this, index);
+      this.fibers.push(fiber);
+      this.live++;
+      this.loom.weave(fiber);
+    }
   }
 
   /** One branch has ended. */
   ended(fiber: Fiber): void {
     this.live--;
-    if (!this.closing) this.settle(fiber);
-    if (this.live === 0) this.answer();
+    if (fiber.end === undefined) this.succeeded++;
+    else this.failed ??= fiber.end;
+    if (!this.closing) (SETTLE[this.effect.kind] as Settle<Combinator>)(this, fiber, this.effect);
+    if (this.live === 0) this.#answer();
   }
-
-  /** What this branch's end means; the policy of the combinator. */
-  abstract settle(fiber: Fiber): void;
 
   /** The answer is known, or nobody wants it: cancel what still runs, in order. */
   close(reason: string): void {
@@ -174,9 +176,9 @@ export abstract class Scope {
   }
 
   /** The last branch has ended: tell the owner. */
-  answer(): void {
-    const owner = this.owner;
-    if (owner.cancel && !owner.delivered && !this.shields) {
+  #answer(): void {
+    const { owner } = this;
+    if (owner.cancel && !owner.delivered && this.effect.kind !== "shield") {
       owner.delivered = true;
       this.loom.resume(owner, undefined, { error: owner.cancel });
     } else {
@@ -185,115 +187,50 @@ export abstract class Scope {
   }
 }
 
-/** All branches; `limit` of them at a time. */
-export class GatherScope extends Scope {
-  readonly #results: unknown[];
-  #next = 0;
-  #succeeded = 0;
-  #failures = 0;
-  #first: End = undefined;
+/** An effect that waits for branches. */
+export type Combinator = Extract<AnyEffect, { kind: "gather" | "race" | "timeout" | "shield" }>;
+type Settle<C> = (scope: Scope, fiber: Fiber, effect: C) => void;
 
-  constructor(
-    loom: Loom,
-    owner: Fiber,
-    path: string,
-    readonly effect: Gather<unknown>,
-  ) {
-    super(loom, owner, path);
-    this.value = this.#results = new Array<unknown>(effect.branches.length).fill(null);
-    this.#fill();
-  }
-
-  /** Start branches as far as the limit allows. */
-  #fill(): void {
-    const { branches, how } = this.effect;
-    const limit = how.limit ?? branches.length;
-    while (this.#next < branches.length && this.live < limit) this.start(branches[this.#next++] as Branch<unknown>);
-  }
-
-  settle(fiber: Fiber): void {
-    const { branches, how } = this.effect;
-    const { minSuccessful, returnErrors } = how;
-    if (fiber.end === undefined) {
-      this.#results[fiber.index] = fiber.value;
-      this.#succeeded++;
-    } else {
-      this.#failures++;
-      this.#first ??= fiber.end;
-      if (returnErrors) this.#results[fiber.index] = fiber.end.error;
-    }
-    const hopeless =
-      minSuccessful === undefined ? this.#failures > 0 && !returnErrors : branches.length - this.#failures < minSuccessful;
+/** What the end of a branch means to each combinator. */
+const SETTLE: { readonly [K in Combinator["kind"]]: Settle<Extract<Combinator, { kind: K }>> } = {
+  gather(scope, { index, value, end }, { of: { how } }) {
+    const { limit, minSuccessful, returnErrors } = how;
+    const results = scope.value as unknown[];
+    if (end === undefined) results[index] = value;
+    else if (returnErrors) results[index] = end.error;
+    const failures = scope.fibers.length - scope.live - scope.succeeded;
+    const hopeless = minSuccessful === undefined ? failures > 0 && !returnErrors : scope.branches.length - failures < minSuccessful;
     if (hopeless) {
-      this.end = this.#first;
-      this.close("another branch of gather failed");
-    } else if (minSuccessful !== undefined && this.#succeeded >= minSuccessful) {
-      this.close("gather has enough results");
+      scope.end = scope.failed;
+      scope.close("another branch of gather failed");
+    } else if (minSuccessful !== undefined && scope.succeeded >= minSuccessful) {
+      scope.close("gather has enough results");
     } else {
-      this.#fill();
+      scope.fill(limit);
     }
-  }
-}
+  },
 
-/** The first branch that ends well. */
-export class RaceScope extends Scope {
-  #first: End = undefined;
-
-  constructor(loom: Loom, owner: Fiber, path: string, effect: Race<unknown>) {
-    super(loom, owner, path);
-    for (const branch of effect.branches) this.start(branch);
-  }
-
-  settle(fiber: Fiber): void {
-    if (fiber.end === undefined) {
-      this.value = [fiber.index, fiber.value];
-      this.close("another branch won the race");
-    } else {
-      this.#first ??= fiber.end;
-      if (this.live === 0) this.end = this.#first;
+  race(scope, { index, value, end }) {
+    if (end === undefined) {
+      scope.value = [index, value];
+      scope.close("another branch won the race");
+    } else if (scope.live === 0) {
+      scope.end = scope.failed;
     }
-  }
-}
+  },
 
-/** A branch beside a timer. */
-export class TimeoutScope extends Scope {
-  constructor(
-    loom: Loom,
-    owner: Fiber,
-    path: string,
-    readonly effect: Timeout<unknown>,
-  ) {
-    super(loom, owner, path);
-    this.start(effect.branch);
-    this.start(new Sleep(effect.span, 0, "timeout"));
-  }
+  /** The second branch is the timer. */
+  timeout(scope, { index, value, end }, { of: { span } }) {
+    scope.value = value;
+    scope.end = index === 0 ? end : { error: new TimedOut("the branch", span / SECOND) };
+    scope.close(index === 0 ? "the branch has ended" : "the branch took too long");
+  },
 
-  settle(fiber: Fiber): void {
-    if (fiber.index === 0) {
-      this.value = fiber.value;
-      this.end = fiber.end;
-      this.close("the branch has ended");
-    } else {
-      this.end = { error: new TimedOut("the branch", this.effect.span / SECOND) };
-      this.close("the branch took too long");
-    }
-  }
-}
-
-/** One branch that cancellation of its owner does not enter. */
-export class ShieldScope extends Scope {
-  override readonly shields = true;
-
-  constructor(loom: Loom, owner: Fiber, path: string, branch: Branch<unknown>) {
-    super(loom, owner, path);
-    this.start(branch);
-  }
-
-  settle(fiber: Fiber): void {
-    this.value = fiber.value;
-    this.end = fiber.end;
-  }
-}
+  shield(scope, { value, end }) {
+    scope.value = value;
+    scope.end = end;
+  },
+};
 
 /** Whether cancelling leaves this command in place until its end is known. */
 export function waitsToEnd(command: Command): boolean {

@@ -11,16 +11,15 @@
  */
 
 import { fromBytes, textOf, toText, type Json } from "../codec/json.js";
-import { Cancelled, JournalDamaged, NonDeterminismError, UnknownName } from "../errors.js";
-import type { Asked, Call, OnUpdate, Signal, Workflow, WorkflowSpec } from "../model/effects.js";
-import { Output } from "../model/effects.js";
-import { failureOf, failureText } from "../model/failure.js";
+import { Cancelled, JournalDamaged, UnknownName } from "../errors.js";
+import { Request, readBy, type Asked, type Call, type Output, type Workflow, type WorkflowSpec } from "../model/effects.js";
+import { failureOf } from "../model/failure.js";
 import { readResume, readStarted, type Mail, type Started } from "../model/journal.js";
-import { CLOSING, TERMINATED, eventText, type Event } from "../model/records.js";
+import { CLOSING, TERMINATED, type Event } from "../model/records.js";
 import { Chance } from "./ambient.js";
 import { agrees, mismatch } from "./determinism.js";
-import { Command, Fiber, Scope, closeGenerator, waitsToEnd, type End, type Loom } from "./fibers.js";
-import { WAIT, carryOut } from "./issue.js";
+import { Command, Fiber, Scope, closeGenerator, isGenerator, waitsToEnd, type End, type Loom } from "./fibers.js";
+import { WAIT, carryOut, readSignal, signalTimedOut } from "./issue.js";
 
 /** How a run ends: the closing event's kind and payload. */
 export interface Outcome {
@@ -30,6 +29,11 @@ export interface Outcome {
 }
 
 type Ready = readonly [fiber: Fiber, value: unknown, end: End];
+
+/** Events that a report shows before the one that does not fit. */
+const RECENT = 3;
+/** Kinds of events that answer a command and nothing else. */
+const ANSWERS: ReadonlySet<string> = new Set(["step_completed", "step_failed", "child_completed", "child_failed", "savepoint"]);
 
 /** One run, as far as its events tell. */
 export class Interpreter implements Loom {
@@ -53,17 +57,18 @@ export class Interpreter implements Loom {
   error: End = undefined;
   patches: ReadonlySet<string> = new Set();
   readonly mail = new Map<string, string[]>();
-  readonly updates = new Map<string, OnUpdate>();
+  readonly updates = new Map<string, Request<"on_update">>();
   updated = 0;
   /** Fibers that no scope waits for. */
   readonly beside = new Set<Fiber>();
+  /** The last events. */
+  readonly recent: Event[] = [];
   readonly #listeners = new Map<string, Set<Command>>();
   #ready: Ready[] = [];
   #first = 0;
   #closing: Outcome | undefined = undefined;
   #closed = false;
   #left = Infinity;
-  #recent: Event[] = [];
 
   constructor(
     readonly spec: WorkflowSpec,
@@ -75,57 +80,113 @@ export class Interpreter implements Loom {
   /** Take in the next event, and run until nothing more can be done without another, or `budget` immediate answers were given. */
   feed(event: Event, budget = Infinity): void {
     this.advance(); // the last event has all of its consequences first, or the order of fibers would hang on the budget
-    this.#left = budget;
-    try {
-      this.#take(event);
-      this.#advance();
-    } catch (report) {
-      if (report instanceof NonDeterminismError) report.before = this.#recent.map(eventText);
-      throw report;
-    }
-    if (this.#recent.length === 3) this.#recent.shift();
-    this.#recent.push(event);
-  }
-
-  #take(event: Event): void {
-    const { seq, kind } = event;
-    if (seq !== this.seq + 1) throw new JournalDamaged(this.run, seq, `after #${this.seq} comes #${this.seq + 1}`);
-    this.seq = seq;
+    if (event.seq !== this.seq + 1) throw new JournalDamaged(this.run, event.seq, `after #${this.seq} comes #${this.seq + 1}`);
+    this.seq = event.seq;
     if (this.issued.length > 0) this.issued = [];
     if (event.at > this.clock) this.clock = event.at;
+    this.#left = budget;
     const command = this.pending.get(event.command);
-    if (command === undefined || !agrees(command, event, kind)) {
-      this.#takeOther(event);
-      return;
-    }
-    const answer = command.effect.answers.get(kind);
+    if (command !== undefined && agrees(command, event)) this.#takeAnswer(command, event);
+    else this.#takeOther(event, command);
+    this.advance(this.#left);
+    if (this.recent.push(event) > RECENT) this.recent.shift();
+  }
+
+  #takeAnswer(command: Command, event: Event): void {
+    const answer = command.effect.answers.get(event.kind);
     const value = answer?.decode(event.payload);
     this.pending.delete(command.id);
-    if (kind === "savepoint") this.#passSavepoint(event);
+    if (event.kind === "savepoint") this.#passSavepoint(event);
     command.fiber.waits = undefined;
     if (command.cancelled) this.#run(command.fiber, undefined, { error: command.fiber.cancel });
     else if (answer?.failed) this.#run(command.fiber, undefined, { error: value });
     else this.#run(command.fiber, value, undefined);
   }
 
-  /** Take in an event that answers no pending command. */
-  #takeOther(event: Event): void {
-    const take = TAKE.get(event.kind);
-    if (take === undefined) {
-      throw new JournalDamaged(this.run, event.seq, `of unknown kind '${event.kind}': upgrade replay-engine`);
+  #passSavepoint(event: Event): void {
+    const resume = readResume(event.payload);
+    if (resume === undefined) return;
+    this.patches = new Set(resume.patches);
+    this.chance.rebase(event.seq);
+  }
+
+  /** Take in an event that is no answer to the command of its id. */
+  #takeOther(event: Event, command: Command | undefined): void {
+    const { kind, name, payload } = event;
+    if (CLOSING.has(kind)) return this.#takeClosing(event);
+    if (this.#closed || this.outcome !== undefined || ANSWERS.has(kind)) throw mismatch(this, event, command);
+    switch (kind) {
+      case "started":
+        this.#setOut(event);
+        this.root = new Fiber("", this.spec.begin(this.started.input));
+        return this.weave(this.root);
+      case "step_attempt_failed": {
+        const failed = this.#expect(event, command, "step_failed");
+        failed.attempts++;
+        Object.assign(failed, { failure: payload, failedAt: event.at, intent: false });
+        return;
+      }
+      case "step_intent":
+        this.#expect(event, command, "step_completed").intent = true;
+        return;
+      case "timer_fired": {
+        // of a wait for a signal; that of a sleep is its answer
+        const effect = command?.effect;
+        if (effect?.kind !== "signal" || command?.due === undefined || name !== effect.name) throw mismatch(this, event, command);
+        return this.#answer(command, () => signalTimedOut(effect));
+      }
+      case "signal_received": {
+        const listener = this.#listener(name);
+        if (listener === undefined) return this.#deliver(name, textOf(payload));
+        return this.#answer(listener, () => readSignal(listener.effect as Request<"signal">, fromBytes(payload)));
+      }
+      case "update_received": {
+        const { id, value } = fromBytes(payload) as { id: string; value: Json };
+        const handler = this.updates.get(name);
+        if (handler === undefined) throw mismatch(this, event);
+        const reply = { owner: this.root, ended: (fiber: Fiber) => this.#reply(fiber, id) };
+        const fiber = new Fiber(`u${this.updated++}/`, updating(handler, value), reply);
+        this.weave(fiber);
+        return this.runBeside(fiber);
+      }
+      case "cancel_requested": {
+        const { reason = "cancelled" } = payload.length > 0 ? (fromBytes(payload) as { reason?: string }) : {};
+        return this.cancelFiber(this.root, reason);
+      }
+      default:
+        throw new JournalDamaged(this.run, event.seq, `of unknown kind '${kind}': upgrade replay-engine`);
     }
-    if ((this.#closed || this.outcome !== undefined) && !CLOSING.has(event.kind)) throw this.#mismatch(event, undefined);
-    take(this, event);
+  }
+
+  #takeClosing(event: Event): void {
+    const { outcome } = this;
+    const terminated = event.kind === "failed" && event.name === TERMINATED;
+    const compared = event.kind === "completed" || event.kind === "continued"; // what failures hold differs between machines
+    const fits = outcome?.kind === event.kind && (!compared || outcome.payload === textOf(event.payload));
+    if (this.#closed || !(terminated || fits)) throw mismatch(this, event);
+    this.#closed = true;
+    this.pending.clear();
+  }
+
+  #expect(event: Event, command: Command | undefined, kind: string): Command {
+    if (command === undefined || !agrees(command, event, kind)) throw mismatch(this, event, command);
+    return command;
+  }
+
+  /** A wait for a signal has its answer, or what reading it throws. */
+  #answer(command: Command, make: () => unknown): void {
+    this.#forget(command);
+    try {
+      this.resume(command.fiber, make(), undefined);
+    } catch (error) {
+      this.resume(command.fiber, undefined, { error });
+    }
   }
 
   /** Let every fiber run that can; whether none is left that can. */
   advance(budget = Infinity): boolean {
     this.#left = budget;
-    return this.#advance();
-  }
-
-  #advance(): boolean {
-    while (this.#first < this.#ready.length && this.#left > 0) {
+    while (!this.settled && this.#left > 0) {
       const [fiber, value, end] = this.#ready[this.#first] as Ready;
       if (++this.#first > 1_000 && this.#first * 2 > this.#ready.length) {
         this.#ready = this.#ready.slice(this.#first);
@@ -133,10 +194,7 @@ export class Interpreter implements Loom {
       }
       this.#run(fiber, value, end);
     }
-    if (this.settled && this.#ready.length > 0) {
-      this.#ready.length = 0;
-      this.#first = 0;
-    }
+    if (this.settled && this.#first > 0) this.#first = this.#ready.length = 0;
     return this.settled;
   }
 
@@ -152,13 +210,13 @@ export class Interpreter implements Loom {
     this.#setOut(started);
     this.seq = savepoint.seq;
     this.clock = savepoint.at;
-    this.#carryOver(resume.mail);
+    this.mail.clear();
+    for (const [name, text] of resume.mail) this.#deliver(name, text);
     this.root = new Fiber("", this.spec.begin(this.started.input, resume.state));
     this.root.commands = resume.next;
     this.root.outs = resume.outs;
     this.updated = resume.updates;
-    this.patches = new Set(resume.patches);
-    this.chance.rebase(savepoint.seq);
+    this.#passSavepoint(savepoint);
     this.weave(this.root);
     this.advance(budget);
   }
@@ -167,10 +225,7 @@ export class Interpreter implements Loom {
     this.started = readStarted(event, this.run);
     this.chance = new Chance(this.started.seed || this.run);
     this.patches = this.started.patches === undefined ? this.spec.patches : new Set(this.started.patches);
-  }
-
-  #carryOver(mail: Mail): void {
-    for (const [name, text] of mail) this.#deliver(name, text);
+    for (const [name, text] of this.started.mail) this.#deliver(name, text);
   }
 
   #deliver(name: string, text: string): void {
@@ -179,109 +234,7 @@ export class Interpreter implements Loom {
     else letters.push(text);
   }
 
-  // ---- one method per kind of event that no command waits for ----------------------------------------------------------------
-
-  takeStarted(event: Event): void {
-    this.#setOut(event);
-    this.#carryOver(this.started.mail);
-    this.root = new Fiber("", this.spec.begin(this.started.input));
-    this.weave(this.root);
-  }
-
-  #passSavepoint(event: Event): void {
-    const resume = readResume(event.payload);
-    if (resume === undefined) return;
-    this.patches = new Set(resume.patches);
-    this.chance.rebase(event.seq);
-  }
-
-  takeAttempt(event: Event): void {
-    const command = this.#expect(event, "step_failed");
-    command.attempts++;
-    command.failure = event.payload;
-    command.failedAt = event.at;
-    command.intent = false;
-  }
-
-  takeIntent(event: Event): void {
-    this.#expect(event, "step_completed").intent = true;
-  }
-
-  #expect(event: Event, kind: string): Command {
-    const command = this.pending.get(event.command);
-    if (command === undefined || !agrees(command, event, kind)) throw this.#mismatch(event, command);
-    return command;
-  }
-
-  /** A timer of a wait for a signal; that of a sleep is its answer. */
-  takeTimer(event: Event): void {
-    const command = this.pending.get(event.command);
-    const effect = command?.effect;
-    if (effect?.kind !== "signal" || command?.due === undefined || event.name !== effect.name) throw this.#mismatch(event, command);
-    this.#forget(command);
-    this.#answer(command.fiber, () => effect.timeOver());
-  }
-
-  takeSignal(event: Event): void {
-    const command = this.#listener(event.name);
-    if (command === undefined) {
-      this.#deliver(event.name, textOf(event.payload));
-      return;
-    }
-    this.#forget(command);
-    this.#answer(command.fiber, () => (command.effect as Signal<unknown>).read(fromBytes(event.payload)));
-  }
-
-  #answer(fiber: Fiber, make: () => unknown): void {
-    try {
-      this.resume(fiber, make(), undefined);
-    } catch (error) {
-      this.resume(fiber, undefined, { error });
-    }
-  }
-
-  takeUpdate(event: Event): void {
-    const request = fromBytes(event.payload) as { id: string; value: Json };
-    const handler = this.updates.get(event.name);
-    if (handler === undefined) throw this.#mismatch(event, undefined);
-    const fiber = new Fiber(`u${this.updated++}/`, updating(handler, request.value), new Reply(this, request.id));
-    this.weave(fiber);
-    this.runBeside(fiber);
-  }
-
-  takeCancel(event: Event): void {
-    const told = event.payload.length > 0 ? (fromBytes(event.payload) as { reason?: string }) : {};
-    this.cancelFiber(this.root, told.reason ?? "cancelled");
-  }
-
-  takeClosing(event: Event): void {
-    const outcome = this.outcome;
-    const terminated = event.kind === "failed" && event.name === TERMINATED;
-    const compared = event.kind === "completed" || event.kind === "continued"; // what failures hold differs between machines
-    const fits = outcome?.kind === event.kind && (!compared || outcome.payload === textOf(event.payload));
-    if (this.#closed || !(terminated || fits)) throw this.#mismatch(event, undefined);
-    this.#closed = true;
-    this.pending.clear();
-  }
-
-  /** An answer that does not fit the command of its id, or that nobody waits for. */
-  takeStray(event: Event): void {
-    throw this.#mismatch(event, this.pending.get(event.command));
-  }
-
-  #mismatch(event: Event, command: Command | undefined): NonDeterminismError {
-    const found = mismatch(this.run, event, command, this.pending.values());
-    let { recorded, asked } = found;
-    if (this.outcome !== undefined) {
-      asked = `the workflow has ended: ${this.outcome.kind} ${cut(this.outcome.payload)}`;
-      if (CLOSING.has(event.kind)) recorded += ` ${cut(textOf(event.payload))}`;
-    } else if (event.kind === "update_received") {
-      asked = `handles no update '${event.name}'; known: ${[...this.updates.keys()].join(", ") || "none"}`;
-    }
-    return new NonDeterminismError(this.run, event.seq, recorded, asked, found.recordedLine, found.askedLine);
-  }
-
-  // ---- what a worker asks before it feeds ------------------------------------------------------------------------------------
+  // ---- what a worker asks --------------------------------------------------------------------------------------------------
 
   /** Whether an answer of this kind to this command would be taken. */
   expects(command: string, kind: string): boolean {
@@ -290,18 +243,15 @@ export class Interpreter implements Loom {
 
   /** Why a message does not fit the fiber that waits for it, or empty. */
   refusesSignal(name: string, payload: Uint8Array): string {
-    const waiting = this.#listener(name);
-    return refusal(() => (waiting?.effect as Signal<unknown> | undefined)?.read(fromBytes(payload)));
+    const waiting = this.#listener(name)?.effect as Request<"signal"> | undefined;
+    return waiting === undefined ? "" : refusal(() => readSignal(waiting, fromBytes(payload)));
   }
 
   /** Why an update is refused, or empty: nothing handles it, its argument does not fit, or its validator throws. */
   refusesUpdate(name: string, payload: Uint8Array): string {
     const handler = this.updates.get(name);
     if (handler === undefined) return new UnknownName("update", name, [...this.updates.keys()]).message;
-    return refusal(() => {
-      const value = handler.read(fromBytes(payload));
-      handler.validator?.(value);
-    });
+    return refusal(() => handler.of.validator?.(argumentOf(handler, fromBytes(payload))));
   }
 
   /** Signals that came and were not taken, per name oldest first. */
@@ -322,32 +272,19 @@ export class Interpreter implements Loom {
 
   /** Let one fiber run until it waits, ends, or the budget is used up. */
   #run(fiber: Fiber, value: unknown, end: End): void {
-    let generator = fiber.generator;
-    if (generator === undefined) {
-      if (fiber.cancel !== undefined) {
-        fiber.delivered = true; // never ran, never runs
-        this.#ended(fiber, undefined, { error: fiber.cancel });
-        return;
-      }
-      try {
-        generator = fiber.begin();
-      } catch (error) {
-        this.#ended(fiber, undefined, { error });
-        return;
-      }
+    if (fiber.generator === undefined && fiber.cancel !== undefined) {
+      fiber.delivered = true; // never ran, never runs
+      return this.#ended(fiber, undefined, { error: fiber.cancel });
     }
     for (;;) {
       let step: IteratorResult<unknown, unknown>;
       try {
+        const generator = fiber.generator ?? fiber.begin();
         step = end === undefined ? generator.next(value) : generator.throw(end.error);
       } catch (error) {
-        this.#ended(fiber, undefined, { error }); // the author's code may throw anything
-        return;
+        return this.#ended(fiber, undefined, { error }); // the author's code may throw anything
       }
-      if (step.done) {
-        this.#ended(fiber, step.value, undefined);
-        return;
-      }
+      if (step.done) return this.#ended(fiber, step.value, undefined);
       try {
         value = carryOut(this, fiber, step.value);
         end = undefined;
@@ -368,29 +305,42 @@ export class Interpreter implements Loom {
   }
 
   #ended(fiber: Fiber, value: unknown, end: End): void {
-    fiber.done = true;
-    fiber.value = value;
-    fiber.end = end;
-    fiber.waits = undefined;
-    for (const joiner of fiber.joiners ?? []) this.resume(joiner, value, end);
+    this.#close(fiber, value, end);
     fiber.scope?.ended(fiber);
     this.beside.delete(fiber);
     if (fiber === this.root) this.closeRun(this.#outcomeOf(value, end));
-    else if (this.#closing !== undefined) this.#finish();
+    else this.#finish();
+  }
+
+  #close(fiber: Fiber, value: unknown, end: End): void {
+    Object.assign(fiber, { done: true, value, end, waits: undefined });
+    for (const joiner of fiber.joiners ?? []) this.resume(joiner, value, end);
   }
 
   #outcomeOf(value: unknown, end: End): Outcome {
     this.error = end;
-    if (end === undefined) {
-      try {
-        return { kind: "completed", payload: this.spec.encodeResult(value) };
-      } catch (error) {
-        end = { error };
-      }
+    try {
+      if (end === undefined) return { kind: "completed", payload: this.spec.encodeResult(value) };
+    } catch (error) {
+      end = { error };
     }
-    const { error } = end;
+    const { error } = end as { error: unknown };
     if (error instanceof Cancelled) return { kind: "cancelled", payload: toText({ reason: error.reason.toWellFormed().slice(0, 4_000) }) };
-    return { kind: "failed", payload: failureText(failureOf(error, this.started.attempt)) };
+    return { kind: "failed", payload: toText(failureOf(error, this.started.attempt)) };
+  }
+
+  /** The fiber that handles an update has ended: its reply is an output. */
+  #reply(fiber: Fiber, message: string): void {
+    let { end } = fiber;
+    let payload = "";
+    try {
+      if (end === undefined) payload = toText(fiber.value, "reply of an update");
+    } catch (error) {
+      end = { error };
+    }
+    if (end !== undefined) payload = toText(failureOf(end.error));
+    const said = { target: message, label: end === undefined ? "ok" : "error", payload };
+    this.outputs.push([`${fiber.path}reply`, new Request("output", "reply", said)]);
   }
 
   /** The root has ended: cancel what was spawned and still runs, then the run ends. */
@@ -408,26 +358,19 @@ export class Interpreter implements Loom {
 
   /** The root has ended and this fiber has not: children go by their policy, all else is cancelled. */
   #part(fiber: Fiber): void {
-    const policy = policyOf(fiber);
-    if (policy === "abandon") this.#abandon(fiber);
-    else if (policy === "cancel") this.cancelFiber(fiber, "the run has ended");
+    const { waits } = fiber;
+    const isChild = waits instanceof Command && waits.effect.kind === "child" && waits.effect === fiber.branch; // and nothing else has a say
+    const policy = isChild ? ((waits.effect as Call<unknown>).how.onParentClose ?? "cancel") : "cancel";
+    if (policy === "cancel") this.cancelFiber(fiber, "the run has ended");
+    if (policy !== "abandon") return;
+    (waits as Command).abandoned = true; // it goes on by itself: nobody waits for it any more
+    this.pending.delete((waits as Command).id);
+    this.#close(fiber, undefined, { error: new Cancelled("the run has ended") });
+    this.beside.delete(fiber);
   }
 
   #finish(): void {
     if (this.beside.size === 0) this.outcome = this.#closing;
-  }
-
-  /** Let a child go on by itself: nobody waits for it any more. */
-  #abandon(fiber: Fiber): void {
-    if (fiber.waits instanceof Command) {
-      fiber.waits.abandoned = true;
-      this.pending.delete(fiber.waits.id);
-    }
-    fiber.done = true;
-    fiber.waits = undefined;
-    fiber.end = { error: new Cancelled("the run has ended") };
-    for (const joiner of fiber.joiners ?? []) this.resume(joiner, undefined, fiber.end);
-    this.beside.delete(fiber);
   }
 
   // ---- what scopes and effects ask of the loom ---------------------------------------------------------------------------------
@@ -451,49 +394,45 @@ export class Interpreter implements Loom {
   #strike(struck: Fiber): void {
     const stack = [struck];
     for (let fiber = stack.pop(); fiber !== undefined; fiber = stack.pop()) {
-      const waits = fiber.waits;
+      const { waits, cancel } = fiber;
       if (!(waits instanceof Scope)) {
         this.#throw(fiber);
-      } else if (!waits.shields) {
+      } else if (waits.effect.kind !== "shield") {
         waits.closing = true;
-        const reason = fiber.cancel?.reason;
         const inner = waits.fibers.filter((child) => !child.done && child.cancel === undefined);
-        for (const child of inner) child.cancel = new Cancelled(reason);
+        for (const child of inner) child.cancel = new Cancelled(cancel?.reason);
         for (const child of inner.reverse()) if (child.waits !== undefined) stack.push(child);
       }
     }
   }
 
   #throw(fiber: Fiber): void {
-    const waits = fiber.waits;
+    const { waits } = fiber;
+    fiber.delivered = true;
     if (waits instanceof Command) {
       this.withdrawn.push(waits);
       if (waitsToEnd(waits)) {
-        waits.cancelled = fiber.delivered = true;
+        waits.cancelled = true;
         return;
       }
       this.#forget(waits);
     } else if (waits instanceof Fiber) {
       waits.joiners?.delete(fiber);
     }
-    fiber.delivered = true;
     this.resume(fiber, undefined, { error: fiber.cancel });
   }
 
   /** Ask the world; `fiber.waits` is the command. */
   issue(fiber: Fiber, effect: Asked, due?: number): symbol {
-    const command = new Command(fiber.nextCommand(), effect, fiber, this.clock);
-    if (due !== undefined) command.due = due;
+    const command = new Command(fiber.nextCommand(), effect, fiber, this.clock, due);
     this.pending.set(command.id, command);
     this.issued.push(command);
     fiber.waits = command;
+    if (effect.kind === "signal") {
+      const waiting = this.#listeners.get(effect.name) ?? new Set();
+      this.#listeners.set(effect.name, waiting.add(command));
+    }
     return WAIT;
-  }
-
-  /** The command that a fiber waits for hears messages of a name. */
-  listen(name: string, fiber: Fiber): void {
-    const waiting = this.#listeners.get(name) ?? new Set();
-    this.#listeners.set(name, waiting.add(fiber.waits as Command));
   }
 
   #listener(name: string): Command | undefined {
@@ -510,43 +449,13 @@ export class Interpreter implements Loom {
   }
 }
 
-/** Waits for the fiber that handles an update, and says its reply. */
-class Reply extends Scope {
-  constructor(
-    readonly run: Interpreter,
-    readonly message: string,
-  ) {
-    super(run, run.root, "");
-  }
-
-  override ended(fiber: Fiber): void {
-    let [label, payload] = ["ok", ""];
-    let end = fiber.end;
-    if (end === undefined) {
-      try {
-        payload = toText(fiber.value, "reply of an update");
-      } catch (error) {
-        end = { error };
-      }
-    }
-    if (end !== undefined) [label, payload] = ["error", failureText(failureOf(end.error))];
-    this.run.outputs.push([`${fiber.path}reply`, new Output("reply", this.message, label, payload)]);
-  }
-
-  settle(): void {}
+function argumentOf({ name, of }: Request<"on_update">, value: Json): unknown {
+  return readBy(of.reader, value, `argument of update '${name}'`);
 }
 
-function* updating(handler: OnUpdate, value: Json): Workflow<unknown> {
-  const result = handler.handler(handler.read(value));
-  const generator = result as Partial<Workflow<unknown>> | null | undefined;
-  return typeof generator?.next === "function" ? yield* result as Workflow<unknown> : result;
-}
-
-/** What becomes of a fiber when the root has ended: only a fiber that is a child and nothing else has a say in it. */
-function policyOf(fiber: Fiber): "cancel" | "abandon" | "wait" {
-  const waits = fiber.waits;
-  if (!(waits instanceof Command) || waits.effect.kind !== "child" || waits.effect !== fiber.branch) return "cancel";
-  return waits.effect.how.onParentClose ?? "cancel";
+function* updating(handler: Request<"on_update">, value: Json): Workflow<unknown> {
+  const result = handler.of.handler(argumentOf(handler, value));
+  return isGenerator(result) ? yield* result : result;
 }
 
 function refusal(attempt: () => unknown): string {
@@ -557,25 +466,3 @@ function refusal(attempt: () => unknown): string {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   }
 }
-
-function cut(text: string, limit = 120): string {
-  const letters = Array.from(text);
-  return letters.length > limit ? `${letters.slice(0, limit).join("")}…` : text;
-}
-
-type Take = (run: Interpreter, event: Event) => void;
-const stray: Take = (run, event) => run.takeStray(event);
-const closing: Take = (run, event) => run.takeClosing(event);
-
-const TAKE: ReadonlyMap<string, Take> = new Map([
-  ["started", (run: Interpreter, event: Event) => run.takeStarted(event)],
-  ["step_attempt_failed", (run: Interpreter, event: Event) => run.takeAttempt(event)],
-  ["step_intent", (run: Interpreter, event: Event) => run.takeIntent(event)],
-  ["timer_fired", (run: Interpreter, event: Event) => run.takeTimer(event)],
-  ["signal_received", (run: Interpreter, event: Event) => run.takeSignal(event)],
-  ["update_received", (run: Interpreter, event: Event) => run.takeUpdate(event)],
-  ["cancel_requested", (run: Interpreter, event: Event) => run.takeCancel(event)],
-  ...[...CLOSING].map((kind) => [kind, closing] as const),
-  ...["step_completed", "step_failed", "child_completed", "child_failed", "savepoint"].map((kind) => [kind, stray] as const),
-]);
-

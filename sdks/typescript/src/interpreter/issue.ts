@@ -5,31 +5,13 @@
  * the yield.
  */
 
-import { fromText, toText } from "../codec/json.js";
-import { DefinitionError, EffectError, describe } from "../errors.js";
-import {
-  Ask,
-  Call,
-  ChildHandle,
-  Effect,
-  Spawned,
-  type AnyEffect,
-  type Branch,
-  type Savepoint,
-  type Step,
-} from "../model/effects.js";
+import { fromText, toText, type Json } from "../codec/json.js";
+import { DefinitionError, EffectError, TimedOut, describe } from "../errors.js";
+import { Ask, Call, ChildHandle, Effect, Request, Spawned, readBy, type AnyEffect, type Branch, type Step } from "../model/effects.js";
 import { resumeText } from "../model/journal.js";
+import { SECOND } from "../model/records.js";
 import { Moment, type RunInfo } from "./ambient.js";
-import {
-  Fiber,
-  GatherScope,
-  RaceScope,
-  ShieldScope,
-  TimeoutScope,
-  closeGenerator,
-  requireBranch,
-  type Scope,
-} from "./fibers.js";
+import { Fiber, Scope, closeGenerator, requireBranch, type Combinator } from "./fibers.js";
 import type { Interpreter } from "./interpreter.js";
 
 /** The fiber waits; an event or another fiber will resume it. */
@@ -42,72 +24,63 @@ type AnyRow = (run: Interpreter, fiber: Fiber, effect: AnyEffect) => unknown;
 const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
   step: (run, fiber, effect) => run.issue(fiber, effect),
   child: (run, fiber, effect) => run.issue(fiber, effect),
-  sleep: (run, fiber, effect) => run.issue(fiber, effect, effect.span === undefined ? effect.until : run.clock + effect.span),
+  sleep: (run, fiber, effect) => run.issue(fiber, effect, effect.of.until ?? run.clock + (effect.of.span ?? 0)),
 
   signal(run, fiber, effect) {
     const letters = run.mail.get(effect.name);
     const text = letters?.shift();
-    if (letters !== undefined && text !== undefined) {
-      fiber.nextCommand();
-      if (letters.length === 0) run.mail.delete(effect.name);
-      return effect.read(fromText(text));
+    if (letters === undefined || text === undefined) {
+      return run.issue(fiber, effect, effect.of.span === undefined ? undefined : run.clock + effect.of.span);
     }
-    const command = run.issue(fiber, effect, effect.span === undefined ? undefined : run.clock + effect.span);
-    run.listen(effect.name, fiber);
-    return command;
+    fiber.nextCommand();
+    if (letters.length === 0) run.mail.delete(effect.name);
+    return readSignal(effect, fromText(text));
   },
 
   savepoint(run, fiber, effect) {
-    if (effect.state !== undefined) {
-      if (fiber !== run.root || run.pending.size > 0 || run.beside.size > 0) {
-        const got = `savepoint '${effect.name}' with state while something else is in flight`;
-        throw new EffectError(got, "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave state out");
-      }
-      if (!run.spec.takesState) {
-        const problem = "a savepoint has state, but the workflow cannot be begun again with it";
-        throw new DefinitionError(`workflow ${run.spec.name}`, problem, "declare it with resumable(…), whose first parameter is the state");
-      }
+    if (effect.of.state === undefined) return run.issue(fiber, effect);
+    if (fiber !== run.root || run.pending.size > 0 || run.beside.size > 0) {
+      const got = `savepoint '${effect.name}' with state while something else is in flight`;
+      throw new EffectError(got, "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave state out");
+    }
+    if (!run.spec.takesState) {
+      const problem = "a savepoint has state, but the workflow cannot be begun again with it";
+      throw new DefinitionError(`workflow ${run.spec.name}`, problem, "declare it with resumable(…), whose first parameter is the state");
     }
     return run.issue(fiber, effect);
   },
 
-  gather: (run, fiber, effect) =>
-    effect.branches.length === 0
-      ? (fiber.nextCommand(), [])
-      : scope(fiber, effect.branches, effect.name, (path) => new GatherScope(run, fiber, path, effect)),
+  gather: (run, fiber, effect) => (effect.of.branches.length > 0 ? scope(run, fiber, effect, effect.of.branches) : (fiber.nextCommand(), [])),
   race(run, fiber, effect) {
-    if (effect.branches.length === 0) {
-      fiber.nextCommand();
-      throw new EffectError("race was given no branch", "give it at least one");
-    }
-    return scope(fiber, effect.branches, effect.name, (path) => new RaceScope(run, fiber, path, effect));
+    if (effect.of.branches.length > 0) return scope(run, fiber, effect, effect.of.branches);
+    fiber.nextCommand();
+    throw new EffectError("race was given no branch", "give it at least one");
   },
   timeout: (run, fiber, effect) =>
-    scope(fiber, [effect.branch], effect.name, (path) => new TimeoutScope(run, fiber, path, effect)),
-  shield: (run, fiber, effect) =>
-    scope(fiber, [effect.branch], effect.name, (path) => new ShieldScope(run, fiber, path, effect.branch)),
+    scope(run, fiber, effect, [effect.of.branch, new Request("sleep", "timeout", { span: effect.of.span })]),
+  shield: (run, fiber, effect) => scope(run, fiber, effect, [effect.of.branch]),
 
-  spawn(run, fiber, effect) {
-    requireBranch(effect.branch, "spawn");
+  spawn(run, fiber, { of: { branch } }) {
+    requireBranch(branch, "spawn");
     const path = `${fiber.nextCommand()}/0`;
-    const spawned = new Fiber(`${path}/`, effect.branch);
+    const spawned = new Fiber(`${path}/`, branch);
     run.weave(spawned);
     run.runBeside(spawned);
     return new Spawned(path, spawned);
   },
 
   /** A fiber of one command, begun at once, so that the child is asked for even when its parent ends in the same breath. */
-  start_child(run, fiber, effect) {
+  start_child(run, fiber, { of: { call } }) {
     const path = `${fiber.nextCommand()}/0`;
-    const spawned = new Fiber(`${path}/`, effect.call);
+    const spawned = new Fiber(`${path}/`, call);
     spawned.begin().next();
-    run.issue(spawned, effect.call);
+    run.issue(spawned, call);
     run.runBeside(spawned);
-    return new ChildHandle(path, spawned, childId(run, `${path}/0`, effect.call));
+    return new ChildHandle(path, spawned, childId(run, `${path}/0`, call));
   },
 
-  join(_run, fiber, effect) {
-    const target = fiberOf(effect.handle, "join");
+  join(_run, fiber, { of: { handle } }) {
+    const target = fiberOf(handle, "join");
     if (target === fiber) throw new EffectError("a fiber joins itself", "it would wait for ever");
     if (target.done) {
       if (target.end !== undefined) throw target.end.error;
@@ -121,9 +94,9 @@ const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
     return WAIT;
   },
 
-  cancel: (run, _fiber, effect) => run.cancelFiber(fiberOf(effect.handle, "cancel"), effect.reason),
+  cancel: (run, _fiber, { of: { handle, reason } }) => run.cancelFiber(fiberOf(handle, "cancel"), reason),
 
-  ambient: (run, fiber, effect) => AMBIENT[effect.name](run, fiber),
+  ambient: (run, fiber, effect) => AMBIENT[effect.name]?.(run, fiber),
 
   patched(run, _fiber, effect) {
     if (!run.spec.patches.has(effect.name)) {
@@ -140,7 +113,8 @@ const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
       throw new EffectError("continue_as_new in a branch", "yield it in the workflow's own body, after its branches ended");
     }
     if (fiber.cancel !== undefined && !fiber.delivered) return WAIT;
-    const call = effect.next instanceof Call ? effect.next : run.spec.call(effect.next);
+    const { next } = effect.of;
+    const call = next instanceof Call ? next : run.spec.call(next);
     fiber.done = true;
     if (fiber.generator !== undefined) closeGenerator(fiber.generator);
     const payload = `{"input":${call.payload},"workflow":${toText(call.name)}}`;
@@ -151,21 +125,15 @@ const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
   output: (run, fiber, effect) => void run.outputs.push([`${fiber.path}o${fiber.outs++}`, effect]),
 };
 
-const AMBIENT: Record<Of<"ambient">["name"], (run: Interpreter, fiber: Fiber) => unknown> = {
+const AMBIENT: Readonly<Record<string, (run: Interpreter, fiber: Fiber) => unknown>> = {
   now: (run) => new Moment(run.clock),
   random: (run, fiber) => run.chance.random(fiber.path),
   uuid: (run, fiber) => run.chance.uuid(fiber.path),
-  info: (run): RunInfo => ({
-    runId: run.run,
-    workflow: run.started.workflow,
-    version: run.started.version,
-    namespace: run.started.namespace,
-    attempt: run.started.attempt,
-    parent: run.started.parent,
-    journalLength: run.seq,
-    deadline: run.started.deadline === undefined ? null : new Moment(run.started.deadline),
-    chain: run.started.chain,
-  }),
+  info({ run, seq, started }): RunInfo {
+    const { workflow, version, namespace, attempt, parent, deadline, chain } = started;
+    const moment = deadline === undefined ? null : new Moment(deadline);
+    return { runId: run, workflow, version, namespace, attempt, parent, journalLength: seq, deadline: moment, chain };
+  },
 };
 
 /** What came out of a generator, carried out: a value, or `WAIT`. */
@@ -174,10 +142,21 @@ export function carryOut(run: Interpreter, fiber: Fiber, yielded: unknown): unkn
   return (ROWS[yielded.effect.kind] as AnyRow)(run, fiber, yielded.effect);
 }
 
-function scope(fiber: Fiber, branches: readonly Branch<unknown>[], name: string, make: (path: string) => Scope): symbol {
-  for (const branch of branches) requireBranch(branch, name);
-  fiber.waits = make(fiber.nextCommand());
+function scope(run: Interpreter, fiber: Fiber, effect: Combinator, branches: readonly Branch<unknown>[]): symbol {
+  for (const branch of branches) requireBranch(branch, effect.name);
+  fiber.waits = new Scope(run, fiber, fiber.nextCommand(), effect, branches);
   return WAIT;
+}
+
+/** A message's value, as the wait for it wants it. */
+export function readSignal({ name, of }: Request<"signal">, value: Json): unknown {
+  return readBy(of.reader, value, `signal '${name}'`);
+}
+
+/** The answer when nothing came in time. */
+export function signalTimedOut({ name, of: { fallback, span = 0 } }: Request<"signal">): unknown {
+  if (fallback === undefined) throw new TimedOut(`signal ${name}`, span / SECOND);
+  return fallback.value;
 }
 
 /** Whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does. */
@@ -190,8 +169,8 @@ function waitsFor(target: Fiber, fiber: Fiber): boolean {
     met.add(here);
     const { waits } = here;
     if (waits instanceof Fiber) waiting.push(waits);
-    else if (waits instanceof GatherScope || waits instanceof ShieldScope) {
-      for (const branch of waits.fibers) if (!branch.done) waiting.push(branch); // a race would free the others
+    else if (waits instanceof Scope && (waits.effect.kind === "gather" || waits.effect.kind === "shield")) {
+      waiting.push(...waits.fibers.filter((branch) => !branch.done)); // a race would free the others
     }
   }
   return false;
@@ -203,16 +182,16 @@ function fiberOf(handle: unknown, what: string): Fiber {
 }
 
 /** What the event of a pending savepoint holds: its notes, and with state all that recovery needs. */
-export function savepointText(run: Interpreter, fiber: Fiber, effect: Savepoint): string {
-  if (effect.state === undefined) return `{"notes":${effect.notes}}`;
+export function savepointText(run: Interpreter, fiber: Fiber, { of: { state, notes } }: Request<"savepoint">): string {
+  if (state === undefined) return `{"notes":${notes}}`;
   return resumeText({
-    state: effect.state,
+    state,
     next: fiber.commands,
     outs: fiber.outs,
     updates: run.updated,
     patches: [...run.spec.patches].sort(),
     mail: run.unread(),
-    notes: fromText(effect.notes),
+    notes: fromText(notes),
   });
 }
 

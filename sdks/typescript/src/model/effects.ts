@@ -10,9 +10,9 @@
 
 import { crc32 } from "node:zlib";
 import { fromBytes, type Json } from "../codec/json.js";
-import { DefinitionError, PayloadError, TimedOut, describe, general } from "../errors.js";
+import { DefinitionError, PayloadError, describe, general } from "../errors.js";
 import type { ErrorClass } from "./failure.js";
-import { SECOND, micros } from "./records.js";
+import { SECOND } from "./records.js";
 import { checkRetry, type Retry } from "./retry.js";
 
 /** Whether it is a failure, and how its bytes become a value or an error. */
@@ -63,23 +63,24 @@ export type Branch<R> = Effect<R> | Workflow<R>;
 /** What a branch answers with. */
 export type ResultOf<B> = B extends Effect<infer R> ? R : B extends Generator<unknown, infer R, any> ? R : never;
 
-const NOTHING: Answers = new Map();
-
 /** A request for one durable result of type `R`. */
 export abstract class Effect<out R> {
   /** Only for the type checker: effects of different results are different types. */
   declare readonly result?: R;
   abstract readonly kind: string;
-  abstract readonly name: string;
+  #check: number | undefined;
 
-  /** By what kinds of events it is answered. */
-  get answers(): Answers {
-    return NOTHING;
-  }
+  constructor(
+    readonly name: string,
+    /** By what kinds of events it is answered. */
+    readonly answers: Answers,
+    /** The text that replay compares, if any. */
+    readonly compared?: string,
+  ) {}
 
-  /** CRC-32 of the spelt arguments, or 0 where nothing is compared. */
+  /** CRC-32 of what is compared, or 0. */
   get check(): number {
-    return 0;
+    return (this.#check ??= this.compared === undefined ? 0 : crc32(this.compared));
   }
 
   [Symbol.iterator](): Iterator<Ask, R, any> {
@@ -91,7 +92,7 @@ export abstract class Effect<out R> {
   }
 }
 
-// ---- commands --------------------------------------------------------------------------------------------------------------
+// ---- steps and workflows ---------------------------------------------------------------------------------------------------
 
 /** How a step is done: policy, which may change while a run is open; identity may not. */
 export interface StepOptions {
@@ -129,26 +130,13 @@ export interface StepSpec {
 /** Do something outside, at least once, and remember the answer. */
 export class Step<R> extends Effect<R> {
   readonly kind = "step";
-  #check: number | undefined;
 
   constructor(
     readonly spec: StepSpec,
     readonly payload: string,
     readonly how: StepOptions,
   ) {
-    super();
-  }
-
-  get name(): string {
-    return this.spec.name;
-  }
-
-  override get answers(): Answers {
-    return this.spec.answers;
-  }
-
-  override get check(): number {
-    return (this.#check ??= this.how.compareArguments === false ? 0 : crc32(this.payload));
+    super(spec.name, spec.answers, how.compareArguments === false ? undefined : payload);
   }
 
   /** The same call, done otherwise; what is left out stays as the step declares it. */
@@ -158,77 +146,6 @@ export class Step<R> extends Effect<R> {
 
   override toString(): string {
     return `step ${this.name}${shown(this.payload)}`;
-  }
-}
-
-const FIRED: Answers = new Map([["timer_fired", { failed: false, decode: () => undefined }]]);
-
-/** Wait for a durable timer: a span of microseconds from the workflow's clock, or until a moment. */
-export class Sleep extends Effect<void> {
-  readonly kind = "sleep";
-
-  constructor(
-    readonly span: number | undefined,
-    readonly until = 0,
-    readonly name = "sleep",
-  ) {
-    super();
-  }
-
-  override get answers(): Answers {
-    return FIRED;
-  }
-
-  override toString(): string {
-    return this.span === undefined ? "sleep until a moment" : `sleep ${general(this.span / SECOND)} s`;
-  }
-}
-
-/** Wait for the next message of a name; the one that came first is answered first. */
-export class Signal<R> extends Effect<R> {
-  readonly kind = "signal";
-
-  constructor(
-    readonly name: string,
-    readonly reader: Reader<R>,
-    readonly span: number | undefined,
-    readonly fallback: { readonly value: R } | undefined,
-  ) {
-    super();
-  }
-
-  /** A message's value; what does not fit is thrown. */
-  read(value: Json): R {
-    return readBy(this.reader, value, `signal '${this.name}'`);
-  }
-
-  /** The answer when nothing came in time. */
-  timeOver(): R {
-    if (this.fallback === undefined) throw new TimedOut(`signal ${this.name}`, (this.span ?? 0) / SECOND);
-    return this.fallback.value;
-  }
-}
-
-const SAVED: Answers = new Map([["savepoint", { failed: false, decode: () => undefined }]]);
-
-/** A named place to fork from; with state (its text), a place to recover from. */
-export class Savepoint extends Effect<void> {
-  readonly kind = "savepoint";
-
-  constructor(
-    readonly name: string,
-    readonly state: string | undefined,
-    readonly notes: string,
-  ) {
-    super();
-  }
-
-  override get answers(): Answers {
-    return SAVED;
-  }
-
-  override get check(): number {
-    return crc32(this.notes);
   }
 }
 
@@ -277,33 +194,23 @@ export interface WorkflowSpec {
 /** A workflow with its arguments: something to start, and, yielded in another workflow, a child run. */
 export class Call<R> extends Effect<R> {
   readonly kind = "child";
-  #check: number | undefined;
 
   constructor(
     readonly spec: WorkflowSpec,
     readonly payload: string,
     readonly how: RunOptions,
   ) {
-    super();
-  }
-
-  get name(): string {
-    return this.spec.name;
-  }
-
-  override get answers(): Answers {
-    return this.spec.answers;
-  }
-
-  override get check(): number {
-    return (this.#check ??= crc32(this.payload));
+    super(spec.name, spec.answers, payload);
   }
 
   /** The same call, started otherwise; what is left out stays as it is. */
   options(changed: RunOptions): Call<R> {
     const how = { ...this.how, ...changed };
     for (const what of ["delay", "deadline"] as const) {
-      if (how[what] !== undefined) requireSpan(`workflow ${this.name}`, what, how[what]);
+      const seconds = how[what] ?? 0;
+      if (seconds >= 0 && seconds < Infinity) continue;
+      const problem = `${what} must be 0 seconds or more, got ${describe(seconds)}`;
+      throw new DefinitionError(`workflow ${this.name}`, problem, "leave it out for none");
     }
     return new Call(this.spec, this.payload, how);
   }
@@ -313,7 +220,7 @@ export class Call<R> extends Effect<R> {
   }
 }
 
-// ---- combinators -----------------------------------------------------------------------------------------------------------
+// ---- all other effects -----------------------------------------------------------------------------------------------------
 
 export interface GatherOptions {
   /** How many branches run at a time. */
@@ -322,48 +229,6 @@ export interface GatherOptions {
   readonly minSuccessful?: number;
   /** Put failures in their places instead of throwing the first. */
   readonly returnErrors?: boolean;
-}
-
-export class Gather<R> extends Effect<R> {
-  readonly kind = "gather";
-  readonly name = "gather";
-
-  constructor(
-    readonly branches: readonly Branch<unknown>[],
-    readonly how: GatherOptions,
-  ) {
-    super();
-  }
-}
-
-export class Race<R> extends Effect<R> {
-  readonly kind = "race";
-  readonly name = "race";
-
-  constructor(readonly branches: readonly Branch<unknown>[]) {
-    super();
-  }
-}
-
-export class Timeout<R> extends Effect<R> {
-  readonly kind = "timeout";
-  readonly name = "timeout";
-
-  constructor(
-    readonly branch: Branch<R>,
-    readonly span: number,
-  ) {
-    super();
-  }
-}
-
-export class Shield<R> extends Effect<R> {
-  readonly kind = "shield";
-  readonly name = "shield";
-
-  constructor(readonly branch: Branch<R>) {
-    super();
-  }
 }
 
 /** A fiber that runs on beside its maker; `join` it, or `cancel` it. */
@@ -388,132 +253,63 @@ export class ChildHandle<out R> extends Spawned<R> {
   }
 }
 
-export class Spawn<R> extends Effect<Spawned<R>> {
-  readonly kind = "spawn";
-  readonly name = "spawn";
-
-  constructor(readonly branch: Branch<R>) {
-    super();
-  }
+/** What effects of each kind are made of. */
+export interface Parts {
+  /** A span of microseconds from the workflow's clock, or a moment. */
+  sleep: { readonly span?: number; readonly until?: number };
+  signal: { readonly reader: Reader<unknown>; readonly span: number | undefined; readonly fallback?: { readonly value: unknown } };
+  /** The texts of state and notes. */
+  savepoint: { readonly state: string | undefined; readonly notes: string };
+  gather: { readonly branches: readonly Branch<unknown>[]; readonly how: GatherOptions };
+  race: { readonly branches: readonly Branch<unknown>[] };
+  timeout: { readonly branch: Branch<unknown>; readonly span: number };
+  shield: { readonly branch: Branch<unknown> };
+  spawn: { readonly branch: Branch<unknown> };
+  start_child: { readonly call: Call<unknown> };
+  join: { readonly handle: Spawned<unknown> };
+  cancel: { readonly handle: Spawned<unknown>; readonly reason: string };
+  /** `now`, `random`, `uuid` or `info`, by name. */
+  ambient: object;
+  patched: object;
+  on_update: {
+    readonly handler: (argument: any) => unknown;
+    readonly reader: Reader<unknown>;
+    readonly validator?: (argument: any) => void;
+  };
+  continue_as_new: { readonly next: Call<unknown> | readonly unknown[] };
+  /** `send_signal`, `publish`, … by name. Target: run, topic, key, level or message id; label: a signal's name, a line's text. */
+  output: { readonly target: string; readonly label: string; readonly payload: string };
 }
 
-export class StartChild<R> extends Effect<ChildHandle<R>> {
-  readonly kind = "start_child";
-  readonly name = "start_child";
+const EMPTY: Answers = new Map();
+const DONE: Answer = { failed: false, decode: () => undefined };
+const ANSWERS: { readonly [K in keyof Parts]?: Answers } = {
+  sleep: new Map([["timer_fired", DONE]]),
+  savepoint: new Map([["savepoint", DONE]]),
+};
 
-  constructor(readonly call: Call<R>) {
-    super();
-  }
-}
-
-export class Join<R> extends Effect<R> {
-  readonly kind = "join";
-  readonly name = "join";
-
-  constructor(readonly handle: Spawned<R>) {
-    super();
-  }
-}
-
-export class CancelFiber extends Effect<void> {
-  readonly kind = "cancel";
-  readonly name = "cancel";
-
+/** An effect of one of these kinds. */
+export class Request<K extends keyof Parts, R = unknown> extends Effect<R> {
   constructor(
-    readonly handle: Spawned<unknown>,
-    readonly reason: string,
+    readonly kind: K,
+    name: string,
+    readonly of: Parts[K],
+    compared?: string,
   ) {
-    super();
+    super(name, ANSWERS[kind] ?? EMPTY, compared);
+  }
+
+  override toString(): string {
+    if (this.kind !== "sleep") return super.toString();
+    const { span } = this.of as Parts["sleep"];
+    return span === undefined ? "sleep until a moment" : `sleep ${general(span / SECOND)} s`;
   }
 }
 
-// ---- pure ------------------------------------------------------------------------------------------------------------------
-
-/** Something the interpreter knows. */
-export class Ambient<R> extends Effect<R> {
-  readonly kind = "ambient";
-
-  constructor(readonly name: "now" | "random" | "uuid" | "info") {
-    super();
-  }
-}
-
-export class Patched extends Effect<boolean> {
-  readonly kind = "patched";
-
-  constructor(readonly name: string) {
-    super();
-  }
-}
-
-/** Answer updates of a name with a function of this workflow; a generator may yield effects. */
-export class OnUpdate extends Effect<void> {
-  readonly kind = "on_update";
-
-  constructor(
-    readonly name: string,
-    readonly handler: (argument: any) => unknown,
-    readonly reader: Reader<unknown>,
-    readonly validator: ((argument: any) => void) | undefined,
-  ) {
-    super();
-  }
-
-  read(value: Json): unknown {
-    return readBy(this.reader, value, `argument of update '${this.name}'`);
-  }
-}
-
-export class ContinueAsNew extends Effect<never> {
-  readonly kind = "continue_as_new";
-  readonly name = "continue_as_new";
-
-  constructor(readonly next: Call<unknown> | readonly unknown[]) {
-    super();
-  }
-}
-
-// ---- outputs ---------------------------------------------------------------------------------------------------------------
-
-/** Tell the world something, once, in the commit of the event that led to it. */
-export class Output extends Effect<void> {
-  readonly kind = "output";
-
-  constructor(
-    readonly name: "send_signal" | "publish" | "set_state" | "set_tags" | "annotate" | "log" | "reply",
-    /** Run, topic, key, level or message id, by kind. */
-    readonly target: string,
-    /** Name of a signal, text of a note or line. */
-    readonly label: string,
-    /** The value's text, or empty. */
-    readonly payload: string,
-  ) {
-    super();
-  }
-}
-
-export type AnyEffect =
-  | Step<unknown>
-  | Sleep
-  | Signal<unknown>
-  | Savepoint
-  | Call<unknown>
-  | Gather<unknown>
-  | Race<unknown>
-  | Timeout<unknown>
-  | Shield<unknown>
-  | Spawn<unknown>
-  | StartChild<unknown>
-  | Join<unknown>
-  | CancelFiber
-  | Ambient<unknown>
-  | Patched
-  | OnUpdate
-  | ContinueAsNew
-  | Output;
-
+export type AnyEffect = Step<unknown> | Call<unknown> | { [K in keyof Parts]: Request<K> }[keyof Parts];
 /** Effects that the world answers. */
-export type Asked = Step<unknown> | Sleep | Signal<unknown> | Savepoint | Call<unknown>;
+export type Asked = Step<unknown> | Call<unknown> | Request<"sleep"> | Request<"signal"> | Request<"savepoint">;
+export type Output = Request<"output">;
 
 // ---- helpers ---------------------------------------------------------------------------------------------------------------
 
@@ -538,14 +334,6 @@ export function readBy<T>(reader: Reader<T>, value: Json, where: string): T {
 /** An answer of a kind: decoded by a reader. */
 export function answer(reader: Reader<unknown>, where: string): Answer {
   return { failed: false, decode: (payload) => readBy(reader, fromBytes(payload, where), where) };
-}
-
-/** A span that an option gives must be one. */
-export function requireSpan(owner: string, what: string, seconds: number): number {
-  if (typeof seconds !== "number" || !(seconds >= 0 && seconds < Infinity)) {
-    throw new DefinitionError(owner, `${what} must be 0 seconds or more, got ${describe(seconds)}`, "leave it out for none");
-  }
-  return micros(seconds);
 }
 
 /** Options that can work, or an error that names their owner. */

@@ -4,12 +4,12 @@
  * JSON with written keys; fields are only ever added, and one that is missing has its default.
  */
 
-import { fromBytes, toText, fromText, type Json } from "../codec/json.js";
+import { fromBytes, fromText, toText, type Json } from "../codec/json.js";
 import { JournalDamaged } from "../errors.js";
 import { eventText, type Event } from "./records.js";
 
 /** Version of the journal's format; a `started` event names the one it was written in. */
-export const FORMAT = 1;
+const FORMAT = 1;
 
 /** Unread signals as (name, payload's text), oldest first. */
 export type Mail = readonly (readonly [name: string, text: string])[];
@@ -36,56 +36,32 @@ export interface Started {
   step: Json | undefined;
 }
 
-type Fields = Readonly<Record<string, Json | undefined>>;
+/** What a run is begun with; what is left out has its default. */
+export type Begin = Partial<Started> & { workflow: string };
 
-export function startedText(begin: Partial<Started> & { workflow: string }): string {
-  return toText({
-    workflow: begin.workflow,
-    version: begin.version || undefined,
-    input: fromText(begin.input ?? "[]"),
-    seed: begin.seed || undefined,
-    namespace: begin.namespace ?? "default",
-    parent: begin.parent || undefined,
-    parent_command: begin.parentCommand || undefined,
-    patches: begin.patches,
-    deadline: begin.deadline,
-    attempt: begin.attempt ?? 1,
-    mail: mailData(begin.mail ?? []),
-    tags: Object.keys(begin.tags ?? {}).length ? begin.tags : undefined,
-    chain: begin.chain ?? 0,
-    step: begin.step,
-    format: FORMAT,
-  });
+/** Its text; what is empty is left out. */
+export function startedText(begin: Begin): string {
+  const { workflow, version, input = "[]", seed, namespace = "default", parent, parentCommand, patches, deadline, attempt = 1 } = begin;
+  const { mail = [], tags = {}, chain = 0, step } = begin;
+  const texts = { version: version || undefined, seed: seed || undefined, parent: parent || undefined };
+  const parent_command = parentCommand || undefined;
+  const found = Object.keys(tags).length > 0 ? tags : undefined;
+  const rest = { input: fromText(input), mail: mailData(mail), tags: found, parent_command, format: FORMAT };
+  return toText({ workflow, namespace, patches, deadline, attempt, chain, step, ...texts, ...rest });
 }
 
 /** From the first event of a journal. */
 export function readStarted(event: Event, run: string): Started {
-  if (event.kind !== "started" || event.seq !== 1) {
-    throw new JournalDamaged(run, event.seq, `a journal begins with #1 started, here stands ${eventText(event)}`);
-  }
-  const data = fromBytes(event.payload) as Fields | null;
-  if (typeof data?.["workflow"] !== "string") throw new JournalDamaged(run, event.seq, "its payload names no workflow");
-  if (Number(data["format"] ?? FORMAT) > FORMAT) {
-    const problem = `it was written in format ${String(data["format"])}, this code reads up to ${FORMAT}: upgrade replay-engine`;
-    throw new JournalDamaged(run, event.seq, problem);
-  }
-  const text = (name: string, otherwise = "") => String(data[name] ?? otherwise);
-  return {
-    workflow: data["workflow"],
-    version: text("version"),
-    input: data["input"] === undefined ? "[]" : toText(data["input"]),
-    seed: text("seed"),
-    namespace: text("namespace", "default"),
-    parent: text("parent"),
-    parentCommand: text("parent_command"),
-    patches: (data["patches"] as readonly string[] | null | undefined) ?? undefined,
-    deadline: (data["deadline"] as number | null | undefined) ?? undefined,
-    attempt: Number(data["attempt"] ?? 1),
-    mail: readMail(data["mail"]),
-    tags: (data["tags"] ?? {}) as Record<string, string>,
-    chain: Number(data["chain"] ?? 0),
-    step: data["step"],
-  };
+  const damaged = (problem: string) => new JournalDamaged(run, event.seq, problem);
+  if (event.kind !== "started" || event.seq !== 1) throw damaged(`a journal begins with #1 started, here stands ${eventText(event)}`);
+  const data = (fromBytes(event.payload) ?? {}) as Record<string, any>;
+  const { workflow, format = FORMAT, version = "", seed = "", namespace = "default", parent = "", attempt = 1, tags = {}, chain = 0, step } = data;
+  if (typeof workflow !== "string") throw damaged("its payload names no workflow");
+  if (format > FORMAT) throw damaged(`it was written in format ${format}, this code reads up to ${FORMAT}: upgrade replay-engine`);
+  const input = data["input"] === undefined ? "[]" : toText(data["input"]);
+  const [parentCommand, mail] = [data["parent_command"] ?? "", readMail(data["mail"])];
+  const [patches, deadline] = [data["patches"] ?? undefined, data["deadline"] ?? undefined];
+  return { workflow, version, input, seed, namespace, parent, parentCommand, patches, deadline, attempt, mail, tags, chain, step };
 }
 
 /** A savepoint's payload when it carries state: all that recovery needs of what lies before. */
@@ -106,23 +82,14 @@ export function resumeText(resume: Resume): string {
 
 /** From a savepoint's payload; undefined when it carries no state. */
 export function readResume(payload: Uint8Array): Resume | undefined {
-  const data = fromBytes(payload) as Fields;
-  if (data["state"] === undefined) return undefined;
-  return {
-    state: toText(data["state"]),
-    next: Number(data["next"]),
-    outs: Number(data["outs"]),
-    updates: Number(data["updates"]),
-    patches: data["patches"] as readonly string[],
-    mail: readMail(data["mail"]),
-    notes: data["notes"] ?? null,
-  };
+  const { state, mail, ...rest } = fromBytes(payload) as Record<string, any>;
+  return state === undefined ? undefined : { ...(rest as Resume), state: toText(state), mail: readMail(mail) };
 }
 
 function mailData(mail: Mail): Json {
   return mail.map(([name, text]) => [name, fromText(text)]);
 }
 
-function readMail(data: Json | undefined): Mail {
-  return ((data ?? []) as readonly (readonly [string, Json])[]).map(([name, value]) => [name, toText(value)]);
+function readMail(data: readonly (readonly [string, Json])[] | undefined): Mail {
+  return (data ?? []).map(([name, value]) => [name, toText(value)]);
 }

@@ -11,7 +11,7 @@ import type * as pb from "../generated/types.js";
 
 type Known<T, K extends keyof T> = Omit<T, K> & { [P in K]-?: NonNullable<T[P]> };
 
-export type { Entry, Event, Filter, RunKey, TopicEntry } from "../generated/types.js";
+export type { Event, RunKey } from "../generated/types.js";
 export type Lease = Known<pb.Lease, "key">;
 export type Run = Known<pb.Run, "key">;
 export type NewRun = Known<pb.NewRun, "key">;
@@ -29,19 +29,10 @@ export type Fate = "applied" | "fenced" | "conflict";
 /** What became of a message. */
 export type Posted = "delivered" | "duplicate" | "unknown" | "closed";
 
-export type Status =
-  | "pending"
-  | "running"
-  | "waiting"
-  | "paused"
-  | "stuck"
-  | "completed"
-  | "failed"
-  | "cancelled"
-  | "terminated"
-  | "continued";
-
+/** How a run that has ended did so. */
 export const CLOSED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "terminated", "continued"]);
+export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | Ended;
+type Ended = "completed" | "failed" | "cancelled" | "terminated" | "continued";
 /** The kinds of events after which a journal takes no more. */
 export const CLOSING: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "continued"]);
 /** Name of the closing event of a run that was ended from outside; it fits wherever the run stood. */
@@ -50,8 +41,32 @@ export const TERMINATED = "terminated";
 export const STEP_RUN = "step:";
 /** Topics that replay itself uses. */
 export const [REPLY, NOTES, LOG] = ["~reply:", "~notes:", "~log:"] as const;
+/** The key under which a run shows the progress of its steps to whoever drives it next. */
+export const PROGRESS = "~progress";
 /** Microseconds in a second. */
 export const SECOND = 1_000_000;
+export const EMPTY = new Uint8Array();
+
+type Parts = "events" | "base" | "consumed" | "posts" | "children" | "topics" | "state" | "tags" | "note" | "successor";
+
+/** A commit's parts, with nothing in them. */
+export function blank(): Pick<Commit, Parts> {
+  return { events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, note: "", successor: undefined };
+}
+
+export interface Span {
+  readonly seconds?: number;
+  readonly minutes?: number;
+  readonly hours?: number;
+  readonly days?: number;
+}
+
+/** How many seconds these are. */
+export function secondsOf(time: number | Span): number {
+  if (typeof time === "number") return time;
+  const { seconds = 0, minutes = 0, hours = 0, days = 0 } = time;
+  return seconds + 60 * (minutes + 60 * (hours + 24 * days));
+}
 
 /** A span of seconds in microseconds, half to even, as every SDK rounds. */
 export function micros(seconds: number): number {
@@ -69,9 +84,4 @@ export function eventText(event: pb.Event): string {
 /** What names a run, as one text. */
 export function keyText(key: pb.RunKey): string {
   return `${key.namespace}\n${key.id}`;
-}
-
-/** The same bytes. */
-export function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return Buffer.compare(left, right) === 0;
 }

@@ -2,21 +2,26 @@
  * The test kit: workflows without a server, in virtual time.
  *
  * It is the worker's own engine over a store in memory. Time stands still while something can be done and jumps to the next timer when
- * nothing can, so a month takes no time. Steps run as they are, or as their stubs.
+ * nothing can, so a month takes no time. Steps run as they are, or as their stubs. When a run has ended its journal is driven through the
+ * workflow again, from the beginning and from each savepoint with state: what it asks for must be the same.
  */
 
 import { randomUUID } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
+import { resultOf, shownBy } from "../client/client.js";
+import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
-import { RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
+import { NonDeterminismError, RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
 import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
-import { CLOSED, REPLY, micros, type Event, type Run, type RunKey, type Status } from "../model/records.js";
+import { readResume, readStarted } from "../model/journal.js";
+import { CLOSED, REPLY, micros, secondsOf, type Event, type Run, type RunKey, type Span, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
-import { digestOf, message, newRun } from "../worker/live.js";
+import { message } from "../worker/family.js";
 import type { Logger } from "../worker/logger.js";
-import { settingsOf } from "../worker/worker.js";
+import { settingsOf } from "../worker/settings.js";
 import { MemoryStore } from "./memory.js";
 
 /** Rounds of the event loop that promises without a timer need at most. */
@@ -84,17 +89,12 @@ export class World {
 
   /** Start a run; it goes as far as it can without time passing. */
   async start<R>(call: Call<R>, options: Omit<RunOptions, "onParentClose"> = {}): Promise<TestRun<R>> {
-    const { how, name: workflow, payload: input, spec } = call.options(options);
-    const key = { namespace: "default", id: how.id ?? randomUUID() };
-    const at = this.#store.clock;
-    const deadline = how.deadline === undefined ? undefined : at + micros(how.deadline);
-    const begin = { workflow, version: spec.version, input, seed: key.id, patches: [...spec.patches].sort(), deadline, tags: { ...how.tags } };
-    const where = { queue: how.queue ?? "default", priority: how.priority ?? 0, fairnessKey: how.key ?? "", readyAt: at + micros(how.delay ?? 0) };
-    const made = this.#store.create(newRun(key, begin, at, where));
-    const digest = digestOf(workflow, input);
-    if (made.run.digest !== digest) throw new RunExists(key.id, `${made.run.workflow} ${made.run.digest}`, `${workflow} ${digest}`);
+    const asked = runOf(requestOf(call.options(options), "default"), this.#store.clock);
+    const { run } = this.#store.create(asked);
+    const { key, workflow, digest } = asked;
+    if (run.digest !== digest) throw new RunExists(key.id, `${run.workflow} ${run.digest}`, `${workflow} ${digest}`);
     await this.settle();
-    return new TestRun(this, key, (value) => spec.read(value) as R);
+    return new TestRun(this, key, call.spec);
   }
 
   /** Let everything happen that can without time passing. */
@@ -108,18 +108,17 @@ export class World {
       } else if (!this.#engine.working) {
         return;
       } else if (++turns === TURNS && this.#sleepers.length === 0) {
-        await this.#engine.rest(YEAR); // a step waits for the real world
+        await this.#engine.rest(); // a step waits for the real world
         turns = 0;
       } else {
-        await new Promise((resolve) => setImmediate(resolve));
+        await setImmediate();
       }
     }
   }
 
   /** Let time pass: everything due until then happens, in its order. */
-  async advance(time: number | { readonly days?: number; readonly hours?: number; readonly minutes?: number; readonly seconds?: number }): Promise<void> {
-    const { days = 0, hours = 0, minutes = 0, seconds = 0 } = typeof time === "number" ? { seconds: time } : time;
-    const until = this.#store.clock + micros(((days * 24 + hours) * 60 + minutes) * 60 + seconds);
+  async advance(time: number | Span): Promise<void> {
+    const until = this.#store.clock + micros(secondsOf(time));
     await this.settle();
     for (let moment = this.#next(); moment <= until; moment = this.#next()) await this.#jump(moment);
     this.#store.clock = Math.max(this.#store.clock, until);
@@ -159,6 +158,7 @@ export class World {
     for (;;) {
       await this.settle();
       const run = await this.view(key);
+      if (CLOSED.has(run.status)) await this.#again(key);
       if (CLOSED.has(run.status) || run.status === "stuck") return run;
       const moment = this.#next();
       if (moment === Infinity) throw new Error(`run ${key.id} is ${run.status} and waits for what nobody sends: ${await this.#waits(key)}`);
@@ -167,11 +167,17 @@ export class World {
   }
 
   async #waits(key: RunKey): Promise<string> {
-    const events = await this.#store.journal(key, 0, Infinity);
-    const workflow = this.options.workflows.find((each) => each.spec.name === events[0]?.name);
-    if (workflow === undefined) return "its workflow is not in this world";
-    const pending = [...replay(workflow, events, key.id).pending.values()];
-    return pending.map((command) => command.effect.toString()).join(", ") || "nothing";
+    const machine = await this.#again(key);
+    if (machine === undefined) return "its workflow is not in this world";
+    return [...machine.pending.values()].map((command) => command.effect.toString()).join(", ") || "nothing";
+  }
+
+  /** Drive a run's journal through its workflow once more, where that is in this world. */
+  async #again(key: RunKey): Promise<Interpreter | undefined> {
+    const events = await this.journal(key);
+    const begun = events[0] && readStarted(events[0], key.id);
+    const workflow = this.options.workflows.find(({ spec }) => spec.name === begun?.workflow && spec.version === begun.version);
+    return workflow && replay(workflow, events, key.id);
   }
 
   /** @internal */
@@ -193,7 +199,7 @@ export class World {
 
   /** A handle of a run by its id, such as a child. */
   handle<R = any>(id: string): TestRun<R> {
-    return new TestRun(this, { namespace: "default", id }, (value) => value as R);
+    return new TestRun(this, { namespace: "default", id }, { read: (value) => value });
   }
 }
 
@@ -203,7 +209,7 @@ export class TestRun<R = any> {
   constructor(
     readonly world: World,
     readonly key: RunKey,
-    readonly reader: (value: Json) => R,
+    readonly spec: { read(value: Json): unknown },
   ) {}
 
   get id(): string {
@@ -215,17 +221,12 @@ export class TestRun<R = any> {
   }
 
   async state(): Promise<Readonly<Record<string, any>>> {
-    const { state } = await this.world.view(this.key);
-    return Object.fromEntries(Object.entries(state).map(([name, payload]) => [name, fromBytes(payload)]));
+    return shownBy(await this.world.view(this.key));
   }
 
   /** Its result; time passes as far as is needed. */
   async result(): Promise<R> {
-    const run = await this.world.ended(this.key);
-    if (run.status === "completed") return this.reader(fromBytes(run.result));
-    const failure = readFailure(run.result.length > 0 ? fromBytes(run.result) : null);
-    const data = run.status === "cancelled" ? (fromBytes(run.result) as { reason: string }) : undefined;
-    throw new RunFailed(this.id, run.status, data ? "replay.errors.Cancelled" : failure.type, data?.reason ?? (failure.message || run.note));
+    return resultOf(await this.world.ended(this.key), this.spec) as R;
   }
 
   async signal(name: string, value: unknown = null): Promise<void> {
@@ -264,11 +265,26 @@ export class TestRun<R = any> {
 
 /**
  * Drive a recorded journal through today's code, without acting: the interpreter where it stands at its end. Throws `NonDeterminismError`
- * at the first event that does not fit: the preflight of an upgrade.
+ * at the first event that does not fit: the preflight of an upgrade. Starting again at a savepoint with state must ask for what going on
+ * asked for.
  */
 export function replay(workflow: WorkflowFunction<any, any>, events: Iterable<Event>, run = "replayed"): Interpreter {
   const machine = new Interpreter(workflow.spec, run);
-  for (const event of events) machine.feed(event);
+  const journal = [...events];
+  for (const event of journal) machine.feed(event);
+  journal.forEach((event, place) => {
+    if (event.kind !== "savepoint" || readResume(event.payload) === undefined) return;
+    const again = new Interpreter(workflow.spec, run);
+    try {
+      again.recover(journal[0] as Event, event);
+      for (const later of journal.slice(place + 1)) again.feed(later);
+    } catch (error) {
+      if (error instanceof NonDeterminismError) error.message = `started again at savepoint '${event.name}': ${error.message}`;
+      throw error;
+    } finally {
+      again.close();
+    }
+  });
   return machine;
 }
 

@@ -1,10 +1,11 @@
 /** A store in memory with a clock of its own: the shortest code that keeps the contract. Time stands still until it is moved. */
 
-import { CLOSED, keyText, type Claims, type Commit, type Event, type Fate, type Lease, type Message, type NewRun, type Posted, type Run, type RunKey } from "../model/records.js";
+import { CLOSED, keyText, type Claims, type Commit, type Event, type Fate, type Lease } from "../model/records.js";
+import type { Message, NewRun, Posted, Run, RunKey } from "../model/records.js";
 import type { Claim, Store } from "../wire/store.js";
 
 /** Events that come to a run by themselves: they do not show that it outlives its workers. */
-const COMING: ReadonlySet<string> = new Set(["timer_fired", "signal_received", "update_received", "cancel_requested", "child_completed", "child_failed"]);
+const COMING = ["timer_fired", "signal_received", "update_received", "cancel_requested", "child_completed", "child_failed"];
 
 interface Held {
   run: Run;
@@ -49,7 +50,8 @@ export class MemoryStore implements Store {
     const fits = ({ run }: Held) => run.key.namespace === namespace && queues.includes(run.queue) && workflows.includes(run.workflow);
     const all = [...this.#runs.values()].filter(fits);
     const due = (held: Held) => held.run.readyAt !== undefined && held.run.readyAt <= this.clock;
-    const ready = all.filter(due).sort((one, other) => other.run.priority - one.run.priority || (one.run.readyAt ?? 0) - (other.run.readyAt ?? 0));
+    const first = (one: Run, other: Run) => other.priority - one.priority || (one.readyAt ?? 0) - (other.readyAt ?? 0);
+    const ready = all.filter(due).sort((one, other) => first(one.run, other.run));
     const runs = ready.slice(0, limit).map((held) => {
       const { run } = held;
       if (run.worker) run.recoveries++;
@@ -98,7 +100,7 @@ export class MemoryStore implements Store {
     Object.assign(run.tags, commit.tags);
     for (const [tag, word] of Object.entries(commit.tags)) if (word === "") delete run.tags[tag];
     const { status, note, wakeAt } = commit;
-    const moved = commit.events.some((event) => !COMING.has(event.kind)) || (commit.release && status !== "stuck");
+    const moved = commit.events.some((event) => !COMING.includes(event.kind)) || (commit.release && status !== "stuck");
     if (moved) run.recoveries = 0;
     Object.assign(run, { seq: held.events.length, status, note, wakeAt, updatedAt: this.clock });
     run.applied = Math.max(run.applied, commit.applied);

@@ -7,25 +7,18 @@
  */
 
 import { StoreRefused } from "../errors.js";
-import { Committed, Posted as WirePosted } from "../generated/types.js";
-import { WorkerServiceService as verbs, type CommitRequest, type CommitResponse, type HelloResponse } from "../generated/worker.js";
+import type { ClaimRequest, CommitRequest, CommitResponse } from "../generated/worker.js";
 import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
-import { CLIENT, PROTOCOL, Channel, DEADLINE, type Line, type Method } from "./channel.js";
+import { Channel, DEADLINE, HELLO, VERBS, type CallOptions, type Method } from "./channel.js";
 import { Clock, monotonic } from "./clock.js";
 
+/** Seconds in which a server must greet back; one that misses a certificate hangs up without a word, so a new connection is not tried for long. */
+const GREETING = 5;
 /** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
 const [HASTE, PAUSE] = [0.05, 0.25];
 
 /** What a worker asks for. */
-export interface Claim {
-  readonly worker: string;
-  readonly namespace: string;
-  readonly queues: string[];
-  readonly workflows: string[];
-  readonly limit: number;
-  /** Length of the leases, microseconds. */
-  readonly ttl: number;
-}
+export type Claim = Omit<ClaimRequest, "limits">;
 
 /** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
 export interface Store {
@@ -47,33 +40,25 @@ export interface Store {
   close(): void;
 }
 
-const FATES: ReadonlyMap<Committed, Fate> = new Map([
-  [Committed.COMMITTED_APPLIED, "applied"],
-  [Committed.COMMITTED_FENCED, "fenced"],
-  [Committed.COMMITTED_CONFLICT, "conflict"],
-]);
-const POSTED: ReadonlyMap<WirePosted, Posted> = new Map([
-  [WirePosted.POSTED_DELIVERED, "delivered"],
-  [WirePosted.POSTED_DUPLICATE, "duplicate"],
-  [WirePosted.POSTED_UNKNOWN, "unknown"],
-  [WirePosted.POSTED_CLOSED, "closed"],
-]);
+/** Fates by their numbers on the wire. */
+const FATES: readonly (Fate | undefined)[] = [undefined, "applied", "fenced", "conflict"];
+const POSTED: readonly (Posted | undefined)[] = [undefined, "delivered", "duplicate", "unknown", "closed"];
 
 export class GrpcStore implements Store {
   readonly url: string;
-  readonly #line: Line<CommitRequest, CommitResponse>;
+  readonly #line: (request: CommitRequest) => Promise<CommitResponse>;
   readonly #clock = new Clock();
 
   private constructor(readonly channel: Channel) {
     this.url = channel.url;
-    this.#line = channel.line(verbs.commitStream);
+    this.#line = channel.line(VERBS.commitStream);
   }
 
   /** Open the store behind a server: say hello, and learn its clock. */
   static async open(url: string, namespace: string): Promise<GrpcStore> {
     const store = new GrpcStore(new Channel(url));
     try {
-      await store.#hello(namespace);
+      await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING });
     } catch (error) {
       store.close();
       throw error;
@@ -81,15 +66,10 @@ export class GrpcStore implements Store {
     return store;
   }
 
-  async #hello(namespace: string): Promise<HelloResponse> {
-    return await this.#timed(verbs.hello, { protocol: PROTOCOL, client: CLIENT, namespace });
-  }
-
   /** A call whose answer carries the server's clock. */
-  async #timed<Q, A extends { now: number }>(method: Method<Q, A>, request: Q, deadline = DEADLINE, signal?: AbortSignal): Promise<A> {
-    const retry = (method as unknown) !== verbs.claim; // a claim whose answer is lost has taken runs; the worker asks when it will
+  async #timed<Q, A extends { now: number }>(method: Method<Q, A>, request: Q, options: CallOptions = {}): Promise<A> {
     const asked = monotonic();
-    const answer = await this.channel.call(method, request, { deadline, retry, ...(signal && { signal }) });
+    const answer = await this.channel.call(method, request, options);
     this.#clock.learn(asked, answer.now);
     return answer;
   }
@@ -99,7 +79,8 @@ export class GrpcStore implements Store {
   }
 
   async claim(claim: Claim): Promise<Claims> {
-    const { runs, mail, nextAt } = await this.#timed(verbs.claim, { ...claim, limits: [] });
+    const options = { retry: false }; // the worker asks when it will
+    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { ...claim, limits: [] }, options);
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;
@@ -111,11 +92,11 @@ export class GrpcStore implements Store {
   }
 
   async renew(leases: readonly Lease[], ttl: number): Promise<boolean[]> {
-    return (await this.channel.call(verbs.renew, { leases: [...leases], ttl }, { deadline: Math.min(DEADLINE, ttl / 3e6) })).kept;
+    return (await this.channel.call(VERBS.renew, { leases: [...leases], ttl }, { deadline: Math.min(DEADLINE, ttl / 3e6) })).kept;
   }
 
   async release(leases: readonly Lease[]): Promise<void> {
-    await this.channel.call(verbs.release, { leases: [...leases] }, { deadline: 5 });
+    await this.channel.call(VERBS.release, { leases: [...leases] }, { deadline: 5 });
   }
 
   async commit(batch: readonly Commit[]): Promise<Fate[]> {
@@ -123,41 +104,40 @@ export class GrpcStore implements Store {
     const asked = monotonic();
     let answer: CommitResponse;
     try {
-      answer = await this.#line.ask(request);
+      answer = await this.#line(request);
     } catch (error) {
       if (!(error instanceof StoreRefused)) throw error; // no place for a stream, or too large for it: a call says which
-      answer = await this.channel.call(verbs.commit, request, { retry: false });
+      answer = await this.channel.call(VERBS.commit, request, { retry: false });
     }
     this.#clock.learn(asked, answer.now);
-    return answer.fates.map((fate) => FATES.get(fate) ?? "fenced");
+    return answer.fates.map((fate) => FATES[fate] ?? "fenced");
   }
 
   async post(messages: readonly Message[]): Promise<Posted[]> {
-    const { fates } = await this.channel.call(verbs.post, { messages: [...messages] });
-    return fates.map((fate) => POSTED.get(fate) ?? "unknown");
+    const { fates } = await this.channel.call(VERBS.post, { messages: [...messages] });
+    return fates.map((fate) => POSTED[fate] ?? "unknown");
   }
 
   async journal(key: RunKey, after: number, limit: number): Promise<Event[]> {
     const found: Event[] = [];
-    for await (const page of this.channel.stream(verbs.journal, { key, after, limit })) found.push(...page.events); // pages are short
+    for await (const page of this.channel.stream(VERBS.journal, { key, after, limit })) found.push(...page.events); // pages are short
     return found;
   }
 
   async get(keys: readonly RunKey[]): Promise<(Run | undefined)[]> {
-    const { runs } = await this.channel.call(verbs.get, { keys: [...keys] });
+    const { runs } = await this.channel.call(VERBS.get, { keys: [...keys] });
     return runs.map((found) => found.run as Run | undefined);
   }
 
   async wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number> {
     const until = monotonic() + seconds * 1e6;
-    const answer = await this.#timed(verbs.wait, { seen, timeout: seconds }, seconds + DEADLINE, signal);
+    const answer = await this.#timed(VERBS.wait, { seen, timeout: seconds }, { deadline: seconds + DEADLINE, ...(signal && { signal }) });
     const early = (until - monotonic()) / 1e6;
     if (answer.seen === seen && early > HASTE) await new Promise((go) => setTimeout(go, 1000 * Math.min(early, PAUSE)));
     return answer.seen;
   }
 
   close(): void {
-    this.#line.close();
     this.channel.close();
   }
 }

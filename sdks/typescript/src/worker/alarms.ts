@@ -1,10 +1,9 @@
-/** When to look at what: moments, each with whom to wake. What was taken back, or is not wanted any more, holds on to nothing. */
+/** When to look at what: one moment for each. What was taken back, or is not wanted any more, holds on to nothing. */
 
-export interface Alarm<T> {
+interface Alarm<T> {
   readonly moment: number;
   readonly order: number;
-  /** Undefined once it rang or was taken back. */
-  whom: T | undefined;
+  readonly whom: T;
 }
 
 /** Dead entries that are never worth a sweep. */
@@ -12,81 +11,63 @@ const SWEEP = 64;
 
 /** A heap of moments; those of one moment ring in the order in which they were set. */
 export class Alarms<T> {
+  readonly #set = new Map<T, Alarm<T>>();
   #heap: Alarm<T>[] = [];
   #count = 0;
-  #bound = SWEEP;
 
   /** `wanted` says whether someone is still to be woken. */
   constructor(readonly wanted: (whom: T) => boolean = () => true) {}
 
-  set(moment: number, whom: T): Alarm<T> {
-    const alarm: Alarm<T> = { moment, order: this.#count++, whom };
-    if (this.#heap.length >= this.#bound) this.#sweep();
-    this.#push(alarm);
-    return alarm;
+  /** Wake someone at a moment, and at no other. */
+  set(moment: number, whom: T): void {
+    const alarm = { moment, order: this.#count++, whom };
+    this.#set.set(whom, alarm);
+    let place = this.#heap.push(alarm) - 1;
+    for (let up = (place - 1) >> 1; place > 0 && this.#before(place, up); up = (place - 1) >> 1) place = this.#swap(place, up);
+    if (this.#heap.length > SWEEP + 2 * this.#set.size) this.#heap = [...this.#set.values()].sort(earlier);
   }
 
-  /** Take an alarm back; one that rang or was taken back already is passed over. */
-  drop(alarm: Alarm<T> | undefined): void {
-    if (alarm !== undefined) alarm.whom = undefined;
+  /** Whether there was one to take back. */
+  drop(whom: T): boolean {
+    return this.#set.delete(whom);
   }
 
   /** The earliest moment, or Infinity. */
   next(): number {
-    while (this.#heap[0] !== undefined && !this.#alive(this.#heap[0])) this.#pop();
-    return this.#heap[0]?.moment ?? Infinity;
+    for (let first = this.#heap[0]; first !== undefined; first = this.#heap[0]) {
+      if (this.#set.get(first.whom) === first && this.wanted(first.whom)) return first.moment;
+      this.#pop();
+    }
+    return Infinity;
   }
 
   /** Whom to wake next, if someone is due. */
   due(now: number): T | undefined {
-    if (this.next() > now) return undefined;
-    const alarm = this.#pop();
-    const whom = alarm?.whom;
-    this.drop(alarm);
-    return whom;
+    return this.next() <= now ? this.#pop() : undefined;
   }
 
-  #alive(alarm: Alarm<T>): boolean {
-    return alarm.whom !== undefined && this.wanted(alarm.whom);
-  }
-
-  #sweep(): void {
-    const living = this.#heap.filter((alarm) => this.#alive(alarm));
-    this.#heap = [];
-    for (const alarm of living) this.#push(alarm);
-    this.#bound = Math.max(SWEEP, 2 * living.length);
+  #pop(): T | undefined {
+    const [first, last] = [this.#heap[0], this.#heap.pop()];
+    if (first !== last) this.#heap[0] = last as Alarm<T>;
+    for (let place = 0, least = 1; least < this.#heap.length; least = 2 * place + 1) {
+      if (least + 1 < this.#heap.length && this.#before(least + 1, least)) least++;
+      if (!this.#before(least, place)) break;
+      place = this.#swap(place, least);
+    }
+    if (first !== undefined && this.#set.get(first.whom) === first) this.#set.delete(first.whom);
+    return first?.whom;
   }
 
   #before(left: number, right: number): boolean {
-    const [one, other] = [this.#heap[left], this.#heap[right]];
-    if (one === undefined || other === undefined) return one !== undefined;
-    return one.moment < other.moment || (one.moment === other.moment && one.order < other.order);
+    return earlier(this.#heap[left] as Alarm<T>, this.#heap[right] as Alarm<T>) < 0;
   }
 
-  #swap(left: number, right: number): void {
+  #swap(left: number, right: number): number {
     [this.#heap[left], this.#heap[right]] = [this.#heap[right] as Alarm<T>, this.#heap[left] as Alarm<T>];
+    return right;
   }
+}
 
-  #push(alarm: Alarm<T>): void {
-    let place = this.#heap.push(alarm) - 1;
-    for (let up = (place - 1) >> 1; place > 0 && this.#before(place, up); up = (place - 1) >> 1) {
-      this.#swap(place, up);
-      place = up;
-    }
-  }
-
-  #pop(): Alarm<T> | undefined {
-    const [first, last] = [this.#heap[0], this.#heap.pop()];
-    if (this.#heap.length > 0 && last !== undefined) {
-      this.#heap[0] = last;
-      for (let place = 0; ; ) {
-        const [left, right] = [2 * place + 1, 2 * place + 2];
-        const least = this.#before(right, left) ? right : left;
-        if (left >= this.#heap.length || !this.#before(least, place)) break;
-        this.#swap(place, least);
-        place = least;
-      }
-    }
-    return first;
-  }
+function earlier(one: Alarm<unknown>, other: Alarm<unknown>): number {
+  return one.moment - other.moment || one.order - other.order;
 }

@@ -1,7 +1,10 @@
 /** Where a worker says what it does: a line and its facts. Lines of workflows (`log`) come here too, once each. */
 
+export type Level = "debug" | "info" | "warning" | "error";
+export type Log = (level: Level, message: string, facts: Readonly<Record<string, unknown>>) => void;
+
 export interface Logger {
-  log(level: "debug" | "info" | "warning" | "error", message: string, facts: Readonly<Record<string, unknown>>): void;
+  readonly log: Log;
 }
 
 /** One JSON object a line on standard error, from "info" up. */

@@ -5,11 +5,14 @@
  */
 
 import { AsyncLocalStorage } from "node:async_hooks";
-import { Cancelled } from "../errors.js";
+import { toText } from "../codec/json.js";
+import { Cancelled, PayloadTooLarge } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import type { Step, StepSpec } from "../model/effects.js";
-import type { Alarm } from "./alarms.js";
 import type { Live } from "./live.js";
+
+/** Characters of one step's progress at most. */
+const PROGRESS_LIMIT = 64 * 1024;
 
 /** What a step's body may know of itself. */
 export class StepInfo {
@@ -25,7 +28,21 @@ export class StepInfo {
     readonly attempt: number,
     /** What a step sends outside, so that twice is once: the same in every attempt and after every crash. */
     readonly idempotencyKey: string,
+    /** What its last heartbeat told, in this attempt or the one before, on whichever worker; undefined before the first. */
+    public progress: any,
+    /** @internal */
+    readonly told: (progress: string) => void,
   ) {}
+
+  /** Tell how far it has come: about once a second that is saved, and the next attempt reads it. Throws when nobody wants it any more. */
+  heartbeat(progress: unknown): void {
+    if (this.#reason !== undefined) throw this.#reason;
+    const where = `progress of step ${this.step}`;
+    const text = toText(progress, where);
+    if (text.length > PROGRESS_LIMIT) throw new PayloadTooLarge(where, text.length, PROGRESS_LIMIT);
+    this.progress = progress;
+    this.told(text);
+  }
 
   /** Aborted when nobody wants the answer any more: it was cancelled, took too long, or its worker lost the run. */
   get signal(): AbortSignal {
@@ -64,15 +81,13 @@ export type Done = { readonly text: string } | { readonly error: unknown };
 /** One attempt that is under way. */
 export class Attempt {
   readonly effect: Step<unknown>;
-  /** Tells when it has taken too long. */
-  alarm: Alarm<Live | Attempt> | undefined;
 
   /** `report` hears of the body's end, in any case, once. */
   constructor(
     readonly live: Live,
     readonly command: Command,
     readonly info: StepInfo,
-    readonly report: (attempt: Attempt, done: Done, microseconds: number) => void,
+    readonly report: (done: Done, microseconds: number) => void,
   ) {
     this.effect = command.effect as Step<unknown>;
   }
@@ -80,30 +95,26 @@ export class Attempt {
   /** Have it done: what answers at once is reported at once, what is promised later. */
   begin(perform: Perform): void {
     const began = performance.now();
-    const tell = (done: Done) => this.report(this, done, Math.round((performance.now() - began) * 1000));
+    const tell = (done: Done) => this.report(done, Math.round((performance.now() - began) * 1000));
     const fail = (error: unknown) => tell({ error });
     const spell = (value: unknown) => {
-      let text: string;
+      let done: Done;
       try {
-        text = this.effect.spec.encodeResult(value);
+        done = { text: this.effect.spec.encodeResult(value) };
       } catch (error) {
-        fail(error);
-        return;
+        done = { error };
       }
-      tell({ text });
+      tell(done);
     };
     let value: unknown;
     try {
       value = CURRENT.run(this.info, perform, this.effect.spec, this.effect.payload);
     } catch (error) {
-      fail(error);
-      return;
+      return fail(error);
     }
-    if (typeof (value as PromiseLike<unknown> | null | undefined)?.then === "function") {
-      (value as PromiseLike<unknown>).then(spell, fail);
-    } else {
-      spell(value);
-    }
+    const promise = value as Partial<PromiseLike<unknown>> | null | undefined;
+    if (typeof promise?.then === "function") void promise.then(spell, fail);
+    else spell(value);
   }
 
   /** Whether its run waits for its end. */

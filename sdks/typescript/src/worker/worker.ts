@@ -5,48 +5,22 @@
  * steps that run come to an end, commits, and gives every lease back.
  */
 
-import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
-import { DefinitionError, StoreError, StoreRefused } from "../errors.js";
-import { SECOND } from "../model/records.js";
-import { GrpcStore, type Store } from "../wire/store.js";
-import { Engine, type Settings } from "./engine.js";
-import { jsonLogger, type Logger } from "./logger.js";
+import { setTimeout } from "node:timers/promises";
+import { StoreRefused } from "../errors.js";
+import { STEP_RUN } from "../model/records.js";
+import { GrpcStore } from "../wire/store.js";
+import { Trouble } from "./committer.js";
+import { Engine } from "./engine.js";
+import { Presence } from "./presence.js";
+import { settingsOf, type Settings, type WorkerOptions } from "./settings.js";
 
-export interface WorkerOptions {
-  /** What it drives. */
-  readonly workflows?: readonly WorkflowFunction<any, any>[];
-  /** Steps that other runs send to its queues. */
-  readonly steps?: readonly StepFunction<any, any>[];
-  /** Default "default". */
-  readonly namespace?: string;
-  /** Default ["default"]. */
-  readonly queues?: readonly string[];
-  /** How many runs it holds at most; default 1,000. */
-  readonly concurrency?: number;
-  /** How many attempts of steps are under way at most; default 256. */
-  readonly stepConcurrency?: number;
-  /** Length of a lease, seconds: how long a run waits when its worker dies; default 15. */
-  readonly ttl?: number;
-  /** How often it asks without being told to, seconds; default 1. */
-  readonly poll?: number;
-  /** How long a run that only waits stays in memory, seconds; default 0.2. */
-  readonly linger?: number;
-  /** The largest payload allowed in a journal, bytes; default 16 MB. */
-  readonly maxPayload?: number;
-  /** How many workers in a row may die while they drive a run before it is set aside; default 10. */
-  readonly maxRecoveries?: number;
-  /** Its name; default tells host and process. */
-  readonly name?: string;
-  readonly logger?: Logger;
-}
+/** Seconds before an engine that failed goes on, and after which a worker tells of itself at first: one that ends sooner leaves no trace. */
+const [PAUSE, FIRST] = [0.2, 1];
 
 export class Worker {
-  #store: Store | undefined;
   #engine: Engine | undefined;
   #stopped: number | undefined;
-  readonly #leaving = new AbortController();
   readonly #settings: Settings;
 
   /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
@@ -59,91 +33,53 @@ export class Worker {
 
   /** Work until stopped. Throws what makes working impossible: a refused token, another protocol, a server that is not there at first. */
   async run({ signals = ["SIGTERM", "SIGINT"] as readonly NodeJS.Signals[], grace = 10 } = {}): Promise<void> {
+    const { namespace, logger, pause } = this.#settings;
     const leave = () => this.stop(grace);
     for (const signal of signals) process.once(signal, leave);
-    this.#store = await GrpcStore.open(this.url, this.#settings.namespace);
-    const engine = (this.#engine = new Engine(this.#store, this.#settings));
+    const store = await GrpcStore.open(this.url, namespace);
+    const engine = (this.#engine = new Engine(store, this.#settings));
     if (this.#stopped !== undefined) engine.stop(this.#stopped);
-    const ears = this.#listen(this.#store, engine);
+    const left = new AbortController();
+    const announcing = this.#announce(store, engine, left.signal);
     try {
       while (!engine.stopped) {
         try {
-          if (!(await engine.pump())) await engine.rest(3_600);
+          if (!(await engine.pump())) await engine.rest();
         } catch (error) {
           if (error instanceof StoreRefused) throw error;
-          this.#settings.logger.log("error", "the engine failed; its runs are read again", { error });
+          logger.log("error", "the engine failed; its runs are read again", { error });
           await engine.forgetAll();
-          await nap(0.2);
+          await pause(PAUSE);
         }
       }
     } finally {
       for (const signal of signals) process.off(signal, leave);
-      this.#leaving.abort();
-      await ears;
-      this.#store.close();
+      left.abort();
+      await announcing;
+      store.close();
     }
+  }
+
+  /** Tell others of this worker every so often, until it has left. */
+  async #announce(store: GrpcStore, engine: Engine, left: AbortSignal): Promise<void> {
+    const { name, namespace, announce, queues, workflows, steps, concurrency, stepConcurrency, logger } = this.#settings;
+    if (announce <= 0) return;
+    const named = workflows.map(({ spec }) => spec.name + (spec.version && `@${spec.version}`));
+    const offers = [...named, ...steps.map(({ spec }) => STEP_RUN + spec.name)];
+    const place = { host: hostname(), pid: process.pid, queues, workflows: offers, capacity: concurrency, step_capacity: stepConcurrency };
+    const presence = new Presence(store, name, namespace, announce, () => ({ ...place, ...engine.load }));
+    const trouble = new Trouble((level, message, facts) => logger.log(level, message, { worker: name, ...facts }));
+    const done = [() => trouble.over(), (error: unknown) => trouble.tell("announce", error)] as const;
+    for (let pause = Math.min(FIRST, announce); !left.aborted; pause = announce) {
+      await setTimeout(1000 * pause, undefined, { signal: left }).catch(() => undefined); // one that has left is heard below
+      if (!left.aborted) await presence.beat().then(...done);
+    }
+    await presence.leave().then(...done);
   }
 
   /** Take no more runs, let steps that run come to an end for so many seconds, and give everything back. */
   stop(grace = 10): void {
     this.#stopped = grace;
     this.#engine?.stop(grace);
-    this.#leaving.abort();
   }
-
-  /** Ask the store to tell when something changes; not more often than claims are made. */
-  async #listen(store: Store, engine: Engine): Promise<void> {
-    const { signal } = this.#leaving;
-    for (let seen = 0; !signal.aborted; ) {
-      try {
-        const now = await store.wait(seen, 20, signal);
-        if (now === seen) continue;
-        seen = now;
-        await nap(engine.woken() / SECOND, signal);
-      } catch (error) {
-        if (!(error instanceof StoreError)) throw error;
-        await nap(1, signal); // claiming says what is wrong
-      }
-    }
-  }
-}
-
-export function settingsOf(options: WorkerOptions): Settings {
-  const { workflows = [], steps = [], queues = ["default"] } = options;
-  const names = [...workflows.map(({ spec }) => `workflow ${spec.name} ${spec.version}`.trim()), ...steps.map(({ spec }) => `step ${spec.name}`)];
-  const twice = names.find((name, place) => names.indexOf(name) !== place);
-  if (twice !== undefined) throw new DefinitionError(twice, "two of this name are offered", "give one of them another name");
-  if (names.length === 0) throw new DefinitionError("a worker", "it offers nothing", "give it workflows: […] or steps: […]");
-  return {
-    name: options.name ?? `${hostname()}/${process.pid}/${randomBytes(3).toString("hex")}`,
-    namespace: options.namespace ?? "default",
-    queues,
-    workflows: workflows.map(({ spec }) => spec),
-    steps: steps.map(({ spec }) => spec),
-    concurrency: options.concurrency ?? 1_000,
-    stepConcurrency: options.stepConcurrency ?? 256,
-    ttl: options.ttl ?? 15,
-    poll: options.poll ?? 1,
-    linger: options.linger ?? 0.2,
-    keep: 200,
-    maxPayload: options.maxPayload ?? 16 * 1024 * 1024,
-    maxRecoveries: options.maxRecoveries ?? 10,
-    logger: options.logger ?? jsonLogger,
-    chance: Math.random,
-    perform: (spec, input) => spec.invoke(input),
-    pause: (seconds) => nap(seconds),
-  };
-}
-
-function nap(seconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const timer = setTimeout(done, seconds * 1000);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    }
-    signal?.addEventListener("abort", done);
-  });
 }
