@@ -29,6 +29,7 @@ from replay_postgres.testing import TemporaryCluster, binaries
 from benchmarks.against.harness import Found, read
 from benchmarks.machine import Machine, look_at_machine
 from benchmarks.tables import figure, markdown, write_between
+from benchmarks.workloads import process_environment
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -175,7 +176,7 @@ def measure(system: System, match: Match, server: Server | None) -> Found:
     dsn = server.fresh() if server is not None and match.backend == "postgres" else ""
     with tempfile.TemporaryDirectory(prefix="replay-against-") as folder:
         command = [str(python), "-m", f"benchmarks.against.{system.module}", match.workload, match.backend, folder, dsn]
-        known = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        known = {**process_environment(), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=known, start_new_session=True
         ) as process:
