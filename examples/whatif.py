@@ -34,7 +34,7 @@ class Sorted:
 
 @step
 def forward(text: str) -> str:
-    print(f"  (forwarding {text!r}, for real)")
+    print(f"  (forwarding {text!r}, for real)\n", end="")  # in one write, as others forward at the same time
     return "forwarded"
 
 
