@@ -140,7 +140,7 @@ def test_an_idle_engine_asks_once_a_poll(store_url: str, open_engine: OpenEngine
     store = between(store_url)
     engine = open_engine(store, poll=0.25, announce=0)
     engine.start_many([Start(waits_long(n), f"r{n}") for n in range(100)])
-    until(lambda: not engine.worker.live, engine.store)
+    until(lambda: store.calls["find"] and not engine.worker.live, engine.store)  # when it began it looked for runs of the dead
     store.calls.clear()
     asked = threading.Event()
     store.before = lambda verb: asked.set() if store.calls["claim"] >= 5 else None

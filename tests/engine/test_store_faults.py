@@ -333,13 +333,14 @@ def later_ended(engine: Engine, clock: VirtualClock, seconds: float) -> bool:
 def test_a_clock_that_goes_back_hides_no_message_of_others(store_url: str, clock: VirtualClock, open_engine: OpenEngine) -> None:
     """What another client posts is found by looking, as ever."""
     engine = open_engine(clock=clock, poll=0.2)
-    _ = engine.start(waiting(), id="a")
+    handle = engine.start(waiting(), id="a")
     let_pass(engine, clock, 1)
     let_pass(engine, clock, -3600)
     with Client(store_url, clock=clock) as client:
         client.get("a").signal("go")
-
     until(partial(later_ended, engine, clock, 0.1), engine.store)
+
+    assert ["started", "signal_received", "completed"] == kinds(handle)
 
 
 def test_a_clock_that_jumps_an_hour_ahead_loses_nothing(open_engine: OpenEngine, clock: VirtualClock) -> None:
