@@ -33,6 +33,7 @@ from replay import (
     workflow,
 )
 from replay.errors import TimedOut
+from replay.model.names import SECOND
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, kinds, let_pass, named, reaches, until
 
@@ -397,7 +398,7 @@ def test_a_run_is_begun_again_by_its_own_policy(open_engine: OpenEngine) -> None
 
 def test_a_retried_run_waits_for_its_time_and_gives_up(open_engine: OpenEngine, clock: VirtualClock) -> None:
     """Its pauses are as durable as any timer; the last failure is the run's."""
-    engine = open_engine(clock=clock)
+    engine, began = open_engine(clock=clock), clock.now()
 
     @workflow(retry=Retry(max_attempts=2, initial=600, max_delay=600, jitter=0))
     def broken() -> Workflow[int]:
@@ -408,11 +409,11 @@ def test_a_retried_run_waits_for_its_time_and_gives_up(open_engine: OpenEngine, 
     until(lambda: engine.store.get([engine.get("b~1").key])[0], engine.store)
     assert "pending" == handle.status
     let_pass(engine, clock, 599)
-    assert "pending" == handle.status
     let_pass(engine, clock, 2)
 
     with pytest.raises(RunFailed, match="attempt 2"):
         handle.result(PATIENCE)
+    assert began + 601 * SECOND == named(handle, "timer_fired")[0].at
 
 
 def test_a_deadline_reaches_the_children(open_engine: OpenEngine, clock: VirtualClock) -> None:

@@ -528,10 +528,12 @@ def test_a_pause_survives_a_restart(open_engine: OpenEngine) -> None:
     handle.pause()
     reaches(handle, "paused")
     first.close()
-    second = open_engine(workflows=[flow])
+    second = open_engine(workflows=[flow, adding])
     handle = second.get("a", flow)
     handle.signal("go")
+    assert [] == second.start(adding(0)).result(PATIENCE)  # whose turn came later than that of a run that woke
     assert ("paused", []) == (handle.status, begun)
+    assert ["started"] == kinds(handle)
     handle.resume()
 
     assert 1 == handle.result(PATIENCE)
