@@ -137,10 +137,12 @@ def test_an_abandoned_handle_keeps_nothing(open_engine: OpenEngine) -> None:
 
 def test_an_idle_engine_asks_once_a_poll(store_url: str, open_engine: OpenEngine) -> None:
     """With a hundred parked runs and nobody who waits, its store hears of it once in ``poll`` seconds and no more."""
+    with open_engine() as before:
+        before.start_many([Start(waits_long(n), f"r{n}") for n in range(100)])
+        until(lambda: not before.worker.live, before.store)
     store = between(store_url)
-    engine = open_engine(store, poll=0.25, announce=0)
-    engine.start_many([Start(waits_long(n), f"r{n}") for n in range(100)])
-    until(lambda: store.calls["find"] and not engine.worker.live, engine.store)  # when it began it looked for runs of the dead
+    open_engine(store, poll=0.25, announce=0)
+    until(lambda: store.calls["find"], store.store)  # when it begins it looks for runs of the dead
     store.calls.clear()
     asked = threading.Event()
     store.before = lambda verb: asked.set() if store.calls["claim"] >= 5 else None

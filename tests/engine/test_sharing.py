@@ -373,6 +373,7 @@ def test_a_crashed_engine_gives_nothing_back(store_url: str, open_engine: OpenEn
     watched, claimed = between(store_url, clock), threading.Event()
     second = open_engine(watched, workflows=[flow])
     handle = second.get("a", flow)
+    until(lambda: watched.calls["find"], watched.store)  # for runs of the dead, of which there is none
     clock.advance(59)
     watched.after = lambda verb, _answer: claimed.set() if verb == "claim" else None
     second.worker.inbox.put(Wake())
