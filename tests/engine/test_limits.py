@@ -158,6 +158,23 @@ def test_a_rate_spreads_the_beginnings(open_engine: OpenEngine) -> None:
     assert [3, 6, 8] == began
 
 
+def test_queues_take_turns_where_there_is_room_for_one_run(open_engine: OpenEngine, store_url: str) -> None:
+    """Whichever is named first: a queue that is never empty starves no other."""
+    order: list[str] = []
+
+    @workflow(name="limits.turns")
+    def flow(queue: str) -> Workflow[None]:
+        yield from sleep(0)
+        order.append(queue)
+
+    with Client(store_url) as client:
+        handles = [client.start(flow(queue), queue=queue) for queue in ("a", "b") for _ in range(8)]
+        open_engine(workflows=[flow], queues=["a", "b"], concurrency=1)
+        assert [None] * 16 == [handle.result(PATIENCE) for handle in handles]
+
+    assert {"a", "b"} == set(order[:6])
+
+
 def test_an_engine_holds_no_more_of_a_queue_than_it_has_room_for(open_engine: OpenEngine) -> None:
     """Four GPUs are four runs, however many others it holds."""
     gauge, gate = Gauge(), Gate()

@@ -119,7 +119,7 @@ def test_a_lease_that_has_merely_ended_is_kept(open_engine: OpenEngine, clock: V
 
 
 def test_a_run_that_was_taken_over_is_dropped(open_engine: OpenEngine, clock: VirtualClock) -> None:
-    """The engine that was late finds another fence, and writes nothing more; the other goes on."""
+    """The engine that was late finds another fence when it renews, and what its step says later is nobody's; the other goes on."""
     gate = Gate()
 
     @step
@@ -141,8 +141,10 @@ def test_a_run_that_was_taken_over_is_dropped(open_engine: OpenEngine, clock: Vi
         return engine.store.claim(claim).runs
 
     (taken,) = until(takes_over, engine.store)
+    let_pass(engine, clock, 0)
+    assert {} == engine.worker.live
     gate.open()
-    until(lambda: not engine.worker.live, engine.store)
+    until(lambda: not engine.worker.actor.attempts, engine.store)
 
     assert (["started"], "another", 2) == (kinds(handle), handle.about().worker, taken.lease.fence)
     engine.store.release([taken.lease])
