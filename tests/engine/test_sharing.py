@@ -330,17 +330,32 @@ def test_a_process_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
     assert is_dead(names.read_text())
 
 
-def test_runs_of_a_dead_worker_are_taken_at_once(store_url: str, open_engine: OpenEngine) -> None:
-    """A restart need not wait for the lease of its former self."""
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_runs_of_a_dead_worker_are_taken_at_once(store_url: str, open_engine: OpenEngine, is_busy: bool) -> None:
+    """A restart need not wait for the lease of its former self, also when it holds a run from its beginning."""
+    gate = Gate()
+
+    @step
+    def hold() -> int:
+        gate.enter()
+        return 1
+
+    @workflow(name="sharing.busy")
+    def busy() -> Workflow[int]:
+        return (yield from hold())
+
     with Client(store_url) as client:
         handle = client.start(parked(), id="a")
         dead = worker_name().replace(f"{os.getpid()}.", "999999999.")
         claim = Claim(worker=dead, namespace="default", queues=["default"], workflows=[parked.name], limit=1, ttl=10**12)
         assert 1 == len(client.store.claim(claim).runs)
-        engine = open_engine(workflows=[parked])
+        engine = open_engine(workflows=[parked, busy])
+        if is_busy:
+            _ = engine.start(busy(), id="b")
         handle.signal("word", "taken")
 
         assert "taken" == engine.get("a", parked).result(PATIENCE)
+        gate.open()
 
 
 def test_runs_of_the_living_are_left_alone(store_url: str) -> None:
