@@ -83,7 +83,25 @@ func (s *Step[I, O]) Definition() any { return s.core }
 type StepInfo = model.StepInfo
 
 // InfoOf is what a step knows of itself; the zero value outside of one.
-func InfoOf(ctx context.Context) StepInfo { return model.StepInfoOf(ctx) }
+func InfoOf(ctx context.Context) StepInfo { return model.AttemptOf(ctx).StepInfo }
+
+// Heartbeat tells that a step is alive and, with a progress, how far it has come: anything that is spelt as JSON, 64 KB at most. It is
+// cheap enough for every turn of a loop. What was told last is saved about once a second, and with a failed attempt; after a crash it
+// may be a second old, so tell only what has been done. The error says why nobody wants the answer any more: return it.
+func Heartbeat(ctx context.Context, progress ...any) error {
+	return model.AttemptOf(ctx).Heartbeat(ctx, progress...)
+}
+
+// Progress is what the last heartbeat told, in this attempt or the one before, on whichever worker; false when none did.
+func Progress[T any](ctx context.Context) (progress T, ok bool, err error) {
+	attempt := model.AttemptOf(ctx)
+	told := attempt.Progress()
+	if told == nil {
+		return progress, false, nil
+	}
+	progress, err = model.Read[T]("progress of step", attempt.Step, told)
+	return progress, err == nil, err
+}
 
 // Workflow is a workflow function with its name; NewWorkflow and NewResumable make one.
 type Workflow[I, O any] struct{ core *interpreter.Workflow }

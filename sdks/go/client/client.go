@@ -132,7 +132,7 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
 	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
-		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: optional(longest.Seconds()),
+		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: service.Optional(longest.Seconds()),
 	})
 	if err != nil {
 		return nil, err
@@ -144,21 +144,13 @@ func definition(offer replay.Offer) *interpreter.Workflow {
 	return offer.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
 }
 
-// optional is a field that is left out when it has its zero value.
-func optional[T comparable](value T) *T {
-	if value == *new(T) {
-		return nil
-	}
-	return &value
-}
-
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
 	core := definition(workflow)
 	options := core.Options
 	input, err := model.SpellArguments("arguments of workflow", core.Name, in)
 	return &wire.StartRunRequest{
 		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
-		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
+		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: service.Optional(options.Deadline.Microseconds()), Tags: options.Tags,
 		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
 	}, err
 }
@@ -232,11 +224,11 @@ func (c *Client) Page(ctx context.Context, filter Filter, limit int, cursor stri
 		if t.IsZero() {
 			return nil
 		}
-		return optional(t.UnixMicro())
+		return service.Optional(t.UnixMicro())
 	}
 	query := &wire.Filter{
-		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: optional(filter.Workflow), Prefix: optional(filter.Prefix),
-		Parent: optional(filter.Parent), FairnessKey: optional(filter.FairnessKey),
+		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: service.Optional(filter.Workflow), Prefix: service.Optional(filter.Prefix),
+		Parent: service.Optional(filter.Parent), FairnessKey: service.Optional(filter.FairnessKey),
 		CreatedAfter: moment(filter.CreatedAfter), CreatedBefore: moment(filter.CreatedBefore),
 	}
 	answer, err := c.conn.Client.ListRuns(ctx, &wire.ListRunsRequest{Filter: query, Limit: int32(min(limit, 1_000)), Cursor: cursor})

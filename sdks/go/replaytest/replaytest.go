@@ -151,20 +151,22 @@ func (w *World) turn(r *run) bool {
 			w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
 		}
 		if ready {
-			r.Tell(w.perform(r, command))
+			w.perform(r, command)
 		}
 	}
 	return len(r.journal) > before || len(acting) > 0 || len(r.commit.Children) > 0 || !r.Interp.Settled()
 }
 
-func (w *World) perform(r *run, command *interpreter.Command) model.Event {
+func (w *World) perform(r *run, command *interpreter.Command) {
+	performed := command
 	if stub := w.stubs[command.Name]; stub != nil {
 		stubbed := *command
 		stubbed.Step = &interpreter.Step{Name: command.Name, Options: command.Step.Options, Do: stub}
-		command = &stubbed
+		performed = &stubbed
 	}
-	payload, err := engine.Perform(model.WithStepInfo(context.Background(), r.StepInfo(command)), command)
-	return engine.Outcome(command, payload, err, 16<<20, 0.5)
+	attempt := r.Attempt(command)
+	payload, err := engine.Perform(attempt.Within(context.Background()), performed)
+	r.Answer(attempt, command, payload, err, 0, 0.5)
 }
 
 // apply does what a store does with a commit.

@@ -29,6 +29,7 @@ const (
 	never        = math.MaxInt64
 
 	replyTopic, notesTopic, logTopic = "~reply:", "~notes:", "~log:"
+	progressKey, lostKey             = "~progress", "~lost"
 )
 
 // Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
@@ -63,6 +64,13 @@ type Live struct {
 	logged     []interpreter.Said // lines to hand to the logger once the next commit is applied
 	state      map[string][]byte  // what it shows, by key; replay's own keys begin with a tilde
 	tags       map[string]string
+	progress   map[string]json.RawMessage // what steps told of themselves, by command
+	saveAt     int64                      // when that is saved, or never while there is nothing new
+	savedAt    int64
+
+	lost   int    // workers that it will have cost in a row if this one dies now; 0 when it is not in doubt
+	doing  string // what it is about to do, once that is written down
+	inLine bool   // it is in doubt, and waits for its turn to be driven
 
 	tasks    map[string]*attempt // what the worker has under way for it
 	parking  bool
@@ -79,7 +87,9 @@ func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload i
 		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
 		known: map[string]bool{}, retries: map[string]int64{}, intents: map[string]bool{},
 		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{}, turn: newTurn(),
+		progress: map[string]json.RawMessage{}, saveAt: never,
 	}
+	_ = json.Unmarshal(run.State[progressKey], &live.progress)
 	maps.Copy(live.tags, run.Tags)
 	maps.Copy(live.state, run.State)
 	maps.DeleteFunc(live.state, func(key string, _ []byte) bool { return strings.HasPrefix(key, "~") })
@@ -111,6 +121,17 @@ func (l *Live) Deliver(mail ...*wire.Message) (fresh bool) {
 
 // Tell takes in an answer.
 func (l *Live) Tell(answer model.Event) { l.answers = append(l.answers, answer) }
+
+// saveSoon: a step has told how far it has come.
+func (l *Live) saveSoon(now int64) { l.saveAt = min(l.saveAt, max(now, l.savedAt+second)) }
+
+// forgetProgress: its command waits for no further attempt.
+func (l *Live) forgetProgress(command string) {
+	if l.progress[command] != nil {
+		delete(l.progress, command)
+		l.saveAt = l.savedAt
+	}
+}
 
 // Drive lets the run take a turn, after as many of its old events as the budget allows; whether it rests then. What the author's types
 // panic with while they are read is an error of this run.
@@ -263,6 +284,8 @@ func (l *Live) takeAnswer(answer model.Event, now int64) error {
 	}
 	if answer.Kind == model.AttemptFailed {
 		l.retryLater(command)
+	} else {
+		l.forgetProgress(answer.Command)
 	}
 	return nil
 }
@@ -488,6 +511,7 @@ func (l *Live) withdraw() {
 	for _, command := range withdrawn {
 		_, waits := l.retries[command.ID]
 		delete(l.retries, command.ID)
+		l.forgetProgress(command.ID)
 		switch {
 		case command.Kind == interpreter.Child || l.isRemote(command):
 			l.callOff(command, "no longer waits for it")
@@ -618,8 +642,11 @@ func (l *Live) idle() bool {
 }
 
 // unsaid says whether there is anything to commit.
-func (l *Live) unsaid() bool {
+func (l *Live) unsaid(now int64) bool {
 	turn := l.turn
+	if l.saveAt <= now && l.Interp.Settled() {
+		return true
+	}
 	said := len(turn.Events) + len(turn.Consumed) + len(turn.Posts) + len(turn.Children) + len(turn.Topics) + len(turn.State) + len(turn.Tags)
 	return l.Interp.Settled() && said > 0
 }
@@ -649,8 +676,24 @@ func (l *Live) Commit(release bool) *wire.Commit {
 		made.WakeAt, made.Result, release = nil, append([]byte{}, closing.Payload...), true
 	}
 	made.Lease, made.Expected, made.Applied, made.Release = l.Lease, l.committed, l.committed+int64(len(made.Events)), release
+	l.sayProgress(made)
+	l.sayLost(made)
 	l.turn = newTurn()
 	return made
+}
+
+// sayProgress: what steps told of themselves is shown while they are not answered.
+func (l *Live) sayProgress(made *wire.Commit) {
+	if l.saveAt == never {
+		return
+	}
+	for id, task := range l.tasks {
+		if task.heard.Swap(false) {
+			l.progress[id] = task.told.Progress()
+		}
+	}
+	made.State[progressKey], _ = codec.Marshal(l.progress) // its parts were spelt before
+	l.savedAt, l.saveAt = l.saveAt, never
 }
 
 // Applied is told when a commit of this run has become durable.

@@ -400,6 +400,14 @@ func IsUnavailable(err error) bool {
 	return errors.As(err, &away)
 }
 
+// Optional is a field that is left out when it has its zero value.
+func Optional[T comparable](value T) *T {
+	if value == *new(T) {
+		return nil
+	}
+	return &value
+}
+
 // ---- events ----------------------------------------------------------------------------------------------------------------
 
 // EventIn is an event from the wire.
