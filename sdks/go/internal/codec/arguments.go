@@ -21,10 +21,11 @@ func ArgumentsOf(v reflect.Value) ([]byte, error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		var err error
-		if dst, err = appendValue(dst, p.value, MaxDepth); err != nil {
+		spelt, err := Marshal(p.value.Interface())
+		if err != nil {
 			return nil, fmt.Errorf("%s%w", p.where(), err)
 		}
+		dst = append(dst, spelt...)
 		if !p.omit || !p.value.IsZero() {
 			end = len(dst)
 		}
