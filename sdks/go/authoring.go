@@ -30,7 +30,7 @@ type None = struct{}
 // Offer is what a worker can be given: a Step or a Workflow.
 type Offer interface {
 	Name() string
-	Definition() any
+	Definition() *interpreter.Workflow
 }
 
 // Step is a function whose result is journaled; NewStep makes one.
@@ -75,8 +75,8 @@ func (s *Step[I, O]) With(options StepOptions) *Step[I, O] {
 // Name is the step's name.
 func (s *Step[I, O]) Name() string { return s.core.Name }
 
-// Definition is for package worker.
-func (s *Step[I, O]) Definition() any { return s.core }
+// Definition is for packages worker and replaytest.
+func (s *Step[I, O]) Definition() *interpreter.Workflow { return interpreter.StepWorkflow(s.core) }
 
 // StepInfo is what a step knows of itself: send IdempotencyKey to whatever must not do a thing twice. Hurry is closed when the
 // step was cancelled and its end is awaited (StepOptions.WaitOnCancel); else cancelling ends its context.
@@ -175,7 +175,7 @@ func (w *Workflow[I, O]) With(options RunOptions) *Workflow[I, O] {
 func (w *Workflow[I, O]) Name() string { return w.core.Name }
 
 // Definition is for packages client, worker and replaytest.
-func (w *Workflow[I, O]) Definition() any { return w.core }
+func (w *Workflow[I, O]) Definition() *interpreter.Workflow { return w.core }
 
 // Raises names a type of errors that a step's failure comes back as, so that errors.As finds it in the workflow. The name is
 // what journals call it; without one it is the type's own.

@@ -22,7 +22,6 @@ import (
 	"example.org/replay"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
-	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
@@ -77,7 +76,7 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
 // order of the ids that are given.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := definition(workflow)
+	core := workflow.Definition()
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
@@ -128,7 +127,7 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	if err != nil {
 		return nil, err
 	}
-	if definition(workflow).Options.ID == "" {
+	if workflow.Definition().Options.ID == "" {
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
 	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
@@ -140,12 +139,8 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	return Of[O](c, answer.RunId), nil
 }
 
-func definition(offer replay.Offer) *interpreter.Workflow {
-	return offer.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
-}
-
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := definition(workflow)
+	core := workflow.Definition()
 	options := core.Options
 	input, err := model.SpellArguments("arguments of workflow", core.Name, in)
 	return &wire.StartRunRequest{

@@ -28,14 +28,7 @@ type QueueLimits = model.QueueLimits
 func Run(ctx context.Context, url string, options Options, offers ...replay.Offer) error {
 	var workflows []*interpreter.Workflow
 	for _, offer := range offers {
-		switch core := offer.Definition().(type) {
-		case *interpreter.Workflow:
-			workflows = append(workflows, core)
-		case *interpreter.Step:
-			workflows = append(workflows, interpreter.StepWorkflow(core))
-		default:
-			return &model.DefinitionError{What: offer.Name(), Problem: "it is neither a step nor a workflow", Advice: "make it with package replay"}
-		}
+		workflows = append(workflows, offer.Definition())
 	}
 	options, err := options.Complete()
 	if err != nil {

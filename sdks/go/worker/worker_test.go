@@ -1081,7 +1081,7 @@ func TestWhatGoBeginsPythonFinishesAndTheOtherWayRound(t *testing.T) {
 		for event, err := range handle.Journal(within(t), 1, false) {
 			check(t, err)
 			uuid := fmt.Sprint(got[3])
-			journal += strings.ReplaceAll(fmt.Sprintf("%s %d %s\n", event.String(), event.Check, event.Payload), uuid, "UUID")
+			journal += strings.ReplaceAll(fmt.Sprintf("%s %d %s\n", model.Show(event), event.Check, event.Payload), uuid, "UUID")
 		}
 		journals = append(journals, journal)
 	}

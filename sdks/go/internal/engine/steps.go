@@ -112,7 +112,7 @@ func (l *Live) Answer(a *model.Attempt, command *interpreter.Command, payload []
 	if err == nil && len(payload) > l.maxPayload {
 		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: l.maxPayload}
 	}
-	answer := model.Event{
+	answer := &model.Event{
 		Kind: model.StepCompleted, Command: command.ID, Payload: payload, Attempt: int32(a.Attempt), Duration: took.Microseconds(),
 	}
 	if err != nil {

@@ -25,6 +25,7 @@ type Step struct {
 // Workflow is what an interpreter needs to know of a workflow, and how it is started by default.
 type Workflow struct {
 	Name, Version string
+	Step          *Step            // that it consists of, when that was sent here
 	Patches       []string         // sorted
 	Retry         model.Retry      // tells when a failed run is begun again
 	Options       model.RunOptions // of its runs
@@ -38,7 +39,7 @@ type Workflow struct {
 // StepWorkflow is the workflow of one step that was sent here: results pass through as the step spells them.
 func StepWorkflow(step *Step) *Workflow {
 	return &Workflow{
-		Name: StepRun + step.Name, Patches: []string{},
+		Name: StepRun + step.Name, Step: step, Patches: []string{},
 		Begin: func(input, _ []byte) (func(*Fiber) ([]byte, error), error) {
 			return func(f *Fiber) (result []byte, err error) {
 				called := *step
@@ -81,12 +82,14 @@ type Command struct {
 	Attempts  int    // that have failed so far
 	Failure   []byte // payload of the last one that did
 	FailedAt  int64
-	Intent    bool // an at-most-once step was begun
-	Cancelled bool // a cancellation waits for its end
-	Abandoned bool // a child that goes on by itself, its parent having ended
+	RetryAt   int64 // when the next attempt is due, for whoever makes them; 0 while none is
+	Intent    bool  // an at-most-once step was begun
+	Cancelled bool  // a cancellation waits for its end
+	Abandoned bool  // a child that goes on by itself, its parent having ended
 
 	accept func(payload []byte) error // takes the answer, where the author's type is known
 	fiber  *Fiber
+	number int // in order of issue
 	frames frames
 }
 

@@ -171,7 +171,7 @@ func (f *Fiber) Savepoint(name string, notes []byte) error {
 // SavepointState marks a place to fork and to recover from.
 func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
 	f.enter()
-	if f != f.it.root || f.it.pending.len() > 0 || f.it.beside.len() > 0 {
+	if f != f.it.root || len(f.it.pending) > 0 || len(f.it.beside) > 0 {
 		return &model.EffectError{
 			Got:    fmt.Sprintf("savepoint %q with state while something else is in flight", name),
 			Advice: "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave the state out",

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"example.org/replay/model"
@@ -46,6 +47,12 @@ type Update struct {
 	Handle   func(f *Fiber, payload []byte) ([]byte, error)
 }
 
+// letters are the signals of one name that nobody has read.
+type letters struct {
+	number   int
+	payloads [][]byte
+}
+
 type turn struct {
 	fiber *Fiber
 	err   error
@@ -67,11 +74,12 @@ type Interpreter struct {
 
 	root      *Fiber
 	current   *Fiber
-	pending   ordered[string, *Command]
-	beside    ordered[*Fiber, *Fiber] // those that no scope waits for
-	ready     []turn                  // fibers that can run, first ready first: the only source of order
+	pending   map[string]*Command
+	beside    map[*Fiber]int // those that no scope waits for, and which of them came first
+	ready     []turn         // fibers that can run, first ready first: the only source of order
 	listeners map[string][]*Command
-	mail      ordered[string, [][]byte] // signals that nobody has read, by name
+	mail      map[string]*letters // signals that nobody has read, by name
+	count     int                 // of what is listed in the order in which it came
 	updates   map[string]*Update
 	handled   []string // names of updates, in order
 	updated   int
@@ -85,22 +93,24 @@ type Interpreter struct {
 
 // New makes an interpreter that was told nothing.
 func New(workflow *Workflow, run string) *Interpreter {
-	return &Interpreter{Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{}}
+	return &Interpreter{
+		Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{},
+		pending: map[string]*Command{}, beside: map[*Fiber]int{}, mail: map[string]*letters{},
+	}
 }
 
 // ---- feeding ---------------------------------------------------------------------------------------------------------------
 
 // Feed takes in the next events, one after the other, as far as the budget of immediate answers allows; Seq tells how far.
-func (it *Interpreter) Feed(journal []model.Event, budget int) error {
+func (it *Interpreter) Feed(journal []*model.Event, budget int) error {
 	it.Advance(Unlimited) // the last event has all of its consequences before the next comes
 	it.left = budget
-	for i := range journal {
-		event := &journal[i]
+	for _, event := range journal {
 		if err := it.feed(event); err != nil {
 			if misfit, ok := err.(*model.NonDeterminismError); ok {
 				for _, past := range it.recent {
 					if past != nil {
-						misfit.Before = append(misfit.Before, past.String())
+						misfit.Before = append(misfit.Before, model.Show(past))
 					}
 				}
 			}
@@ -133,7 +143,7 @@ func (it *Interpreter) feed(event *model.Event) error {
 			return err
 		}
 	}
-	it.pending.remove(command.ID)
+	delete(it.pending, command.ID)
 	if event.Kind == model.SavepointTaken {
 		if err := it.passSavepoint(event); err != nil {
 			return err
@@ -337,7 +347,7 @@ func (it *Interpreter) takeClosing(event *model.Event) error {
 		return it.misfit(event)
 	}
 	it.closed = true
-	it.pending = ordered[string, *Command]{}
+	clear(it.pending)
 	return nil
 }
 
@@ -347,16 +357,15 @@ func (it *Interpreter) takeClosing(event *model.Event) error {
 func (it *Interpreter) Settled() bool { return len(it.ready) == 0 }
 
 // Pending is a command that waits for an answer, or nil.
-func (it *Interpreter) Pending(id string) *Command {
-	command, _ := it.pending.get(id)
-	return command
-}
+func (it *Interpreter) Pending(id string) *Command { return it.pending[id] }
 
 // Waiting lists the pending commands in order of issue.
-func (it *Interpreter) Waiting() []*Command { return it.pending.list() }
+func (it *Interpreter) Waiting() []*Command {
+	return slices.SortedFunc(maps.Values(it.pending), func(a, b *Command) int { return a.number - b.number })
+}
 
 // Open is the number of pending commands.
-func (it *Interpreter) Open() int { return it.pending.len() }
+func (it *Interpreter) Open() int { return len(it.pending) }
 
 // CancelAsked says whether the run was asked to stop.
 func (it *Interpreter) CancelAsked() bool { return it.root != nil && it.root.cancel != nil }
@@ -397,27 +406,40 @@ func (it *Interpreter) Patched(name string) bool {
 	return slices.Contains(it.patches, name)
 }
 
+func (it *Interpreter) next() int {
+	it.count++
+	return it.count
+}
+
+// apart lists the fibers that no scope waits for, oldest first.
+func (it *Interpreter) apart() []*Fiber {
+	return slices.SortedFunc(maps.Keys(it.beside), func(a, b *Fiber) int { return it.beside[a] - it.beside[b] })
+}
+
 func (it *Interpreter) putMail(name string, payload []byte) {
-	waiting, _ := it.mail.get(name)
-	it.mail.set(name, append(waiting, payload))
+	if it.mail[name] == nil {
+		it.mail[name] = &letters{number: it.next()}
+	}
+	it.mail[name].payloads = append(it.mail[name].payloads, payload)
 }
 
 func (it *Interpreter) takeMail(name string) ([]byte, bool) {
-	waiting, ok := it.mail.get(name)
-	if !ok {
+	box := it.mail[name]
+	if box == nil {
 		return nil, false
 	}
-	if it.mail.set(name, waiting[1:]); len(waiting) == 1 {
-		it.mail.remove(name)
+	first := box.payloads[0]
+	if box.payloads = box.payloads[1:]; len(box.payloads) == 0 {
+		delete(it.mail, name)
 	}
-	return waiting[0], true
+	return first, true
 }
 
 // Unread lists the signals that came and were not taken, per name oldest first, names in the order of their first one.
 func (it *Interpreter) Unread() (unread []model.Letter) {
-	for _, waiting := range it.mail.items {
-		for _, payload := range waiting.value {
-			unread = append(unread, model.Letter{Name: waiting.key, Payload: payload})
+	for _, name := range slices.SortedFunc(maps.Keys(it.mail), func(a, b string) int { return it.mail[a].number - it.mail[b].number }) {
+		for _, payload := range it.mail[name].payloads {
+			unread = append(unread, model.Letter{Name: name, Payload: payload})
 		}
 	}
 	return unread
@@ -428,7 +450,7 @@ func (it *Interpreter) Draw(purpose string) float64 { return it.chance.Random(pu
 
 // Close evicts the run: every coroutine is unwound. What deferred functions ask for is refused, nothing of it is journaled.
 func (it *Interpreter) Close() {
-	alive := it.beside.list()
+	alive := it.apart()
 	if it.root != nil {
 		alive = append(alive, it.root)
 	}
@@ -503,7 +525,7 @@ func (it *Interpreter) ended(f *Fiber, err error) {
 	} else if f.reply != nil {
 		f.reply(f)
 	}
-	it.beside.remove(f)
+	delete(it.beside, f)
 	if f == it.root {
 		it.closeRun(it.outcome(f, err))
 	} else if it.closing != nil {
@@ -527,7 +549,7 @@ func (it *Interpreter) closeRun(outcome *Outcome) {
 	if it.closing == nil {
 		it.closing = outcome
 	}
-	for _, fiber := range it.beside.list() {
+	for _, fiber := range it.apart() {
 		it.part(fiber)
 	}
 	it.finish()
@@ -535,7 +557,7 @@ func (it *Interpreter) closeRun(outcome *Outcome) {
 
 // runBeside keeps a fiber that no scope waits for; one that is made while the run ends shares its end.
 func (it *Interpreter) runBeside(f *Fiber) {
-	it.beside.set(f, f)
+	it.beside[f] = it.next()
 	if it.closing != nil {
 		it.part(f)
 	}
@@ -557,7 +579,7 @@ func (it *Interpreter) part(f *Fiber) {
 }
 
 func (it *Interpreter) finish() {
-	if it.beside.len() == 0 {
+	if len(it.beside) == 0 {
 		it.Outcome = it.closing
 	}
 }
@@ -566,7 +588,7 @@ func (it *Interpreter) finish() {
 func (it *Interpreter) abandon(f *Fiber) {
 	if command, ok := f.waits.(*Command); ok {
 		command.Abandoned = true
-		it.pending.remove(command.ID)
+		delete(it.pending, command.ID)
 	}
 	it.ended(f, &model.Cancelled{Reason: "the run has ended"})
 }
@@ -634,18 +656,18 @@ func (it *Interpreter) throw(f *Fiber) {
 
 // issue asks the world.
 func (it *Interpreter) issue(f *Fiber, command *Command) {
-	command.ID, command.fiber, command.IssuedAt = f.nextID(), f, it.Clock
+	command.ID, command.fiber, command.IssuedAt, command.number = f.nextID(), f, it.Clock, it.next()
 	if command.Timed && command.Span >= 0 {
 		command.Due = it.Clock + command.Span
 	}
-	it.pending.set(command.ID, command)
+	it.pending[command.ID] = command
 	it.Issued = append(it.Issued, command)
 	f.waits = command
 }
 
 // forget: nobody waits for this answer any more.
 func (it *Interpreter) forget(command *Command) {
-	it.pending.remove(command.ID)
+	delete(it.pending, command.ID)
 	if command.Kind == Signal {
 		waiting := it.listeners[command.Name]
 		if waiting[0] == command {

@@ -407,30 +407,3 @@ func Optional[T comparable](value T) *T {
 	}
 	return &value
 }
-
-// ---- events ----------------------------------------------------------------------------------------------------------------
-
-// EventIn is an event from the wire.
-func EventIn(e *wire.Event) model.Event {
-	return model.Event{
-		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
-	}
-}
-
-// EventOut is an event for the wire.
-func EventOut(e *model.Event) *wire.Event {
-	return &wire.Event{
-		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
-	}
-}
-
-// EventsIn are events from the wire.
-func EventsIn(events []*wire.Event) []model.Event {
-	made := make([]model.Event, len(events))
-	for i, event := range events {
-		made[i] = EventIn(event)
-	}
-	return made
-}
