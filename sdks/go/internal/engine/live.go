@@ -309,6 +309,8 @@ func (l *Live) takeMessage(message *wire.Message, now int64) {
 		if l.err = err; err == nil {
 			l.feed(&model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 		}
+	case "query":
+		l.say(replyTopic+message.Id, l.Interp.Query(message.Name, message.Payload))
 	case "cancel":
 		l.cancel("cancel", message.Payload, now)
 	case "terminate":
