@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -188,7 +189,7 @@ func Raises[E error](name ...string) Raise {
 		made.Name = name[0]
 	}
 	made.Match = func(err error) ([]byte, bool) {
-		found, ok := as[E](err)
+		found, ok := errors.AsType[E](err)
 		if !ok {
 			return nil, false
 		}

@@ -37,7 +37,7 @@ func bodies[T any](branches []Branch[T]) ([]interpreter.Body, []T) {
 // branches, waits until they have cleaned up, and is returned.
 func Gather[T any](run *Run, branches ...Branch[T]) ([]T, error) {
 	made, values := bodies(branches)
-	if err := run.fiber.Gather(made, interpreter.Gathering{}); err != nil {
+	if err := run.fiber.Gather(made, GatherOptions{}); err != nil {
 		return nil, err
 	}
 	return values, nil
@@ -45,15 +45,8 @@ func Gather[T any](run *Run, branches ...Branch[T]) ([]T, error) {
 
 // Gather2 runs two branches of different types side by side.
 func Gather2[A, B any](run *Run, first Branch[A], second Branch[B]) (a A, b B, err error) {
-	err = run.fiber.Gather([]interpreter.Body{body(first, &a), body(second, &b)}, interpreter.Gathering{})
+	err = run.fiber.Gather([]interpreter.Body{body(first, &a), body(second, &b)}, GatherOptions{})
 	return a, b, err
-}
-
-// GatherOptions says how GatherWith goes about it.
-type GatherOptions struct {
-	Limit         int  // so many branches at a time; the next begins when one ends
-	MinSuccessful int  // it ends with so many successes and cancels the rest
-	ReturnErrors  bool // failures stand in their places instead of ending it
 }
 
 // Result is what became of one branch.
@@ -74,7 +67,7 @@ func GatherWith[T any](run *Run, options GatherOptions, branches ...Branch[T]) (
 			return err
 		}
 	}
-	err := run.fiber.Gather(made, interpreter.Gathering(options))
+	err := run.fiber.Gather(made, options)
 	return results, err
 }
 

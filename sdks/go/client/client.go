@@ -67,10 +67,14 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 		return nil, err
 	}
 	started, err := c.conn.Client.StartRun(ctx, request)
+	return handle[O](c, started.GetRun().GetKey().GetId(), err)
+}
+
+func handle[O any](c *Client, id string, err error) (*Handle[O], error) {
 	if err != nil {
 		return nil, err
 	}
-	return Of[O](c, started.Run.Key.Id), nil
+	return Of[O](c, id), nil
 }
 
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
@@ -114,10 +118,7 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	started, err := c.conn.Client.SignalWithStart(ctx, &wire.SignalWithStartRequest{
 		Start: request, Signal: &wire.SignalRunRequest{Name: signal, Payload: payload, MessageId: rand.Text()},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return Of[O](c, started.Run.Key.Id), nil
+	return handle[O](c, started.GetRun().GetKey().GetId(), err)
 }
 
 // Debounce starts a run when it has not been called for a while, with the input of the last call for the same workflow and key. The
@@ -133,10 +134,7 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
 		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: service.Optional(longest.Seconds()),
 	})
-	if err != nil {
-		return nil, err
-	}
-	return Of[O](c, answer.RunId), nil
+	return handle[O](c, answer.GetRunId(), err)
 }
 
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {

@@ -216,8 +216,5 @@ func (h *Handle[T]) Fork(ctx context.Context, options ForkOptions) (*Handle[T], 
 		request.Edits[number] = payload
 	}
 	answer, err := h.c.conn.Client.ForkRun(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	return Of[T](h.c, answer.Run.Key.Id), nil
+	return handle[T](h.c, answer.GetRun().GetKey().GetId(), err)
 }

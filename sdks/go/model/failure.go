@@ -29,8 +29,7 @@ type Failure struct {
 // FailureOf is what is kept of an error.
 func FailureOf(err error, attempts int) Failure {
 	made := Failure{Type: TypeOf(err), Message: cut(text(err.Error()), messageLimit), Attempts: attempts}
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		stack := text(panicked.Stack)
 		made.Traceback = stack[max(0, len(stack)-tracebackLimit):]
 		made.Traceback = strings.ToValidUTF8(made.Traceback, "")
@@ -86,8 +85,7 @@ func TypeOf(err error) string {
 	if known, name := Named(err); known != nil {
 		return "replay.errors." + name
 	}
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	if _, panicked := errors.AsType[*PanicError](err); panicked {
 		return "panic"
 	}
 	for strings.HasPrefix(fmt.Sprintf("%T", err), "*fmt.wrapError") && errors.Unwrap(err) != nil {

@@ -151,6 +151,13 @@ type Raise struct {
 	Revive func(arguments []byte) (error, bool)
 }
 
+// GatherOptions says how GatherWith goes about it. The zero value of each field means: all of them, and the first failure ends it.
+type GatherOptions struct {
+	Limit         int  // so many branches at a time; the next begins when one ends
+	MinSuccessful int  // it ends with so many successes and cancels the rest
+	ReturnErrors  bool // failures stand in their places instead of ending it
+}
+
 // ParentClose says what becomes of a child when its parent ends.
 type ParentClose string
 

@@ -184,13 +184,7 @@ func (l *Live) replay(budget int) int {
 // forgetSaid: outputs of events up to `applied` were said long ago, and what they issued may have been answered since. Only a
 // child that was asked for and abandoned in the same breath is nowhere else to be found.
 func (l *Live) forgetSaid() {
-	var abandoned []*interpreter.Command
-	for _, command := range l.Interp.Issued {
-		if command.Abandoned && l.fed > l.said {
-			abandoned = append(abandoned, command)
-		}
-	}
-	l.Interp.Issued = abandoned
+	l.Interp.Issued = slices.DeleteFunc(l.Interp.Issued, func(c *interpreter.Command) bool { return !c.Abandoned || l.fed <= l.said })
 	if l.fed <= l.said {
 		l.Interp.Outputs = nil
 	}
@@ -605,14 +599,6 @@ func isStep(workflow string) bool { return strings.HasPrefix(workflow, interpret
 
 // ---- the commit ------------------------------------------------------------------------------------------------------------
 
-// wakeAt is when its next timer, retry or deadline is due; nil for never.
-func (l *Live) wakeAt() *int64 {
-	if moment := l.nextTimer(); moment != never {
-		return &moment
-	}
-	return nil
-}
-
 // idle says whether nothing is under way for it in this process.
 func (l *Live) idle() bool {
 	return l.Interp.Settled() && len(l.tasks)+len(l.answers)+len(l.mail)+len(l.Acting) == 0
@@ -634,13 +620,13 @@ func (l *Live) Commit(release bool) *wire.Commit {
 	maps.Copy(l.state, made.State)
 	maps.Copy(l.tags, made.Tags)
 	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
-	switch {
-	case l.Paused:
+	if made.Status = "running"; release {
+		made.Status = "waiting"
+	}
+	if moment := l.nextTimer(); l.Paused {
 		made.Status = "paused"
-	case release:
-		made.Status, made.WakeAt = "waiting", l.wakeAt()
-	default:
-		made.Status, made.WakeAt = "running", l.wakeAt()
+	} else if moment != never {
+		made.WakeAt = &moment
 	}
 	if closing := l.closing(); closing != nil {
 		made.Status = closing.Kind

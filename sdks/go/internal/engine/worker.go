@@ -35,7 +35,7 @@ const (
 type Worker struct {
 	conn      *service.Connection
 	set       model.WorkerOptions                // with all defaults
-	workflows map[string][]*interpreter.Workflow // by name; of its versions none comes first, the highest last
+	workflows map[string][]*interpreter.Workflow // by name; of its versions the highest comes first, none last
 	names     []string
 	inbox     chan func() // what was heard, for the one goroutine to take in
 	live      map[string]*Live
@@ -66,7 +66,7 @@ func NewWorker(conn *service.Connection, options model.WorkerOptions, workflows 
 	w := &Worker{
 		conn: conn, set: options, workflows: map[string][]*interpreter.Workflow{}, inbox: make(chan func(), 1_024), live: map[string]*Live{},
 	}
-	slices.SortFunc(workflows, func(a, b *interpreter.Workflow) int { return strings.Compare(a.Version, b.Version) })
+	slices.SortFunc(workflows, func(a, b *interpreter.Workflow) int { return strings.Compare(b.Version, a.Version) })
 	for _, workflow := range workflows {
 		versions := w.workflows[workflow.Name]
 		if n := len(versions); n > 0 && versions[n-1] != workflow && versions[n-1].Version == workflow.Version {
@@ -282,7 +282,7 @@ func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took t
 	w.claiming = false
 	now := w.conn.Now()
 	w.claimAt = now + w.set.Poll.Microseconds()
-	if refused := (*model.StoreRefused)(nil); errors.As(err, &refused) {
+	if refused, no := errors.AsType[*model.StoreRefused](err); no {
 		w.refused = refused // asking again does not help
 		return
 	}
@@ -328,18 +328,14 @@ func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took t
 // workflow is the version that a run began with when it is offered, else today's code: the one of no or the highest version.
 func (w *Worker) workflow(name, version string) *interpreter.Workflow {
 	versions := w.workflows[name]
-	for _, offered := range versions {
-		if offered.Version == version {
-			return offered
-		}
-	}
-	switch {
-	case len(versions) == 0:
+	if len(versions) == 0 {
 		return nil
-	case versions[0].Version == "":
-		return versions[0]
 	}
-	return versions[len(versions)-1]
+	place := slices.IndexFunc(versions, func(offered *interpreter.Workflow) bool { return offered.Version == version })
+	if last := len(versions) - 1; place < 0 && versions[last].Version == "" {
+		place = last
+	}
+	return versions[max(0, place)]
 }
 
 // take takes a claimed run into memory.

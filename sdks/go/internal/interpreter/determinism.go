@@ -19,6 +19,11 @@ func (it *Interpreter) misfit(event *model.Event) error {
 	if event.Command != "" {
 		report.Recorded += " as command " + event.Command
 	}
+	for _, past := range it.recent {
+		if past != nil {
+			report.Before = append(report.Before, model.Show(past))
+		}
+	}
 	command, waiting := it.Pending(event.Command), it.Waiting()
 	switch {
 	case it.Outcome != nil:

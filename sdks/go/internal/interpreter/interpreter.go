@@ -108,13 +108,6 @@ func (it *Interpreter) Feed(journal []*model.Event, budget int) error {
 	it.left = budget
 	for _, event := range journal {
 		if err := it.feed(event); err != nil {
-			if misfit, ok := err.(*model.NonDeterminismError); ok {
-				for _, past := range it.recent {
-					if past != nil {
-						misfit.Before = append(misfit.Before, model.Show(past))
-					}
-				}
-			}
 			return err
 		}
 		it.recent[0], it.recent[1], it.recent[2] = it.recent[1], it.recent[2], event
@@ -159,25 +152,34 @@ func (it *Interpreter) feed(event *model.Event) error {
 	return nil
 }
 
-// takers are for events that answer no pending command; an answer is taken only by the command that it fits.
-var takers = map[string]func(*Interpreter, *model.Event) error{
-	model.Begun: (*Interpreter).takeStarted, model.AttemptFailed: (*Interpreter).takeAttempt, model.StepIntent: (*Interpreter).takeAttempt,
-	model.TimerFired: (*Interpreter).takeTimer, model.SignalReceived: (*Interpreter).takeSignal, model.UpdateReceived: (*Interpreter).takeUpdate,
-	model.CancelRequested: (*Interpreter).takeCancel, model.StepCompleted: (*Interpreter).misfit, model.StepGaveUp: (*Interpreter).misfit,
-	model.ChildCompleted: (*Interpreter).misfit, model.ChildEnded: (*Interpreter).misfit, model.SavepointTaken: (*Interpreter).misfit,
-	model.Completed: (*Interpreter).takeClosing, model.Failed: (*Interpreter).takeClosing, model.WasCancelled: (*Interpreter).takeClosing,
-	model.Continued: (*Interpreter).takeClosing,
-}
-
+// take is for events that answer no pending command; an answer is taken only by the command that it fits.
 func (it *Interpreter) take(event *model.Event) error {
-	taker := takers[event.Kind]
-	if taker == nil {
-		return it.damaged(event.Seq, fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind))
+	switch {
+	case model.Closing(event.Kind):
+		return it.takeClosing(event)
+	case it.closed || it.Outcome != nil:
+		return it.misfit(event)
 	}
-	if (it.closed || it.Outcome != nil) && !model.Closing(event.Kind) {
-		taker = (*Interpreter).misfit
+	switch event.Kind {
+	case model.Begun:
+		return it.begin(event, nil)
+	case model.AttemptFailed, model.StepIntent:
+		return it.takeAttempt(event)
+	case model.TimerFired:
+		return it.takeTimer(event)
+	case model.SignalReceived:
+		return it.takeSignal(event)
+	case model.UpdateReceived:
+		return it.takeUpdate(event)
+	case model.CancelRequested:
+		said := struct{ Reason string }{"cancelled"}
+		_ = json.Unmarshal(event.Payload, &said)
+		it.Cancel(it.root, said.Reason)
+		return nil
+	case model.StepCompleted, model.StepGaveUp, model.ChildCompleted, model.ChildEnded, model.SavepointTaken:
+		return it.misfit(event)
 	}
-	return taker(it, event)
+	return it.damaged(event.Seq, fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind))
 }
 
 func (it *Interpreter) damaged(seq int64, problem string) error {
@@ -246,8 +248,6 @@ func (it *Interpreter) begin(event *model.Event, resume *model.Resume) (err erro
 }
 
 // ---- one method per kind of event that no command waits for -------------------------------------------------------------------
-
-func (it *Interpreter) takeStarted(event *model.Event) error { return it.begin(event, nil) }
 
 func (it *Interpreter) passSavepoint(event *model.Event) error {
 	resume, err := model.DecodeResume(event.Payload)
@@ -327,13 +327,6 @@ func (it *Interpreter) takeUpdate(event *model.Event) error {
 	it.updated++
 	it.resume(fiber, nil)
 	it.runBeside(fiber)
-	return nil
-}
-
-func (it *Interpreter) takeCancel(event *model.Event) error {
-	said := struct{ Reason string }{"cancelled"}
-	_ = json.Unmarshal(event.Payload, &said)
-	it.Cancel(it.root, said.Reason)
 	return nil
 }
 
@@ -561,7 +554,7 @@ func (it *Interpreter) outcome(f *Fiber, err error) *Outcome {
 	if err == nil {
 		return &Outcome{Kind: model.Completed, Payload: f.result}
 	}
-	if cancelled := (*model.Cancelled)(nil); errors.As(err, &cancelled) {
+	if cancelled, ok := errors.AsType[*model.Cancelled](err); ok {
 		return &Outcome{Kind: model.WasCancelled, Payload: model.CancelledPayload(cancelled.Reason)}
 	}
 	return &Outcome{Kind: model.Failed, Payload: model.FailureOf(err, it.Started.Attempt).Encode()}

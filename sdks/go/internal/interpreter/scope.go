@@ -70,15 +70,8 @@ func (s *scope) close(err error, reason string) {
 	}
 }
 
-// Gathering says how a gather goes about it.
-type Gathering struct {
-	Limit         int  // so many branches at a time; 0 for all
-	MinSuccessful int  // enough successes; 0 for all
-	ReturnErrors  bool // failures are results
-}
-
 // Gather runs branches side by side.
-func (f *Fiber) Gather(branches []Body, policy Gathering) error {
+func (f *Fiber) Gather(branches []Body, policy model.GatherOptions) error {
 	s := f.within()
 	s.joins = true
 	if len(branches) == 0 {

@@ -276,8 +276,7 @@ func (c *Connection) Commit(ctx context.Context, request *wire.CommitRequest) (*
 	defer c.lineLock.Unlock()
 	asked := time.Since(c.born)
 	answer, err := c.overLine(request)
-	var refused *model.StoreRefused
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*model.StoreRefused](err); refused {
 		return c.Worker.Commit(ctx, request)
 	}
 	if err != nil {
@@ -396,8 +395,8 @@ func (c *Connection) revived(detail []byte, text string) error {
 
 // IsUnavailable says whether it is unknown if a call took effect.
 func IsUnavailable(err error) bool {
-	var away *model.StoreUnavailable
-	return errors.As(err, &away)
+	_, away := errors.AsType[*model.StoreUnavailable](err)
+	return away
 }
 
 // Optional is a field that is left out when it has its zero value.
