@@ -132,29 +132,34 @@ func appendList(dst []byte, from *jsontext.Decoder) (_ []byte, err error) {
 	return append(dst, ']'), err
 }
 
+type member struct {
+	name  string
+	value []byte
+}
+
 func appendObject(dst []byte, from *jsontext.Decoder) ([]byte, error) {
-	members := map[string][]byte{}
-	var names []string
+	members := make([]member, 0, 8)
 	for from.PeekKind() != '}' {
-		token, err := from.ReadToken()
+		name, err := from.ReadToken()
 		if err != nil {
 			return nil, err
 		}
-		name := token.String()
-		if _, known := members[name]; !known {
-			names = append(names, name)
-		}
-		if members[name], err = appendValue(nil, from); err != nil {
+		found := member{name: name.String()}
+		if found.value, err = appendValue(nil, from); err != nil {
 			return nil, err
 		}
+		members = append(members, found)
 	}
-	slices.Sort(names)
-	for i, name := range names {
-		if i > 0 {
+	slices.SortStableFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	for i, one := range members {
+		if i+1 < len(members) && members[i+1].name == one.name {
+			continue
+		}
+		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}
-		dst, _ = jsontext.AppendQuote(dst, name) // it was read as valid
-		dst = append(append(dst, ':'), members[name]...)
+		dst, _ = jsontext.AppendQuote(dst, one.name) // it was read as valid
+		dst = append(append(dst, ':'), one.value...)
 	}
 	_, err := from.ReadToken()
 	return append(dst, '}'), err
