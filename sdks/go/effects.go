@@ -28,11 +28,6 @@ func Call[I, O any](run *Run, step *Step[I, O], in I) (O, error) {
 // Sleep waits for a durable timer.
 func Sleep(run *Run, span time.Duration) error { return sleep(run, micros(span), 0) }
 
-// SleepSeconds is Sleep in seconds, as other languages write it.
-func SleepSeconds(run *Run, seconds float64) error {
-	return sleep(run, max(0, int64(math.RoundToEven(seconds*1e6))), 0)
-}
-
 // SleepUntil waits for a moment.
 func SleepUntil(run *Run, moment time.Time) error { return sleep(run, -1, moment.UnixMicro()) }
 

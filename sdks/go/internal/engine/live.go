@@ -607,11 +607,8 @@ func (l *Live) idle() bool {
 // unsaid says whether there is anything to commit.
 func (l *Live) unsaid(now int64) bool {
 	turn := l.turn
-	if l.saveAt <= now && l.Interp.Settled() {
-		return true
-	}
 	said := len(turn.Events) + len(turn.Consumed) + len(turn.Posts) + len(turn.Children) + len(turn.Topics) + len(turn.State) + len(turn.Tags)
-	return l.Interp.Settled() && said > 0
+	return l.Interp.Settled() && (said > 0 || l.saveAt <= now)
 }
 
 // Commit is all of this turn, as one commit; afterwards the turn is empty.
