@@ -152,7 +152,7 @@ func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, 
 		core.Patches = append(core.Patches, given.Patches...)
 	}
 	slices.Sort(core.Patches)
-	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
+	core.Begin = func(input, state []byte) (interpreter.Body, error) {
 		in, err := model.ReadArguments[I]("arguments of workflow", name, input)
 		if err != nil {
 			return nil, err

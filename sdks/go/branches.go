@@ -15,12 +15,12 @@ func Calling[I, O any](step *Step[I, O], in I) Branch[O] {
 }
 
 func body[T any](branch Branch[T], into *T) interpreter.Body {
-	return func(f *interpreter.Fiber) error {
+	return func(f *interpreter.Fiber) ([]byte, error) {
 		value, err := branch(&Run{f})
 		if err == nil {
 			*into = value
 		}
-		return err
+		return nil, err
 	}
 }
 
@@ -61,10 +61,10 @@ func GatherWith[T any](run *Run, options GatherOptions, branches ...Branch[T]) (
 	results := make([]Result[T], len(branches))
 	made := make([]interpreter.Body, len(branches))
 	for i, branch := range branches {
-		made[i] = func(f *interpreter.Fiber) error {
+		made[i] = func(f *interpreter.Fiber) ([]byte, error) {
 			value, err := branch(&Run{f})
 			results[i] = Result[T]{value, err, err == nil}
-			return err
+			return nil, err
 		}
 	}
 	err := run.fiber.Gather(made, options)

@@ -31,7 +31,7 @@ type Workflow struct {
 	Options       model.RunOptions // of its runs
 	// Begin decodes input and, where it recovers from a savepoint, state; the function that it returns is the root fiber's,
 	// and returns the encoded result.
-	Begin func(input, state []byte) (func(*Fiber) ([]byte, error), error)
+	Begin func(input, state []byte) (Body, error)
 	// TakesState refuses a savepoint's state that Begin would not take.
 	TakesState func(state any) error
 }
@@ -40,7 +40,7 @@ type Workflow struct {
 func StepWorkflow(step *Step) *Workflow {
 	return &Workflow{
 		Name: StepRun + step.Name, Step: step, Patches: []string{},
-		Begin: func(input, _ []byte) (func(*Fiber) ([]byte, error), error) {
+		Begin: func(input, _ []byte) (Body, error) {
 			return func(f *Fiber) (result []byte, err error) {
 				called := *step
 				called.Options = step.Options.Under(f.it.Started.Step)

@@ -72,7 +72,7 @@ func (f *Fiber) whole(yield func(struct{}) bool) {
 			f.ended, f.err = true, panicked(cause)
 		}
 	}()
-	f.err = f.body(f)
+	f.result, f.err = f.body(f)
 	f.ended = true
 }
 
@@ -134,6 +134,19 @@ func (f *Fiber) unwind() {
 		f.stop()
 	}()
 	<-unwound
+}
+
+// close unwinds it and its branches.
+func (f *Fiber) close() {
+	inside, _ := f.waits.(*scope)
+	f.unwind()
+	if inside != nil {
+		for _, branch := range inside.fibers {
+			if !branch.done {
+				branch.close()
+			}
+		}
+	}
 }
 
 // ---- effects -----------------------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ import (
 // Unlimited is a budget of immediate answers without an end.
 const Unlimited = -1
 
-// Body is what a fiber runs: the author's code, with its result put where the author's types are known.
-type Body func(*Fiber) error
+// Body is what a fiber runs: the author's code, with its result encoded, or put where the author's types are known.
+type Body func(*Fiber) ([]byte, error)
 
 // Outcome is how a run ends: the closing event's kind and payload.
 type Outcome struct {
@@ -238,11 +238,7 @@ func (it *Interpreter) begin(event *model.Event, resume *model.Resume) (err erro
 	if err != nil {
 		return err
 	}
-	it.root = &Fiber{it: it}
-	it.root.body = func(f *Fiber) (err error) {
-		f.result, err = body(f)
-		return err
-	}
+	it.root = &Fiber{it: it, body: body}
 	it.resume(it.root, nil)
 	return nil
 }
@@ -320,10 +316,7 @@ func (it *Interpreter) takeUpdate(event *model.Event) error {
 		}
 		it.Outputs = append(it.Outputs, Said{f.path + "reply", "reply", request.ID, label, payload})
 	}
-	fiber.body = func(f *Fiber) (err error) {
-		f.result, err = update.Handle(f, request.Value)
-		return err
-	}
+	fiber.body = func(f *Fiber) ([]byte, error) { return update.Handle(f, request.Value) }
 	it.updated++
 	it.resume(fiber, nil)
 	it.runBeside(fiber)
@@ -466,24 +459,13 @@ func (it *Interpreter) Draw(purpose string) float64 { return it.chance.Random(pu
 
 // Close evicts the run: every coroutine is unwound. What deferred functions ask for is refused, nothing of it is journaled.
 func (it *Interpreter) Close() {
-	alive := it.apart()
 	if it.root != nil {
-		alive = append(alive, it.root)
+		it.root.close()
 	}
-	for len(alive) > 0 {
-		fiber := alive[len(alive)-1]
-		alive = alive[:len(alive)-1]
-		if scope, ok := fiber.waits.(*scope); ok {
-			for _, child := range scope.fibers {
-				if !child.done {
-					alive = append(alive, child)
-				}
-			}
-		}
-		fiber.unwind()
+	for _, fiber := range it.apart() {
+		fiber.close()
 	}
-	it.ready = nil
-	it.current = nil
+	it.ready, it.current = nil, nil
 }
 
 // Position is a name for what a command brings about, the same in every replay and in no other journal of this run.
@@ -627,30 +609,27 @@ func (it *Interpreter) Cancel(f *Fiber, reason string) {
 
 // deliver cancels where a fiber waits; where that is a scope, in its branches, outermost and first ones first.
 func (it *Interpreter) deliver(f *Fiber) {
-	for stack := []*Fiber{f}; len(stack) > 0; {
-		f := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		inside, ok := f.waits.(*scope)
-		if !ok {
-			it.throw(f)
+	inside, ok := f.waits.(*scope)
+	if !ok {
+		it.throw(f)
+		return
+	}
+	if inside.shields {
+		return
+	}
+	inside.closing = true
+	var waiting []*Fiber
+	for _, child := range inside.fibers {
+		if child.done || child.cancel != nil {
 			continue
 		}
-		if inside.shields {
-			continue
+		child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
+		if child.waits != nil {
+			waiting = append(waiting, child)
 		}
-		inside.closing = true
-		var waiting []*Fiber
-		for _, child := range inside.fibers {
-			if child.done || child.cancel != nil {
-				continue
-			}
-			child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
-			if child.waits != nil {
-				waiting = append(waiting, child)
-			}
-		}
-		slices.Reverse(waiting)
-		stack = append(stack, waiting...)
+	}
+	for _, child := range waiting {
+		it.deliver(child)
 	}
 }
 
