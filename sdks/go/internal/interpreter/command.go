@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"runtime"
+	"slices"
 	"strings"
 
 	"example.org/replay/internal/codec"
@@ -105,7 +106,7 @@ func (c *Command) Check() uint32 {
 }
 
 // answers are the kinds of events that answer a command, success first; signals are matched by name.
-var answers = map[Kind][2]string{
+var answers = map[Kind][]string{
 	StepCall:  {model.StepCompleted, model.StepGaveUp},
 	Child:     {model.ChildCompleted, model.ChildEnded},
 	Timer:     {model.TimerFired},
@@ -113,17 +114,11 @@ var answers = map[Kind][2]string{
 }
 
 // Takes says whether an answer of this kind would be taken.
-func (c *Command) Takes(kind string) bool {
-	known := answers[c.Kind]
-	return kind != "" && (kind == known[0] || kind == known[1])
-}
+func (c *Command) Takes(kind string) bool { return slices.Contains(answers[c.Kind], kind) }
 
 func (c *Command) agrees(event *model.Event, kind string) bool {
-	if !c.Takes(kind) || event.Name != c.Name {
-		return false
-	}
 	check := c.Check()
-	return event.Check == 0 || check == 0 || check == event.Check
+	return c.Takes(kind) && event.Name == c.Name && (event.Check == 0 || check == 0 || check == event.Check)
 }
 
 // failed is the error that the answer of one that failed comes back as.
@@ -166,10 +161,7 @@ func (c *Command) String() string {
 		if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
 			text = "(" + text[1:len(text)-1] + ")"
 		}
-		if runes := []rune(text); len(runes) > shown {
-			text = string(runes[:shown]) + "…)"
-		}
-		return string(c.Kind) + " " + c.Name + text
+		return string(c.Kind) + " " + c.Name + model.Cut(text, shown, "…)")
 	case Timer:
 		if c.Span < 0 {
 			return "sleep until a moment"

@@ -27,9 +27,9 @@ func (it *Interpreter) misfit(event *model.Event) error {
 	command, waiting := it.Pending(event.Command), it.Waiting()
 	switch {
 	case it.Outcome != nil:
-		report.Asked = "the workflow has ended: " + it.Outcome.Kind + " " + cut(it.Outcome.Payload)
+		report.Asked = "the workflow has ended: " + it.Outcome.Kind + " " + model.Cut(string(it.Outcome.Payload), shown, "…")
 		if model.Closing(event.Kind) {
-			report.Recorded += " " + cut(event.Payload)
+			report.Recorded += " " + model.Cut(string(event.Payload), shown, "…")
 		}
 	case event.Kind == model.UpdateReceived:
 		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(it.handled))
@@ -49,14 +49,6 @@ func (it *Interpreter) misfit(event *model.Event) error {
 		report.Asked, report.AskedLine = strings.Join(asked, "; "), waiting[0].Line()
 	}
 	return report
-}
-
-func cut(payload []byte) string {
-	text := []rune(strings.ToValidUTF8(string(payload), "\uFFFD"))
-	if len(text) <= shown {
-		return string(text)
-	}
-	return string(text[:shown]) + "…"
 }
 
 // Chance is the random source of one run: a counter under SHA-256. Draw n of a fiber is the digest of seed, base, path and n
