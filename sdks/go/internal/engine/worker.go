@@ -392,10 +392,9 @@ func (w *Worker) renew(now int64) {
 	if len(w.live) == 0 {
 		return
 	}
-	request := &wire.RenewRequest{Ttl: w.set.Lease.Microseconds()}
-	held := make([]*Live, 0, len(w.live))
-	for _, live := range w.live {
-		held, request.Leases = append(held, live), append(request.Leases, live.Lease)
+	request, held := &wire.RenewRequest{Ttl: w.set.Lease.Microseconds()}, slices.Collect(maps.Values(w.live))
+	for _, live := range held {
+		request.Leases = append(request.Leases, live.Lease)
 	}
 	answer, err := w.conn.Worker.Renew(w.calls, request)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.org/replay/model"
@@ -32,7 +34,7 @@ func (it *Interpreter) misfit(event *model.Event) error {
 			report.Recorded += " " + model.Cut(string(event.Payload), shown, "…")
 		}
 	case event.Kind == model.UpdateReceived:
-		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(it.handled))
+		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(slices.Sorted(maps.Keys(it.updates))))
 	case command != nil:
 		report.Asked, report.AskedLine = command.String()+" as command "+command.ID, command.Line()
 		if event.Name == command.Name && event.Check != 0 && event.Check != command.Check() {

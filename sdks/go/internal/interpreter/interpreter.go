@@ -81,7 +81,6 @@ type Interpreter struct {
 	mail      map[string]*letters // signals that nobody has read, by name
 	count     int                 // of what is listed in the order in which it came
 	updates   map[string]*Update
-	handled   []string // names of updates, in order
 	updated   int
 	queries   map[string]func(arguments []byte) ([]byte, error)
 	chance    Chance
@@ -97,6 +96,7 @@ func New(workflow *Workflow, run string) *Interpreter {
 	return &Interpreter{
 		Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{},
 		pending: map[string]*Command{}, beside: map[*Fiber]int{}, mail: map[string]*letters{},
+		queries: map[string]func([]byte) ([]byte, error){},
 	}
 }
 
@@ -369,24 +369,18 @@ func (it *Interpreter) RefusesSignal(name string, payload []byte) error {
 func (it *Interpreter) RefusesUpdate(name string, payload []byte) error {
 	update := it.updates[name]
 	if update == nil {
-		return &model.UnknownName{What: "update", Name: name, Known: it.handled}
+		return &model.UnknownName{What: "update", Name: name, Known: slices.Sorted(maps.Keys(it.updates))}
 	}
 	return update.Validate(payload)
 }
 
 // OnUpdate answers updates of a name from here on.
 func (it *Interpreter) OnUpdate(name string, update *Update) {
-	if it.updates[name] == nil {
-		it.handled = append(it.handled, name)
-	}
 	it.updates[name] = update
 }
 
 // OnQuery answers queries of a name from here on.
 func (it *Interpreter) OnQuery(name string, answer func(arguments []byte) ([]byte, error)) {
-	if it.queries == nil {
-		it.queries = map[string]func([]byte) ([]byte, error){}
-	}
 	it.queries[name] = answer
 }
 
