@@ -208,11 +208,10 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         return self._commit(request, context, self.gate.grant(context))
 
     def _commit(self, request: wb.CommitRequest, context: grpc.ServicerContext, grant: Grant) -> wb.CommitResponse:
-        for commit in request.commits:
-            children = [*commit.children, *([commit.successor] if commit.HasField("successor") else [])]
-            touched = (commit.lease.key.namespace, *names(commit.posts), *names(children))
-            self.gate.admit(context, "work", *touched, grant=grant)
         batch = [to.commit_in(commit) for commit in request.commits]
+        for commit in batch:  # as translated, for to read a message twice costs as much as to translate it
+            runs = commit.children if commit.successor is None else (*commit.children, commit.successor)
+            self.gate.admit(context, "work", commit.lease.key.namespace, *names(commit.posts), *names(runs), grant=grant)
         fates = self.gate.run(context, lambda: self.store.commit(batch))
         return wb.CommitResponse(fates=[to.FATES[fate] for fate in fates], now=self.store.now())  # type: ignore[misc]  # enum values
 
