@@ -8,7 +8,7 @@ Rule 4: who asks waits for the network itself. gRPC's own streams have a thread 
 and who asks the processor changes hands 25 times for one answer; here it is 7 times. gRPC has this mode (its single-threaded unary
 streams), but offers it for one request only.
 Rule 5: the server's end sends an answer and asks for the next request in one operation. gRPC's servers do the second when they know
-that the first is done, so the thread that serves and the one that answers wake each other twice more for each request.
+that the first is done, so the thread that serves and the one that answers wake each other more often: 9 changes of thread, here 5.
 Rule 6: so this is the one room that uses what lies below gRPC's face. Should a release of gRPC change that, there is no line, and
 each commit is a call of its own; and a server takes turns as gRPC does.
 """
@@ -206,11 +206,8 @@ class Turns:
         from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no stubs
 
         self._call, self._state = context._rpc_event.call, context._state  # noqa: SLF001 - below gRPC's face
-        self._is_active, self._end, self._metadata = (
-            _server._is_rpc_state_active,  # noqa: SLF001
-            _server._possibly_finish_call,  # noqa: SLF001
-            _server._get_initial_metadata_operation,  # noqa: SLF001
-        )
+        self._is_active, self._end = _server._is_rpc_state_active, _server._possibly_finish_call  # noqa: SLF001
+        self._metadata = _server._get_initial_metadata_operation  # noqa: SLF001
         self._send, self._receive = cygrpc.SendMessageOperation, cygrpc.ReceiveMessageOperation
         self._heard: SimpleQueue[bytes | None] = SimpleQueue()
         self._operate(self._receive(0))
