@@ -138,6 +138,14 @@ def test_what_a_server_does_not_take_any_more_was_not_heard() -> None:
         assert line.try_ask(NOTHING) is None
 
 
+def test_a_call_that_comes_in_while_the_server_closes_is_answered(server: Server, channel: Any) -> None:
+    """Its stream ends after that; without a thread for it, gRPC's own would have ended, and the server heard nobody any more."""
+    server._room.close()
+    with closing(Line(channel, COMMITS, (), PATIENCE)) as line:
+        assert 0 < moment(line.try_ask(NOTHING))
+        assert line.try_ask(NOTHING) is None
+
+
 def test_an_error_of_the_server_is_told_as_gRPC_tells_it(channel: Any) -> None:  # noqa: N802
     """Status, sentence and what came with it."""
     nowhere = Line(channel, "/replay.v1.WorkerService/NoSuchMethod", (), PATIENCE)
