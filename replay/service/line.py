@@ -22,6 +22,8 @@ from typing import Any, Final, Self
 
 import grpc
 
+from replay.service import TRIED
+
 GLANCE: Final = 2.0
 """Seconds between two looks at whether an answer is overdue."""
 TURN: Final = "turn"
@@ -198,10 +200,12 @@ class Turns:
         context: Of the call, whose own requests are left alone and which yields no answers.
 
     Raises:
-        AttributeError: This gRPC has another form; also ``ImportError``.
+        ImportError: This gRPC was not tried, or has another form; also ``AttributeError``.
     """
 
     def __init__(self, context: Any) -> None:
+        if not TRIED.match(grpc.__version__):
+            raise ImportError(f"gRPC {grpc.__version__} was not tried")
         from grpc import _server
         from grpc._cython import cygrpc  # type: ignore[attr-defined]  # it has no stubs
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from replay.hooks import Clock, InvalidRequest, Store, StoreFactory, StoreUnavailable, hookimpl, open_store
+from replay.service import TRIED
 
 
 def _grpc(url: str, *, clock: Clock | None = None) -> Store:
@@ -63,7 +63,7 @@ def read_directly(release: str) -> None:
     the other, that is a sixth of the time. A release that does not know the switch would complain, so only those that were tried are
     told; who has set ``GRPC_EXPERIMENTS`` knows better.
     """
-    if re.match(r"1\.8[0-5]\.", release):
+    if TRIED.match(release):
         os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
 

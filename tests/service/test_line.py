@@ -14,7 +14,7 @@ import pytest
 from replay.hooks import open_store
 from replay.service.access import Tokens
 from replay.service.generated import worker_pb2 as wb
-from replay.service.line import Line
+from replay.service.line import Line, Turns
 from replay.service.server import Gate, Server, Service, Worker
 from replay.service.store import COMMITS
 from replay.service.waiting import Pulse, Room
@@ -187,6 +187,17 @@ def test_a_server_whose_gRPC_has_another_form_takes_turns_as_gRPC_does() -> None
         answers = worker.CommitStream(iter([wb.CommitRequest(), wb.CommitRequest()]), Caller())  # type: ignore[arg-type]  # as much of it as is used
 
         assert [[], []] == [list(answer.fates) for answer in answers]
+
+
+def test_a_server_with_a_gRPC_that_was_not_tried_takes_turns_as_gRPC_does(channel: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: N802
+    """Whatever has changed below its face."""
+    monkeypatch.setattr(grpc, "__version__", "1.99.0")
+    with pytest.raises(ImportError, match="gRPC 1.99.0 was not tried"):
+        Turns(Caller())
+    with closing(Line(channel, COMMITS, (), PATIENCE)) as line:
+        moments = [moment(line.try_ask(NOTHING)) for _ in range(10)]
+
+    assert 0 < moments[0] <= moments[-1]
 
 
 def test_a_channel_that_was_closed_is_said_so(channel: Any) -> None:
