@@ -29,8 +29,8 @@ export interface Store {
   claim(claim: Claim): Promise<Claims>;
   renew(leases: readonly Lease[], ttl: number): Promise<boolean[]>;
   release(leases: readonly Lease[]): Promise<void>;
-  /** Make turns durable; items are independent, each is all or nothing. */
-  commit(batch: readonly Commit[]): Promise<Fate[]>;
+  /** Make turns durable; items are independent, each is all or nothing. `again`: they were sent before, and the answer was not heard. */
+  commit(batch: readonly Commit[], again: boolean): Promise<Fate[]>;
   post(messages: readonly Message[]): Promise<Posted[]>;
   /** Events after a seq, in order. */
   journal(key: RunKey, after: number, limit: number): Promise<Event[]>;
@@ -99,8 +99,8 @@ export class GrpcStore implements Store {
     await this.channel.call(VERBS.release, { leases: [...leases] }, { deadline: 5 });
   }
 
-  async commit(batch: readonly Commit[]): Promise<Fate[]> {
-    const request: CommitRequest = { commits: [...batch] };
+  async commit(batch: readonly Commit[], again: boolean): Promise<Fate[]> {
+    const request: CommitRequest = { commits: [...batch], again };
     const asked = monotonic();
     let answer: CommitResponse;
     try {
