@@ -81,8 +81,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
     def StartRuns(self, request: cb.StartRunsRequest, context: grpc.ServicerContext) -> cb.StartRunsResponse:  # noqa: N802
         """Start runs together, each answered for itself."""
         self.gate.admit(context, "start", *[start.key.namespace for start in request.starts])
-        made = self.gate.run(context, lambda: self._started(request.starts))
-        return cb.StartRunsResponse(outcomes=map(_outcome, made))
+        return self.gate.run(context, lambda: cb.StartRunsResponse(outcomes=map(_outcome, self._started(request.starts))))
 
     def _started(self, requests: Iterable[cb.StartRunRequest]) -> list[Created | Exception]:
         """What each start comes to; those that fit are made in one transaction."""
