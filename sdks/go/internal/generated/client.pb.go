@@ -766,6 +766,120 @@ func (x *UpdateRunResponse) GetReply() []byte {
 	return nil
 }
 
+type QueryRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *RunKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// A JSON list, or an object of "args" and "kwargs".
+	Arguments []byte `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Asking again with the same id finds the same reply.
+	MessageId     string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryRunRequest) Reset() {
+	*x = QueryRunRequest{}
+	mi := &file_replay_v1_client_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryRunRequest) ProtoMessage() {}
+
+func (x *QueryRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryRunRequest.ProtoReflect.Descriptor instead.
+func (*QueryRunRequest) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QueryRunRequest) GetKey() *RunKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *QueryRunRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QueryRunRequest) GetArguments() []byte {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *QueryRunRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type QueryRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reply         []byte                 `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryRunResponse) Reset() {
+	*x = QueryRunResponse{}
+	mi := &file_replay_v1_client_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryRunResponse) ProtoMessage() {}
+
+func (x *QueryRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryRunResponse.ProtoReflect.Descriptor instead.
+func (*QueryRunResponse) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *QueryRunResponse) GetReply() []byte {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
 type ControlRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   *RunKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -780,7 +894,7 @@ type ControlRunRequest struct {
 
 func (x *ControlRunRequest) Reset() {
 	*x = ControlRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +906,7 @@ func (x *ControlRunRequest) String() string {
 func (*ControlRunRequest) ProtoMessage() {}
 
 func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +919,7 @@ func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunRequest.ProtoReflect.Descriptor instead.
 func (*ControlRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ControlRunRequest) GetKey() *RunKey {
@@ -844,7 +958,7 @@ type ControlRunResponse struct {
 
 func (x *ControlRunResponse) Reset() {
 	*x = ControlRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +970,7 @@ func (x *ControlRunResponse) String() string {
 func (*ControlRunResponse) ProtoMessage() {}
 
 func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +983,7 @@ func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunResponse.ProtoReflect.Descriptor instead.
 func (*ControlRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
 }
 
 type GetRunRequest struct {
@@ -881,7 +995,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1007,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1020,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRunRequest) GetKey() *RunKey {
@@ -925,7 +1039,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1051,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1064,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -971,7 +1085,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1097,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1110,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRunsRequest) GetFilter() *Filter {
@@ -1030,7 +1144,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1156,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1169,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1083,7 +1197,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1209,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1222,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadJournalRequest) GetKey() *RunKey {
@@ -1141,7 +1255,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1267,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1280,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadJournalResponse) GetEvents() []*Event {
@@ -1185,7 +1299,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1311,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1324,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRunRequest) GetKey() *RunKey {
@@ -1229,7 +1343,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1355,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1368,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1277,7 +1391,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1403,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1416,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForkRunRequest) GetSource() *RunKey {
@@ -1342,7 +1456,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1468,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1481,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -1386,7 +1500,7 @@ type ListSavepointsRequest struct {
 
 func (x *ListSavepointsRequest) Reset() {
 	*x = ListSavepointsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1512,7 @@ func (x *ListSavepointsRequest) String() string {
 func (*ListSavepointsRequest) ProtoMessage() {}
 
 func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1525,7 @@ func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsRequest.ProtoReflect.Descriptor instead.
 func (*ListSavepointsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSavepointsRequest) GetKey() *RunKey {
@@ -1435,7 +1549,7 @@ type Savepoint struct {
 
 func (x *Savepoint) Reset() {
 	*x = Savepoint{}
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1561,7 @@ func (x *Savepoint) String() string {
 func (*Savepoint) ProtoMessage() {}
 
 func (x *Savepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1574,7 @@ func (x *Savepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Savepoint.ProtoReflect.Descriptor instead.
 func (*Savepoint) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Savepoint) GetName() string {
@@ -1507,7 +1621,7 @@ type ListSavepointsResponse struct {
 
 func (x *ListSavepointsResponse) Reset() {
 	*x = ListSavepointsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1633,7 @@ func (x *ListSavepointsResponse) String() string {
 func (*ListSavepointsResponse) ProtoMessage() {}
 
 func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1646,7 @@ func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsResponse.ProtoReflect.Descriptor instead.
 func (*ListSavepointsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListSavepointsResponse) GetSavepoints() []*Savepoint {
@@ -1554,7 +1668,7 @@ type ReadTopicRequest struct {
 
 func (x *ReadTopicRequest) Reset() {
 	*x = ReadTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1566,7 +1680,7 @@ func (x *ReadTopicRequest) String() string {
 func (*ReadTopicRequest) ProtoMessage() {}
 
 func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1579,7 +1693,7 @@ func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicRequest.ProtoReflect.Descriptor instead.
 func (*ReadTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadTopicRequest) GetNamespace() string {
@@ -1619,7 +1733,7 @@ type ReadTopicResponse struct {
 
 func (x *ReadTopicResponse) Reset() {
 	*x = ReadTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[28]
+	mi := &file_replay_v1_client_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1745,7 @@ func (x *ReadTopicResponse) String() string {
 func (*ReadTopicResponse) ProtoMessage() {}
 
 func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[28]
+	mi := &file_replay_v1_client_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1758,7 @@ func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicResponse.ProtoReflect.Descriptor instead.
 func (*ReadTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{28}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReadTopicResponse) GetEntries() []*Entry {
@@ -1664,7 +1778,7 @@ type PublishTopicRequest struct {
 
 func (x *PublishTopicRequest) Reset() {
 	*x = PublishTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[29]
+	mi := &file_replay_v1_client_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1676,7 +1790,7 @@ func (x *PublishTopicRequest) String() string {
 func (*PublishTopicRequest) ProtoMessage() {}
 
 func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[29]
+	mi := &file_replay_v1_client_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1689,7 +1803,7 @@ func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicRequest.ProtoReflect.Descriptor instead.
 func (*PublishTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{29}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PublishTopicRequest) GetNamespace() string {
@@ -1714,7 +1828,7 @@ type PublishTopicResponse struct {
 
 func (x *PublishTopicResponse) Reset() {
 	*x = PublishTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[30]
+	mi := &file_replay_v1_client_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1840,7 @@ func (x *PublishTopicResponse) String() string {
 func (*PublishTopicResponse) ProtoMessage() {}
 
 func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[30]
+	mi := &file_replay_v1_client_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1853,7 @@ func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicResponse.ProtoReflect.Descriptor instead.
 func (*PublishTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{30}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{32}
 }
 
 var File_replay_v1_client_proto protoreflect.FileDescriptor
@@ -1804,6 +1918,14 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x04 \x01(\tR\tmessageId\")\n" +
 	"\x11UpdateRunResponse\x12\x14\n" +
+	"\x05reply\x18\x01 \x01(\fR\x05reply\"\x87\x01\n" +
+	"\x0fQueryRunRequest\x12#\n" +
+	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\targuments\x18\x03 \x01(\fR\targuments\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"(\n" +
+	"\x10QueryRunResponse\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\"\x83\x01\n" +
 	"\x11ControlRunRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x12\n" +
@@ -1866,14 +1988,15 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\x13PublishTopicRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
 	"\aentries\x18\x02 \x03(\v2\x15.replay.v1.TopicEntryR\aentries\"\x16\n" +
-	"\x14PublishTopicResponse2\xe7\b\n" +
+	"\x14PublishTopicResponse2\xac\t\n" +
 	"\rClientService\x12C\n" +
 	"\bStartRun\x12\x1a.replay.v1.StartRunRequest\x1a\x1b.replay.v1.StartRunResponse\x12F\n" +
 	"\tStartRuns\x12\x1b.replay.v1.StartRunsRequest\x1a\x1c.replay.v1.StartRunsResponse\x12Q\n" +
 	"\x0fSignalWithStart\x12!.replay.v1.SignalWithStartRequest\x1a\x1b.replay.v1.StartRunResponse\x12L\n" +
 	"\vDebounceRun\x12\x1d.replay.v1.DebounceRunRequest\x1a\x1e.replay.v1.DebounceRunResponse\x12F\n" +
 	"\tSignalRun\x12\x1b.replay.v1.SignalRunRequest\x1a\x1c.replay.v1.SignalRunResponse\x12F\n" +
-	"\tUpdateRun\x12\x1b.replay.v1.UpdateRunRequest\x1a\x1c.replay.v1.UpdateRunResponse\x12I\n" +
+	"\tUpdateRun\x12\x1b.replay.v1.UpdateRunRequest\x1a\x1c.replay.v1.UpdateRunResponse\x12C\n" +
+	"\bQueryRun\x12\x1a.replay.v1.QueryRunRequest\x1a\x1b.replay.v1.QueryRunResponse\x12I\n" +
 	"\n" +
 	"ControlRun\x12\x1c.replay.v1.ControlRunRequest\x1a\x1d.replay.v1.ControlRunResponse\x12=\n" +
 	"\x06GetRun\x12\x18.replay.v1.GetRunRequest\x1a\x19.replay.v1.GetRunResponse\x12C\n" +
@@ -1897,7 +2020,7 @@ func file_replay_v1_client_proto_rawDescGZIP() []byte {
 	return file_replay_v1_client_proto_rawDescData
 }
 
-var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_replay_v1_client_proto_goTypes = []any{
 	(*StartRunRequest)(nil),        // 0: replay.v1.StartRunRequest
 	(*StartRunResponse)(nil),       // 1: replay.v1.StartRunResponse
@@ -1911,99 +2034,104 @@ var file_replay_v1_client_proto_goTypes = []any{
 	(*SignalRunResponse)(nil),      // 9: replay.v1.SignalRunResponse
 	(*UpdateRunRequest)(nil),       // 10: replay.v1.UpdateRunRequest
 	(*UpdateRunResponse)(nil),      // 11: replay.v1.UpdateRunResponse
-	(*ControlRunRequest)(nil),      // 12: replay.v1.ControlRunRequest
-	(*ControlRunResponse)(nil),     // 13: replay.v1.ControlRunResponse
-	(*GetRunRequest)(nil),          // 14: replay.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 15: replay.v1.GetRunResponse
-	(*ListRunsRequest)(nil),        // 16: replay.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 17: replay.v1.ListRunsResponse
-	(*ReadJournalRequest)(nil),     // 18: replay.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),    // 19: replay.v1.ReadJournalResponse
-	(*WatchRunRequest)(nil),        // 20: replay.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 21: replay.v1.WatchRunResponse
-	(*ForkRunRequest)(nil),         // 22: replay.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),        // 23: replay.v1.ForkRunResponse
-	(*ListSavepointsRequest)(nil),  // 24: replay.v1.ListSavepointsRequest
-	(*Savepoint)(nil),              // 25: replay.v1.Savepoint
-	(*ListSavepointsResponse)(nil), // 26: replay.v1.ListSavepointsResponse
-	(*ReadTopicRequest)(nil),       // 27: replay.v1.ReadTopicRequest
-	(*ReadTopicResponse)(nil),      // 28: replay.v1.ReadTopicResponse
-	(*PublishTopicRequest)(nil),    // 29: replay.v1.PublishTopicRequest
-	(*PublishTopicResponse)(nil),   // 30: replay.v1.PublishTopicResponse
-	nil,                            // 31: replay.v1.StartRunRequest.TagsEntry
-	nil,                            // 32: replay.v1.ForkRunRequest.EditsEntry
-	(*RunKey)(nil),                 // 33: replay.v1.RunKey
-	(*Run)(nil),                    // 34: replay.v1.Run
-	(*ErrorDetail)(nil),            // 35: replay.v1.ErrorDetail
-	(*Filter)(nil),                 // 36: replay.v1.Filter
-	(*Event)(nil),                  // 37: replay.v1.Event
-	(*Entry)(nil),                  // 38: replay.v1.Entry
-	(*TopicEntry)(nil),             // 39: replay.v1.TopicEntry
+	(*QueryRunRequest)(nil),        // 12: replay.v1.QueryRunRequest
+	(*QueryRunResponse)(nil),       // 13: replay.v1.QueryRunResponse
+	(*ControlRunRequest)(nil),      // 14: replay.v1.ControlRunRequest
+	(*ControlRunResponse)(nil),     // 15: replay.v1.ControlRunResponse
+	(*GetRunRequest)(nil),          // 16: replay.v1.GetRunRequest
+	(*GetRunResponse)(nil),         // 17: replay.v1.GetRunResponse
+	(*ListRunsRequest)(nil),        // 18: replay.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),       // 19: replay.v1.ListRunsResponse
+	(*ReadJournalRequest)(nil),     // 20: replay.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),    // 21: replay.v1.ReadJournalResponse
+	(*WatchRunRequest)(nil),        // 22: replay.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),       // 23: replay.v1.WatchRunResponse
+	(*ForkRunRequest)(nil),         // 24: replay.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),        // 25: replay.v1.ForkRunResponse
+	(*ListSavepointsRequest)(nil),  // 26: replay.v1.ListSavepointsRequest
+	(*Savepoint)(nil),              // 27: replay.v1.Savepoint
+	(*ListSavepointsResponse)(nil), // 28: replay.v1.ListSavepointsResponse
+	(*ReadTopicRequest)(nil),       // 29: replay.v1.ReadTopicRequest
+	(*ReadTopicResponse)(nil),      // 30: replay.v1.ReadTopicResponse
+	(*PublishTopicRequest)(nil),    // 31: replay.v1.PublishTopicRequest
+	(*PublishTopicResponse)(nil),   // 32: replay.v1.PublishTopicResponse
+	nil,                            // 33: replay.v1.StartRunRequest.TagsEntry
+	nil,                            // 34: replay.v1.ForkRunRequest.EditsEntry
+	(*RunKey)(nil),                 // 35: replay.v1.RunKey
+	(*Run)(nil),                    // 36: replay.v1.Run
+	(*ErrorDetail)(nil),            // 37: replay.v1.ErrorDetail
+	(*Filter)(nil),                 // 38: replay.v1.Filter
+	(*Event)(nil),                  // 39: replay.v1.Event
+	(*Entry)(nil),                  // 40: replay.v1.Entry
+	(*TopicEntry)(nil),             // 41: replay.v1.TopicEntry
 }
 var file_replay_v1_client_proto_depIdxs = []int32{
-	33, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
-	31, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
-	34, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
+	35, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
+	33, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
+	36, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
 	0,  // 3: replay.v1.StartRunsRequest.starts:type_name -> replay.v1.StartRunRequest
 	4,  // 4: replay.v1.StartRunsResponse.outcomes:type_name -> replay.v1.StartOutcome
-	34, // 5: replay.v1.StartOutcome.run:type_name -> replay.v1.Run
-	35, // 6: replay.v1.StartOutcome.error:type_name -> replay.v1.ErrorDetail
+	36, // 5: replay.v1.StartOutcome.run:type_name -> replay.v1.Run
+	37, // 6: replay.v1.StartOutcome.error:type_name -> replay.v1.ErrorDetail
 	0,  // 7: replay.v1.DebounceRunRequest.start:type_name -> replay.v1.StartRunRequest
 	0,  // 8: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
 	8,  // 9: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
-	33, // 10: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
-	33, // 11: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
-	33, // 12: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
-	33, // 13: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
-	34, // 14: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
-	36, // 15: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
-	34, // 16: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
-	33, // 17: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
-	37, // 18: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
-	33, // 19: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
-	34, // 20: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
-	33, // 21: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
-	32, // 22: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
-	34, // 23: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
-	33, // 24: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
-	25, // 25: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
-	38, // 26: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
-	39, // 27: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
-	0,  // 28: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
-	2,  // 29: replay.v1.ClientService.StartRuns:input_type -> replay.v1.StartRunsRequest
-	7,  // 30: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
-	5,  // 31: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
-	8,  // 32: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
-	10, // 33: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
-	12, // 34: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
-	14, // 35: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
-	16, // 36: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
-	18, // 37: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
-	20, // 38: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
-	22, // 39: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
-	24, // 40: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
-	27, // 41: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
-	29, // 42: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
-	1,  // 43: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
-	3,  // 44: replay.v1.ClientService.StartRuns:output_type -> replay.v1.StartRunsResponse
-	1,  // 45: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
-	6,  // 46: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
-	9,  // 47: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
-	11, // 48: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
-	13, // 49: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
-	15, // 50: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
-	17, // 51: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
-	19, // 52: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
-	21, // 53: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
-	23, // 54: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
-	26, // 55: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
-	28, // 56: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
-	30, // 57: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
-	43, // [43:58] is the sub-list for method output_type
-	28, // [28:43] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	35, // 10: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 11: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 12: replay.v1.QueryRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 13: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 14: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
+	36, // 15: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
+	38, // 16: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
+	36, // 17: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
+	35, // 18: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
+	39, // 19: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
+	35, // 20: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
+	36, // 21: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
+	35, // 22: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
+	34, // 23: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
+	36, // 24: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
+	35, // 25: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
+	27, // 26: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
+	40, // 27: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
+	41, // 28: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
+	0,  // 29: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
+	2,  // 30: replay.v1.ClientService.StartRuns:input_type -> replay.v1.StartRunsRequest
+	7,  // 31: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
+	5,  // 32: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
+	8,  // 33: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
+	10, // 34: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
+	12, // 35: replay.v1.ClientService.QueryRun:input_type -> replay.v1.QueryRunRequest
+	14, // 36: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
+	16, // 37: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
+	18, // 38: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
+	20, // 39: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
+	22, // 40: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
+	24, // 41: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
+	26, // 42: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
+	29, // 43: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
+	31, // 44: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
+	1,  // 45: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
+	3,  // 46: replay.v1.ClientService.StartRuns:output_type -> replay.v1.StartRunsResponse
+	1,  // 47: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
+	6,  // 48: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
+	9,  // 49: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
+	11, // 50: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
+	13, // 51: replay.v1.ClientService.QueryRun:output_type -> replay.v1.QueryRunResponse
+	15, // 52: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
+	17, // 53: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
+	19, // 54: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
+	21, // 55: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
+	23, // 56: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
+	25, // 57: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
+	28, // 58: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
+	30, // 59: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
+	32, // 60: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
+	45, // [45:61] is the sub-list for method output_type
+	29, // [29:45] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_replay_v1_client_proto_init() }
@@ -2020,7 +2148,7 @@ func file_replay_v1_client_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_client_proto_rawDesc), len(file_replay_v1_client_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
