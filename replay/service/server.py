@@ -377,6 +377,7 @@ class Server:
         self._room.close()  # first, so that who is answered now also ends its stream
         self._pulse.close()
         ended.wait(grace + 5)
+        self._room.end()
         self._pool.shutdown(wait=False)
 
     def wait(self) -> None:

@@ -152,6 +152,9 @@ class Room:
             silent = [context for context, busy in self._open.items() if not busy]
         for context in silent:
             context.cancel()
+
+    def end(self) -> None:
+        """Let the threads go; when the server has ended, for until then gRPC hands over calls that it took before it was to end."""
         self._pool.shutdown(wait=False)
 
     def _here(self, call: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
