@@ -348,7 +348,8 @@ def _same(asked: NewRun, made: Created | Exception) -> Created | Exception:
 def _outcome(made: Created | Exception) -> cb.StartOutcome:
     if isinstance(made, Exception):
         return cb.StartOutcome(error=pb.ErrorDetail.FromString(detail_of(made)), message=words_of(made))
-    return cb.StartOutcome(run=to.run_out(attrs.evolve(made.run, state={}, result=b"")), new=made.new)
+    run = made.run if made.new else attrs.evolve(made.run, state={}, result=b"")  # one that is new has neither
+    return cb.StartOutcome(run=to.run_out(run), new=made.new)
 
 
 def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dict[int, bytes]) -> NewRun:
