@@ -152,7 +152,7 @@ def _lease(store: Store, key: RunKey) -> Lease | None:
 
 
 def _sweep(store: Store, by: RunKey) -> None:
-    """Take away the entries of those who died, and of whom nobody could take away when they left."""
+    """Take away the entries of those who died, and those that had been ended when whoever took them away died."""
     claim = Claim(worker=by.id, namespace=by.namespace, queues=[WORKER], workflows=[WORKER], limit=SWEEP, ttl=KEPT)
     _end(store, [dead.lease for dead in store.claim(claim).runs])
     ended = store.find(Filter(namespace=by.namespace, statuses=sorted(CLOSED)), limit=SWEEP).runs

@@ -68,7 +68,7 @@ type notApplied wire.Committed
 
 func (n notApplied) Error() string { return wire.Committed(n).String() }
 
-// send commits, again and again until the server answers; one that hears a batch again answers for it as it was. Of each commit it says
+// send commits, again and again until the server answers, which is told that it may have heard the batch before. Of each commit it says
 // why it was not applied, if it was not.
 func (w *Worker) send(batch []*wire.Commit) []error {
 	for unsure := false; ; unsure = true {
