@@ -153,8 +153,8 @@ class Room:
         for context in silent:
             context.cancel()
 
-    def end(self) -> None:
-        """Let the threads go; when the server has ended, for until then gRPC hands over calls that it took before it was to end."""
+    def dismiss(self) -> None:
+        """Let the threads go; once no call can come any more, for one that finds none would end gRPC's own thread."""
         self._pool.shutdown(wait=False)
 
     def _here(self, call: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:
