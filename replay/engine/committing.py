@@ -2,7 +2,7 @@
 
 Rule 1: all turns of a round go to the store in one call. Each has a fate of its own.
 Rule 2: a store that does not answer leaves the outcome unknown. The same batch is sent again; what was applied the first time comes
-back as a conflict, and the journal's last events say whether they are ours. Nothing is guessed.
+back as a conflict, and the journal's last events say whether they are ours (``store.recognising``).
 Rule 3: a run whose code cannot go on is laid down where its journal ends, with the reason; the others go on.
 """
 
@@ -32,6 +32,7 @@ from replay.model.failure import Failure, qualified
 from replay.model.names import SECOND
 from replay.model.queues import Queue
 from replay.store.contract import OPEN, Claimed, Commit, Committed, Lease, NewRun, RunKey, Store
+from replay.store.recognising import recognised
 
 logger: Final = logging.getLogger("replay")
 workflow_logger: Final = logging.getLogger("replay.workflow")
@@ -135,7 +136,7 @@ class Committer:
             try:
                 fates = self._store.commit(batch)
                 if unsure:
-                    fates = [self._recognise(commit, fate) for commit, fate in zip(batch, fates, strict=True)]
+                    fates = recognised(self._store, batch, fates)
             except StoreUnavailable as error:
                 unsure = True
                 self._trouble.tell("commit", error)
@@ -147,21 +148,6 @@ class Committer:
             else:
                 self._trouble.over()
                 return list(fates)
-
-    def _recognise(self, commit: Commit, fate: Committed) -> Committed:
-        """A refusal after an unheard answer may be our own commit: the events in the journal tell."""
-        if fate is Committed.APPLIED:
-            return fate
-        key = commit.lease.key
-        if not commit.events:  # it only gave the run back, and nobody has taken it since
-            (run,) = self._store.get([key])
-            given_back = run is not None and (run.fence, run.worker) == (commit.lease.fence, "")
-            return Committed.APPLIED if given_back else fate
-        if commit.successor is not None:  # it has taken over the name
-            begun = commit.successor.events
-            return Committed.APPLIED if self._store.journal(key, limit=len(begun)) == list(begun) else fate
-        written = self._store.journal(key, after=commit.expected, limit=len(commit.events))
-        return Committed.APPLIED if written == list(commit.events) else fate
 
     # ---- after ----------------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,17 @@
-"""Who works on a store: every engine tells of itself, in a run of its own.
+"""Who works on a store: every worker tells of itself, in a run of its own.
 
 Rule 1: a worker's entry is a run that it creates and holds, in a namespace beside that of its runs. So it is leased, fenced and
-found like any other, over every store and over the wire, without a verb of its own. Nobody offers its workflow: nobody drives it.
+found like any other, over every store and over the wire. Nobody offers its workflow: nobody drives it.
 Rule 2: a heartbeat is a commit of what the entry shows, so its moment is that of the store's clock. It comes from the thread that
 drives runs: a worker that is frozen, or hangs, is late.
 Rule 3: whoever leaves takes its entry away. Entries of those who died are taken away by those who live, when their leases have ended.
+Rule 4: nothing is kept between two heartbeats: the index says who holds the entry and until when. So a server carries them out for
+workers of any language, one heartbeat through this server and the next through another, and an entry that was taken away too early
+is made again.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,9 +22,8 @@ from replay.errors import ReplayError
 from replay.model.codec import from_json, to_json
 from replay.model.journal import Started
 from replay.model.names import SECOND
-from replay.store.contract import Claim, Commit, Committed, Filter, Lease, Run, RunKey, Store
+from replay.store.contract import CLOSED, Claim, Commit, Committed, Filter, Lease, Run, RunKey, Store
 
-logger: Final = logging.getLogger("replay")
 BESIDE: Final = "~workers:"
 """What the namespace of entries begins with; the namespace of the workers' runs follows. No other begins with a tilde."""
 WORKER: Final = "~worker"
@@ -35,6 +36,8 @@ FIRST: Final = SECOND
 """Microseconds after which an engine tells of itself at first: a program that ends sooner leaves no trace."""
 MOST: Final = 10_000
 """Workers that are listed at most."""
+SWEEP: Final = 100
+"""Entries of the dead that one look takes away at most."""
 
 
 @attrs.frozen(kw_only=True)
@@ -118,8 +121,52 @@ def info_of(run: Run, namespace: str, now: int) -> WorkerInfo:
     return WorkerInfo(id=run.key.id, namespace=namespace, heartbeat_at=run.updated_at, late=late, **fields)
 
 
+def announce(store: Store, namespace: str, name: str, told: Mapping[str, Any]) -> None:
+    """Show what a worker tells of itself: fields of ``TOLD``, and ``every``. Now and then it looks after the entries of all."""
+    key, state = RunKey(beside(namespace), name), {WORKER: to_json(dict(told))}
+    lease = _lease(store, key)
+    shown = lease is not None and store.commit([Commit(lease=lease, expected=1, applied=1, state=state)]) == [Committed.APPLIED]
+    if lease is not None and shown:
+        if lease.until < store.now() + KEPT // 2:
+            store.renew([lease], ttl=KEPT)
+            _sweep(store, key)
+        return
+    _sweep(store, key)  # first: it may be among them, when it was silent for long
+    begin = Started(workflow=WORKER, namespace=key.namespace, seed=name)
+    made = attrs.evolve(new_run(key, begin, at=store.now(), queue=WORKER), state=state)
+    store.create([made], worker=name, ttl=KEPT)  # one that others are just taking away is made at the next heartbeat
+
+
+def withdraw(store: Store, namespace: str, name: str) -> None:
+    """Take a worker's entry away; one that is not there, or that others take away, is left to them."""
+    key = RunKey(beside(namespace), name)
+    if (lease := _lease(store, key)) is not None:
+        _end(store, [lease])
+    store.delete([key])
+
+
+def _lease(store: Store, key: RunKey) -> Lease | None:
+    """The lease by which a worker holds its entry, as the index has it."""
+    (entry,) = store.get([key])
+    return Lease(key, entry.fence, key.id, entry.ready_at or 0) if entry is not None and entry.worker == key.id else None
+
+
+def _sweep(store: Store, by: RunKey) -> None:
+    """Take away the entries of those who died, and those that had been ended when whoever took them away died."""
+    claim = Claim(worker=by.id, namespace=by.namespace, queues=[WORKER], workflows=[WORKER], limit=SWEEP, ttl=KEPT)
+    _end(store, [dead.lease for dead in store.claim(claim).runs])
+    ended = store.find(Filter(namespace=by.namespace, statuses=sorted(CLOSED)), limit=SWEEP).runs
+    if ended:
+        store.delete([run.key for run in ended])
+
+
+def _end(store: Store, leases: Sequence[Lease]) -> None:
+    if leases:
+        store.commit([Commit(lease=lease, expected=1, applied=1, status="completed", result=b"null", release=True) for lease in leases])
+
+
 class Presence:
-    """The entry of one worker.
+    """The heartbeat of one worker of this process.
 
     Args:
         store: Where.
@@ -143,72 +190,28 @@ class Presence:
         tell: Callable[[], Mapping[str, Any]],
         trouble: Callable[[str, Exception], None],
     ) -> None:
-        now = store.now()
-        self.due = now + min(every, FIRST)
-        self._store = store
-        self._key = RunKey(beside(namespace), name)
+        self._began = store.now()
+        self.due = self._began + min(every, FIRST)
+        self._entry = (store, namespace, name)
         self._every = every
         self._tell = tell
         self._trouble = trouble
-        self._lease: Lease | None = None
-        self._began = now
-        self._sweep_at = 0
-        self._renew_at = 0
+        self._told = False
 
     def beat(self, now: int) -> None:
         """Tell of the worker now; what the store does not take is told next time."""
         self.due = now + self._every
+        self._told = True
         try:
-            if self._lease is None or not self._show(self._lease):
-                self._appear(now)
-            if now >= self._sweep_at:
-                self._sweep_at = now + KEPT
-                self._sweep()
+            announce(*self._entry, {**self._tell(), "started_at": self._began, "every": self._every})
         except ReplayError as error:
             self._trouble("announce", error)
 
     def leave(self) -> None:
         """Take the entry away."""
-        if self._lease is None:
-            return
-        try:
-            self._end(self._lease)
-        except ReplayError as error:
-            self._trouble("announce", error)
-        self._lease = None
-
-    def _shown(self) -> dict[str, bytes]:
-        return {WORKER: to_json({**self._tell(), "started_at": self._began, "every": self._every})}
-
-    def _appear(self, now: int) -> None:
-        """Create the entry, or find that an earlier try has done so."""
-        begin = Started(workflow=WORKER, namespace=self._key.namespace, seed=self._key.id)
-        made = attrs.evolve(new_run(self._key, begin, at=now, queue=WORKER), state=self._shown())
-        (entry,) = self._store.create([made], worker=self._key.id, ttl=KEPT)
-        mine = entry.run.worker == self._key.id
-        self._lease = entry.lease or (Lease(self._key, entry.run.fence, self._key.id, 0) if mine else None)
-        self._renew_at = now + KEPT // 2
-
-    def _show(self, lease: Lease) -> bool:
-        """Whether the entry was still there to show something."""
-        (fate,) = self._store.commit([Commit(lease=lease, expected=1, applied=1, state=self._shown())])
-        if fate is not Committed.APPLIED:  # it was late for so long that others took it away
-            self._lease = None
-            return False
-        if self.due >= self._renew_at:
-            self._renew_at = self.due + KEPT // 2
-            self._store.renew([lease], ttl=KEPT)
-        return True
-
-    def _sweep(self) -> None:
-        """Take away the entries of those who died."""
-        claim = Claim(worker=self._key.id, namespace=self._key.namespace, queues=[WORKER], workflows=[WORKER], limit=100, ttl=KEPT)
-        for dead in self._store.claim(claim).runs:
-            self._end(dead.lease)
-
-    def _end(self, lease: Lease) -> None:
-        (fate,) = self._store.commit([Commit(lease=lease, expected=1, applied=1, status="completed", result=b"null", release=True)])
-        if fate is Committed.APPLIED:
-            self._store.delete([lease.key])
-        else:
-            logger.warning("the entry of worker %s was not taken away: %s", lease.key.id, fate.value)
+        if self._told:
+            self._told = False
+            try:
+                withdraw(*self._entry)
+            except ReplayError as error:
+                self._trouble("announce", error)

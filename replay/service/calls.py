@@ -7,7 +7,7 @@ fork's edits fit.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -21,7 +21,7 @@ from replay.client.names import require_name
 from replay.engine.debounce import Named
 from replay.engine.family import digest, new_run
 from replay.engine.outputs import REPLY
-from replay.errors import InvalidRequest, RunClosed, RunExists, StoreUnavailable, UnknownRun
+from replay.errors import InvalidRequest, ReplayError, RequestError, RunClosed, RunExists, StoreUnavailable, UnknownRun
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call
 from replay.model.events import CLOSING, SAVEPOINT, Event
@@ -29,10 +29,12 @@ from replay.model.journal import Resume, Started
 from replay.model.names import Micros, QueueName
 from replay.model.options import RunOptions
 from replay.service import translate as to
+from replay.service.faults import detail_of, words_of
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import client_pb2_grpc
+from replay.service.generated import types_pb2 as pb
 from replay.service.waiting import Pulse, Room, full
-from replay.store.contract import CLOSED, Message, NewRun, Posted, Run, RunKey, Store
+from replay.store.contract import CLOSED, Created, Message, NewRun, Posted, Run, RunKey, Store
 
 if TYPE_CHECKING:
     from replay.service.server import Gate
@@ -61,31 +63,30 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         return self.gate.run(context, lambda: self._start(request))
 
     def _start(self, request: cb.StartRunRequest) -> cb.StartRunResponse:
+        (made,) = self._started([request])
+        if isinstance(made, Exception):
+            raise made
+        return cb.StartRunResponse(run=to.run_out(made.run), new=made.new)
+
+    def StartRuns(self, request: cb.StartRunsRequest, context: grpc.ServicerContext) -> cb.StartRunsResponse:  # noqa: N802
+        """Start runs together, each answered for itself."""
+        self.gate.admit(context, "start", *[start.key.namespace for start in request.starts])
+        return self.gate.run(context, lambda: cb.StartRunsResponse(outcomes=map(_outcome, self._started(request.starts))))
+
+    def _started(self, requests: Iterable[cb.StartRunRequest]) -> list[Created | Exception]:
+        """What each start comes to; those that fit are made in one transaction."""
         now = self.store.now()
-        key = RunKey(
-            require_name(request.key.namespace or to.DEFAULT, "namespace"),
-            require_name(request.key.id or uuid.uuid4().hex, "id"),
-        )
-        if not request.workflow:
-            raise InvalidRequest("workflow", "it is empty", "name the workflow to start")
-        begin = Started(
-            workflow=request.workflow,
-            version=request.version,
-            input=to_json(from_json(request.input or b"[]")),
-            seed=key.id,
-            namespace=key.namespace,
-            patches=tuple(request.patches) if request.knows_patches else None,
-            deadline=now + request.deadline if request.HasField("deadline") else None,
-            tags=dict(request.tags),
-        )
-        ready_at = now + request.delay if request.delay else 0
-        queue = require_name(request.queue or "default", "queue")
-        of = request.fairness_key and require_name(request.fairness_key, "fairness_key")
-        made = new_run(key, begin, at=now, queue=queue, priority=request.priority, fairness_key=of, ready_at=ready_at)
-        (created,) = self.store.create([made])
-        if not created.new and created.run.digest != made.digest:
-            raise RunExists(key.id, f"{created.run.workflow} {created.run.digest}", f"{made.workflow} {made.digest}")
-        return cb.StartRunResponse(run=to.run_out(created.run), new=created.new)
+        asked = [_asked(request, now) for request in requests]
+        runs = [run for run in asked if isinstance(run, NewRun)]
+        made = iter(self._made(runs) if runs else ())
+        return [run if isinstance(run, Exception) else _same(run, next(made)) for run in asked]
+
+    def _made(self, runs: list[NewRun]) -> list[Created | Exception]:
+        """Together; where a run cannot be kept as it is, whose fault it is shows when each is made alone."""
+        try:
+            return list(self.store.create(runs))
+        except (RequestError, ValueError) as error:
+            return [error] if len(runs) == 1 else [made for run in runs for made in self._made([run])]
 
     def SignalWithStart(self, request: cb.SignalWithStartRequest, context: grpc.ServicerContext) -> cb.StartRunResponse:  # noqa: N802
         """Start a run unless it exists, and leave it a message."""
@@ -181,7 +182,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             if request.verb not in CONTROLS:
                 raise InvalidRequest("verb", f"{request.verb!r} is none", f"use one of {', '.join(sorted(CONTROLS))}")
             payload = to_json({"reason": request.reason or request.verb})
-            self._tell(to.key_in(request.key), request.verb, request.verb, payload, "")
+            self._tell(to.key_in(request.key), request.verb, request.verb, payload, request.message_id)
 
         self.gate.run(context, work)
         return cb.ControlRunResponse()
@@ -298,10 +299,57 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
             made = fork_raw(self._run(source), self._journal(source), target, request.at, dict(request.edits))
             (created,) = self.store.create([made])
             if not created.new:
-                raise RunExists(target.id, created.run.workflow, f"a fork of {source.id}")
+                past = self.store.journal(target, limit=len(made.events))
+                if created.run.source != made.source or past != list(made.events):
+                    raise RunExists(target.id, created.run.workflow, f"a fork of {source.id}")
             return created.run
 
         return cb.ForkRunResponse(run=to.run_out(self.gate.run(context, work)))
+
+
+def _asked(request: cb.StartRunRequest, now: int) -> NewRun | Exception:
+    """The run that a start asks for, or why there can be none."""
+    try:
+        return _new(request, now)
+    except (ReplayError, ValueError) as error:
+        return error
+
+
+def _new(request: cb.StartRunRequest, now: int) -> NewRun:
+    key = RunKey(
+        require_name(request.key.namespace or to.DEFAULT, "namespace"),
+        require_name(request.key.id or uuid.uuid4().hex, "id"),
+    )
+    if not request.workflow:
+        raise InvalidRequest("workflow", "it is empty", "name the workflow to start")
+    begin = Started(
+        workflow=request.workflow,
+        version=request.version,
+        input=to_json(from_json(request.input or b"[]")),
+        seed=key.id,
+        namespace=key.namespace,
+        patches=tuple(request.patches) if request.knows_patches else None,
+        deadline=now + request.deadline if request.HasField("deadline") else None,
+        tags=dict(request.tags),
+    )
+    ready_at = now + request.delay if request.delay else 0
+    queue = require_name(request.queue or "default", "queue")
+    of = request.fairness_key and require_name(request.fairness_key, "fairness_key")
+    return new_run(key, begin, at=now, queue=queue, priority=request.priority, fairness_key=of, ready_at=ready_at)
+
+
+def _same(asked: NewRun, made: Created | Exception) -> Created | Exception:
+    """What was made, unless the id is taken by a run of another input."""
+    if isinstance(made, Exception) or made.new or made.run.digest == asked.digest:
+        return made
+    return RunExists(asked.key.id, f"{made.run.workflow} {made.run.digest}", f"{asked.workflow} {asked.digest}")
+
+
+def _outcome(made: Created | Exception) -> cb.StartOutcome:
+    if isinstance(made, Exception):
+        return cb.StartOutcome(error=pb.ErrorDetail.FromString(detail_of(made)), message=words_of(made))
+    run = made.run if made.new else attrs.evolve(made.run, state={}, result=b"")  # one that is new has neither
+    return cb.StartOutcome(run=to.run_out(run), new=made.new)
 
 
 def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dict[int, bytes]) -> NewRun:

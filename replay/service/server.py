@@ -23,7 +23,8 @@ import grpc
 
 from replay import __version__
 from replay.client.debouncing import COLLECTOR
-from replay.engine.presence import owner_of
+from replay.client.names import require_name, require_namespace
+from replay.engine.presence import announce, owner_of, withdraw
 from replay.errors import InvalidRequest, PayloadTooLarge
 from replay.service import translate as to
 from replay.service.access import Grant, Tokens
@@ -35,6 +36,7 @@ from replay.service.line import Turns
 from replay.service.translate import DEFAULT
 from replay.service.waiting import Pulse, Room
 from replay.store.contract import Capability, Store
+from replay.store.recognising import recognised
 
 logger: Final = logging.getLogger("replay.service")
 PROTOCOL: Final = 1
@@ -43,6 +45,8 @@ PAGE: Final = 500
 """Events in one message of a streamed journal."""
 CHUNK: Final = 256 * 1024
 """Bytes in one message of a streamed blob."""
+ENTRY: Final = 1024 * 1024
+"""Bytes that a worker may tell of itself: whoever lists workers reads this of each."""
 NAP: Final = 20.0
 """Seconds after which a waiting call is answered even when nothing changed."""
 T = TypeVar("T")
@@ -213,6 +217,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
             runs = commit.children if commit.successor is None else (*commit.children, commit.successor)
             self.gate.admit(context, "work", commit.lease.key.namespace, *names(commit.posts), *names(runs), grant=grant)
         fates = self.gate.run(context, lambda: self.store.commit(batch))
+        if request.again:
+            fates = self.gate.run(context, lambda: recognised(self.store, batch, fates))
         return wb.CommitResponse(fates=[to.FATES[fate] for fate in fates], now=self.store.now())  # type: ignore[misc]  # enum values
 
     def CommitStream(self, requests: Iterator[wb.CommitRequest], context: grpc.ServicerContext) -> Iterator[wb.CommitResponse]:  # noqa: N802
@@ -309,6 +315,23 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         timeout = min(max(0.0, request.timeout), NAP)
         seen = 0 if self.gate.closing.is_set() else self.pulse.wait(request.seen, timeout)
         return wb.WaitResponse(seen=seen, now=self.store.now())
+
+    def Announce(self, request: wb.AnnounceRequest, context: grpc.ServicerContext) -> wb.AnnounceResponse:  # noqa: N802
+        """Show a worker among those that are at work, or show it no longer."""
+        self.gate.admit(context, "work", request.namespace)
+        self.gate.run(context, lambda: self._announce(request))
+        return wb.AnnounceResponse(now=self.store.now())
+
+    def _announce(self, request: wb.AnnounceRequest) -> None:
+        namespace, name = require_namespace(request.namespace or DEFAULT), require_name(request.worker, "worker")
+        if request.leaving:
+            withdraw(self.store, namespace, name)
+            return
+        if request.every <= 0:
+            raise InvalidRequest("every", f"{request.every} is no time between two heartbeats", "give it in microseconds")
+        if request.ByteSize() > ENTRY:
+            raise PayloadTooLarge(f"what worker {name} tells of itself", request.ByteSize(), ENTRY)
+        announce(self.store, namespace, name, to.told_in(request))
 
     def _hurry(self, request: wb.WaitRequest, context: grpc.ServicerContext) -> wb.WaitResponse:
         """The answer when too many wait: nothing is known to have changed; the client pauses by itself."""

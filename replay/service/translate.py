@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from replay.engine.presence import TOLD
 from replay.model.events import Event
 from replay.model.queues import Queue, Rate
 from replay.service.generated import types_pb2 as pb
@@ -417,3 +418,9 @@ def entry_out(entry: Entry) -> pb.Entry:
 def entry_in(entry: pb.Entry) -> Entry:
     """From the wire."""
     return Entry(entry.offset, entry.at, entry.payload)
+
+
+def told_in(request: wb.AnnounceRequest) -> dict[str, Any]:
+    """What a worker tells of itself, from the wire."""
+    told = {name: getattr(request, name) for name in (*TOLD, "every")}
+    return {**told, "queues": list(request.queues), "workflows": list(request.workflows)}

@@ -132,8 +132,8 @@ def test_every_verb_names_a_namespace_or_is_known_to_need_none() -> None:
 
 NEEDS = {
     "read": "Journal Get Find Read GetBlob Wait GetRun ListRuns ReadJournal WatchRun ListSavepoints ReadTopic QueryRun",
-    "start": "StartRun SignalWithStart DebounceRun SignalRun UpdateRun ControlRun ForkRun PublishTopic Create Post Publish",
-    "work": "Claim ClaimStream Renew Release Commit CommitStream PutBlob",
+    "start": "StartRun StartRuns SignalWithStart DebounceRun SignalRun UpdateRun ControlRun ForkRun PublishTopic Create Post Publish",
+    "work": "Claim ClaimStream Renew Release Commit CommitStream PutBlob Announce",
     "admin": "Delete",
 }
 SCOPE_OF = {verb: scope for scope, verbs in NEEDS.items() for verb in verbs.split()}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from replay import Engine
+from replay import Engine, RunFailed
 from replay.model.codec import from_json
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import types_pb2 as pb
 from replay.service.generated import worker_pb2 as wb
 from replay.store.memory import WORLDS
 from tests.helpers.engines import until
-from tests.service.wire import PATIENCE, Wire, counting, detail, doubling, greeting, key, served, start, wire
+from tests.service.wire import PATIENCE, Wire, counting, detail, doubling, greeting, key, served, start, tokens_file, wire
 
 
 @pytest.fixture
@@ -83,6 +84,61 @@ def test_a_request_without_a_namespace_means_the_default_one(line: Wire) -> None
 
     assert "default" == line.client.GetRun(cb.GetRunRequest(key=key("a", ""))).run.key.namespace
     assert ["a"] == [run.key.id for run in line.client.ListRuns(cb.ListRunsRequest()).runs]
+
+
+def test_several_starts_are_made_together_and_answered_for_themselves(line: Wire) -> None:
+    """What is wrong with one is told in its place, and the others have begun; asked again it is the same."""
+    line.client.StartRun(start("taken", "doubling", b"[3]"))
+    starts = [
+        start("a", "doubling", b"[1]", tags={"shop": "x"}),
+        start("taken", "doubling", b"[4]"),
+        start("no\nname", "doubling"),
+        start("b", "doubling", b"{"),
+        start("", "doubling", b"[2]"),
+        start("a", "doubling", b"[9]"),
+        start("c", "doubling", b"[5]", delay=60_000_000),
+    ]
+    first, again = (line.client.StartRuns(cb.StartRunsRequest(starts=starts)).outcomes for _ in range(2))
+
+    refusals = ["", "RunExists", "InvalidRequest", "PayloadError", "", "RunExists", ""]
+    assert [refusals, refusals] == [[outcome.error.error for outcome in outcomes] for outcomes in (first, again)]
+    assert [[True, True, True], [False, True, False]] == [[outcomes[place].new for place in (0, 4, 6)] for outcomes in (first, again)]
+    assert ("taken", "no\\nname") == (from_json(first[1].error.facts.encode())["run"], first[2].message.split("'")[1])
+    assert ("a", {"shop": "x"}, "c") == (first[0].run.key.id, dict(first[0].run.tags), first[6].run.key.id)
+    assert first[6].run.ready_at > first[6].run.created_at + 59_000_000
+    assert [] == list(line.client.StartRuns(cb.StartRunsRequest()).outcomes)
+
+
+def test_a_start_that_the_store_cannot_keep_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """It fits the rules of names, and no database has a number as large; each is then made alone."""
+    with served(f"sqlite:///{tmp_path}/served.db") as server, wire(server) as stubs:
+        starts = [start("a"), start("far", delay=2**63 - 1), start("b")]
+        outcomes = stubs.client.StartRuns(cb.StartRunsRequest(starts=starts)).outcomes
+        listed = stubs.client.ListRuns(cb.ListRunsRequest()).runs
+
+    assert ["", "InvalidRequest", ""] == [outcome.error.error for outcome in outcomes]
+    assert {"a", "b"} == {run.key.id for run in listed}
+
+
+def test_one_start_in_a_foreign_namespace_refuses_them_all(tmp_path: Path) -> None:
+    """A token of the shop begins nothing at the bank, nor anything beside it."""
+    tokens = tokens_file(tmp_path / "tokens.json", {"mine": ("shop", ["read", "start"])})
+    with served("memory://foreign-start", tokens=tokens) as server, wire(server, "mine") as stubs:
+        starts = [cb.StartRunRequest(key=key(name, name), workflow="doubling") for name in ("shop", "bank")]
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs.client.StartRuns(cb.StartRunsRequest(starts=starts), metadata=stubs.token)
+        listed = stubs.client.ListRuns(cb.ListRunsRequest(filter=pb.Filter(namespace="shop")), metadata=stubs.token).runs
+
+    assert grpc.StatusCode.PERMISSION_DENIED == code(caught)
+    assert [] == list(listed)
+
+
+def test_a_start_of_a_run_that_has_ended_does_not_carry_its_result(line: Wire, engine: Engine) -> None:
+    """Results may be large, and many starts have one answer."""
+    assert 6 == engine.start(doubling(3), id="done").result(PATIENCE)
+    (outcome,) = line.client.StartRuns(cb.StartRunsRequest(starts=[start("done", "doubling", b"[3]")])).outcomes
+
+    assert ("completed", b"", False) == (outcome.run.status, outcome.run.result, outcome.new)
 
 
 def test_signal_with_start_begins_a_run_once_and_delivers_each_message_once(line: Wire, engine: Engine) -> None:
@@ -175,6 +231,20 @@ def test_a_run_is_ended_from_afar(line: Wire, engine: Engine, verb: str, status:
     *_, last = line.client.WatchRun(cb.WatchRunRequest(key=key("a")), timeout=PATIENCE)
 
     assert status == last.run.status
+
+
+def test_a_control_that_is_sent_again_is_one(line: Wire, engine: Engine) -> None:
+    """Its answer was not heard, and the run has ended meanwhile: the same message is no second one."""
+    run = engine.start(greeting(), id="a")
+    stop = cb.ControlRunRequest(key=key("a"), verb="terminate", reason="enough", message_id="once")
+    line.client.ControlRun(stop)
+    with pytest.raises(RunFailed):
+        run.result(PATIENCE)
+
+    line.client.ControlRun(stop)
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.ControlRun(cb.ControlRunRequest(key=key("a"), verb="terminate"))
+    assert "RunClosed" == detail(caught.value)[0]
 
 
 def test_a_paused_run_goes_on_when_it_is_resumed(line: Wire, engine: Engine) -> None:
@@ -291,6 +361,18 @@ def test_a_run_is_forked_at_a_savepoint_and_the_source_is_not_touched(line: Wire
     assert f"a#{point.seq}" == fork.source
     assert "hello two" == engine.get("b", greeting).result(PATIENCE)
     assert "hello one" == engine.get("a", greeting).result(PATIENCE)
+
+
+def test_the_same_fork_again_is_the_same_run(line: Wire) -> None:
+    """By id, source and past; a fork of another place or another run under that id is refused."""
+    for run in ("a", "b"):
+        line.client.StartRun(start(run, "doubling", b"[3]"))
+    ask = cb.ForkRunRequest(source=key("a"), target_id="branch")
+    assert line.client.ForkRun(ask).run == line.client.ForkRun(ask).run
+
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.ForkRun(cb.ForkRunRequest(source=key("b"), target_id="branch"))
+    assert "RunExists" == detail(caught.value)[0]
 
 
 def test_a_fork_with_another_answer_goes_another_way(line: Wire, engine: Engine) -> None:

@@ -50,6 +50,30 @@ class StartRunResponse(_message.Message):
     new: bool
     def __init__(self, run: _Optional[_Union[_types_pb2.Run, _Mapping]] = ..., new: _Optional[bool] = ...) -> None: ...
 
+class StartRunsRequest(_message.Message):
+    __slots__ = ("starts",)
+    STARTS_FIELD_NUMBER: _ClassVar[int]
+    starts: _containers.RepeatedCompositeFieldContainer[StartRunRequest]
+    def __init__(self, starts: _Optional[_Iterable[_Union[StartRunRequest, _Mapping]]] = ...) -> None: ...
+
+class StartRunsResponse(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[StartOutcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[StartOutcome, _Mapping]]] = ...) -> None: ...
+
+class StartOutcome(_message.Message):
+    __slots__ = ("run", "new", "error", "message")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    NEW_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    run: _types_pb2.Run
+    new: bool
+    error: _types_pb2.ErrorDetail
+    message: str
+    def __init__(self, run: _Optional[_Union[_types_pb2.Run, _Mapping]] = ..., new: _Optional[bool] = ..., error: _Optional[_Union[_types_pb2.ErrorDetail, _Mapping]] = ..., message: _Optional[str] = ...) -> None: ...
+
 class DebounceRunRequest(_message.Message):
     __slots__ = ("start", "key", "delay", "max_wait")
     START_FIELD_NUMBER: _ClassVar[int]
@@ -131,14 +155,16 @@ class QueryRunResponse(_message.Message):
     def __init__(self, reply: _Optional[bytes] = ...) -> None: ...
 
 class ControlRunRequest(_message.Message):
-    __slots__ = ("key", "verb", "reason")
+    __slots__ = ("key", "verb", "reason", "message_id")
     KEY_FIELD_NUMBER: _ClassVar[int]
     VERB_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     key: _types_pb2.RunKey
     verb: str
     reason: str
-    def __init__(self, key: _Optional[_Union[_types_pb2.RunKey, _Mapping]] = ..., verb: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    message_id: str
+    def __init__(self, key: _Optional[_Union[_types_pb2.RunKey, _Mapping]] = ..., verb: _Optional[str] = ..., reason: _Optional[str] = ..., message_id: _Optional[str] = ...) -> None: ...
 
 class ControlRunResponse(_message.Message):
     __slots__ = ()

@@ -39,6 +39,11 @@ class ClientServiceStub:
                 request_serializer=replay_dot_v1_dot_client__pb2.StartRunRequest.SerializeToString,
                 response_deserializer=replay_dot_v1_dot_client__pb2.StartRunResponse.FromString,
                 _registered_method=True)
+        self.StartRuns = channel.unary_unary(
+                '/replay.v1.ClientService/StartRuns',
+                request_serializer=replay_dot_v1_dot_client__pb2.StartRunsRequest.SerializeToString,
+                response_deserializer=replay_dot_v1_dot_client__pb2.StartRunsResponse.FromString,
+                _registered_method=True)
         self.SignalWithStart = channel.unary_unary(
                 '/replay.v1.ClientService/SignalWithStart',
                 request_serializer=replay_dot_v1_dot_client__pb2.SignalWithStartRequest.SerializeToString,
@@ -121,6 +126,13 @@ class ClientServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartRuns(self, request, context):
+        """Start several runs together; what one comes to is nothing to the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SignalWithStart(self, request, context):
         """Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
         """
@@ -189,7 +201,8 @@ class ClientServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForkRun(self, request, context):
-        """A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it.
+        """A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+        the same run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -220,6 +233,11 @@ def add_ClientServiceServicer_to_server(servicer, server):
                     servicer.StartRun,
                     request_deserializer=replay_dot_v1_dot_client__pb2.StartRunRequest.FromString,
                     response_serializer=replay_dot_v1_dot_client__pb2.StartRunResponse.SerializeToString,
+            ),
+            'StartRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRuns,
+                    request_deserializer=replay_dot_v1_dot_client__pb2.StartRunsRequest.FromString,
+                    response_serializer=replay_dot_v1_dot_client__pb2.StartRunsResponse.SerializeToString,
             ),
             'SignalWithStart': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalWithStart,
@@ -319,6 +337,33 @@ class ClientService:
             '/replay.v1.ClientService/StartRun',
             replay_dot_v1_dot_client__pb2.StartRunRequest.SerializeToString,
             replay_dot_v1_dot_client__pb2.StartRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replay.v1.ClientService/StartRuns',
+            replay_dot_v1_dot_client__pb2.StartRunsRequest.SerializeToString,
+            replay_dot_v1_dot_client__pb2.StartRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -120,10 +120,12 @@ class ReleaseResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CommitRequest(_message.Message):
-    __slots__ = ("commits",)
+    __slots__ = ("commits", "again")
     COMMITS_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
     commits: _containers.RepeatedCompositeFieldContainer[_types_pb2.Commit]
-    def __init__(self, commits: _Optional[_Iterable[_Union[_types_pb2.Commit, _Mapping]]] = ...) -> None: ...
+    again: bool
+    def __init__(self, commits: _Optional[_Iterable[_Union[_types_pb2.Commit, _Mapping]]] = ..., again: _Optional[bool] = ...) -> None: ...
 
 class CommitResponse(_message.Message):
     __slots__ = ("fates", "now")
@@ -278,3 +280,43 @@ class WaitResponse(_message.Message):
     seen: int
     now: int
     def __init__(self, seen: _Optional[int] = ..., now: _Optional[int] = ...) -> None: ...
+
+class AnnounceRequest(_message.Message):
+    __slots__ = ("namespace", "worker", "leaving", "every", "host", "pid", "version", "queues", "workflows", "capacity", "runs", "step_capacity", "steps", "started_at", "draining")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    EVERY_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    QUEUES_FIELD_NUMBER: _ClassVar[int]
+    WORKFLOWS_FIELD_NUMBER: _ClassVar[int]
+    CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    STEP_CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    worker: str
+    leaving: bool
+    every: int
+    host: str
+    pid: int
+    version: str
+    queues: _containers.RepeatedScalarFieldContainer[str]
+    workflows: _containers.RepeatedScalarFieldContainer[str]
+    capacity: int
+    runs: int
+    step_capacity: int
+    steps: int
+    started_at: int
+    draining: bool
+    def __init__(self, namespace: _Optional[str] = ..., worker: _Optional[str] = ..., leaving: _Optional[bool] = ..., every: _Optional[int] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., version: _Optional[str] = ..., queues: _Optional[_Iterable[str]] = ..., workflows: _Optional[_Iterable[str]] = ..., capacity: _Optional[int] = ..., runs: _Optional[int] = ..., step_capacity: _Optional[int] = ..., steps: _Optional[int] = ..., started_at: _Optional[int] = ..., draining: _Optional[bool] = ...) -> None: ...
+
+class AnnounceResponse(_message.Message):
+    __slots__ = ("now",)
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    now: int
+    def __init__(self, now: _Optional[int] = ...) -> None: ...

@@ -124,6 +124,11 @@ class WorkerServiceStub:
                 request_serializer=replay_dot_v1_dot_worker__pb2.WaitRequest.SerializeToString,
                 response_deserializer=replay_dot_v1_dot_worker__pb2.WaitResponse.FromString,
                 _registered_method=True)
+        self.Announce = channel.unary_unary(
+                '/replay.v1.WorkerService/Announce',
+                request_serializer=replay_dot_v1_dot_worker__pb2.AnnounceRequest.SerializeToString,
+                response_deserializer=replay_dot_v1_dot_worker__pb2.AnnounceResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -245,6 +250,13 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Announce(self, request, context):
+        """A worker tells of itself every so often, so that others see it; the server keeps its entry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -337,6 +349,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Wait,
                     request_deserializer=replay_dot_v1_dot_worker__pb2.WaitRequest.FromString,
                     response_serializer=replay_dot_v1_dot_worker__pb2.WaitResponse.SerializeToString,
+            ),
+            'Announce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Announce,
+                    request_deserializer=replay_dot_v1_dot_worker__pb2.AnnounceRequest.FromString,
+                    response_serializer=replay_dot_v1_dot_worker__pb2.AnnounceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -825,6 +842,33 @@ class WorkerService:
             '/replay.v1.WorkerService/Wait',
             replay_dot_v1_dot_worker__pb2.WaitRequest.SerializeToString,
             replay_dot_v1_dot_worker__pb2.WaitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Announce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replay.v1.WorkerService/Announce',
+            replay_dot_v1_dot_worker__pb2.AnnounceRequest.SerializeToString,
+            replay_dot_v1_dot_worker__pb2.AnnounceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,7 +20,6 @@ import (
 	"google.golang.org/grpc"
 
 	"example.org/replay"
-	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
@@ -78,31 +77,29 @@ func handle[O any](c *Client, id string, err error) (*Handle[O], error) {
 }
 
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
-// order of the ids that are given.
+// order of the ids that are given. What is wrong with one start keeps no other from being made; the error tells of each that was not.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := workflow.Definition()
+	request := &wire.StartRunsRequest{}
 	var handles []*Handle[O]
-	request := &wire.CreateRequest{}
 	for _, id := range ids {
-		input, err := model.SpellArguments("arguments of workflow", core.Name, in(id))
+		start, err := startRequest(c, workflow, in(id))
 		if err != nil {
 			return nil, err
 		}
-		begin := model.Started{Workflow: core.Name, Version: core.Version, Input: input, Patches: core.Patches}
-		request.Runs = append(request.Runs, engine.NewRun(c.key(id), begin, core.Options, c.conn.Now()))
-		handles = append(handles, Of[O](c, id))
+		start.Key.Id = id
+		request.Starts, handles = append(request.Starts, start), append(handles, Of[O](c, id))
 	}
-	answer, err := c.conn.Worker.Create(ctx, request)
+	answer, err := c.conn.Client.StartRuns(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	for i, created := range answer.Runs {
-		if asked := request.Runs[i]; !created.New && created.Run.Digest != asked.Digest {
-			existing := created.Run.Workflow + " " + created.Run.Digest
-			return nil, &RunExists{Run: asked.Key.Id, Existing: existing, Asked: asked.Workflow + " " + asked.Digest}
+	var refused []error
+	for _, outcome := range answer.Outcomes {
+		if outcome.Error != nil {
+			refused = append(refused, c.conn.Revived(outcome.Error, outcome.Message))
 		}
 	}
-	return handles, nil
+	return handles, errors.Join(refused...)
 }
 
 // SignalWithStart starts a run unless it exists, and leaves it a message.

@@ -142,6 +142,20 @@ func TestManyAreStartedInOneCallAndReadWithoutAWorker(t *testing.T) {
 	}
 	_, err = client.Start(ctx, c, greeting.With(replay.RunOptions{ID: "a"}), name("a"))
 	check(t, err) // one call or many: the same run
+	someone := func(id string) string { return map[bool]string{true: "another", false: name(id)}[id == "b"] }
+	var invalid *client.InvalidRequest
+	if _, err := client.StartMany(ctx, c, greeting, []string{"b", "two\nlines", "d"}, someone); !errors.As(err, &exists) || !errors.As(err, &invalid) {
+		t.Errorf("got %v", err)
+	}
+	late, err := client.Of[string](c, "d").Run(ctx) // what is wrong with others is nothing to it
+	check(t, err)
+	for range 2 { // again is the same
+		fork, err := client.Of[string](c, "d").Fork(ctx, client.ForkOptions{ID: "e"})
+		check(t, err)
+		if run, err := fork.Run(ctx); err != nil || run.Source != "d#1" || late.Status != "pending" {
+			t.Errorf("got %v, %v, %v", run, err, late)
+		}
+	}
 
 	for i := range 3 {
 		check(t, c.Publish(ctx, "news", i))

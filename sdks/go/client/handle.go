@@ -153,7 +153,7 @@ func (h *Handle[T]) Pause(ctx context.Context) error { return h.control(ctx, "pa
 func (h *Handle[T]) Resume(ctx context.Context) error { return h.control(ctx, "resume", "") }
 
 func (h *Handle[T]) control(ctx context.Context, verb, reason string) error {
-	_, err := h.c.conn.Client.ControlRun(ctx, &wire.ControlRunRequest{Key: h.key(), Verb: verb, Reason: reason})
+	_, err := h.c.conn.Client.ControlRun(ctx, &wire.ControlRunRequest{Key: h.key(), Verb: verb, Reason: reason, MessageId: rand.Text()})
 	return err
 }
 

@@ -103,7 +103,7 @@ async function bareCommits(url: string, count: number): Promise<number> {
     for (let seq = 2; seq < count + 2; seq++) {
       const event = { seq, kind: "step_completed", command: String(seq - 2), name: "inc", payload: bytesOf(String(seq)), check: 1, attempt: 1, duration: 9 };
       const events = [{ ...event, at: store.now(), line: "/work/bench.js:24", worker: "bare" }];
-      const [fate] = await store.commit([{ ...blank(), lease, expected: seq - 1, events, status: "running", applied: seq, release: false }]);
+      const [fate] = await store.commit([{ ...blank(), lease, expected: seq - 1, events, status: "running", applied: seq, release: false }], false);
       if (fate !== "applied") throw new Error(`commit ${seq} was ${fate}`);
     }
   });

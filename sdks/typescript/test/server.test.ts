@@ -148,6 +148,26 @@ test("starting is idempotent by id, and typed errors come back", async () => {
   await assert.rejects(first.fork({ at: "nowhere" }), /nowhere/);
 });
 
+test("several starts in one breath are made together, and each has its own answer", async () => {
+  await client.start(long(1), { id: "taken", queue: "nobody" });
+  const asked = [{ id: "breath-0" }, { id: "taken" }, { id: "two\nlines" }, { id: "breath-1", deadline: 60, delay: 5, tags: { kind: "last" } }];
+  const made = await Promise.allSettled(asked.map((options) => client.start(long(2), { ...options, queue: "nobody" })));
+
+  const errors = made.map((each) => (each.status === "rejected" ? each.reason.constructor : undefined));
+  assert.deepEqual(errors, [undefined, RunExists, InvalidRequest, undefined]);
+  assert.match(String((made[1] as PromiseRejectedResult).reason), /taken/);
+  const [, last] = await Promise.all(["breath-0", "breath-1"].map((id) => client.get(id)));
+  assert.deepEqual([last?.status, last?.queue, last?.tags], ["pending", "nobody", { kind: "last" }]);
+});
+
+test("a control or a fork that is asked again is one", async () => {
+  const run = await client.start(long(3), { id: "asked-again", queue: "nobody" });
+  const forks = [await run.fork({ id: "branch" }), await run.fork({ id: "branch" })];
+  assert.deepEqual(forks.map((fork) => fork.id), ["branch", "branch"]);
+  const other = await client.start(long(4), { id: "asked-otherwise", queue: "nobody" });
+  await assert.rejects(other.fork({ id: "branch" }), RunExists);
+});
+
 test("lists are filtered and read in pages", async () => {
   for (let n = 0; n < 7; n++) await client.start(long(n), { id: `page-${n}`, queue: "nobody", tags: { kind: n % 2 ? "odd" : "even" } });
 

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
@@ -70,29 +68,22 @@ type notApplied wire.Committed
 
 func (n notApplied) Error() string { return wire.Committed(n).String() }
 
-// send commits, again and again until the server answers; what was applied unheard is recognised. Of each commit it says why it was not
-// applied, if it was not.
+// send commits, again and again until the server answers, which is told that it may have heard the batch before. Of each commit it says
+// why it was not applied, if it was not.
 func (w *Worker) send(batch []*wire.Commit) []error {
-	for unsure := false; ; {
-		answer, err := w.conn.Commit(w.calls, &wire.CommitRequest{Commits: batch})
+	for unsure := false; ; unsure = true {
+		answer, err := w.conn.Commit(w.calls, &wire.CommitRequest{Commits: batch, Again: unsure})
 		switch {
 		case err == nil && len(answer.Fates) == len(batch):
+			w.failures = 0
 			fates := make([]error, len(batch))
-			for i := 0; i < len(batch) && err == nil; i++ {
-				applied := answer.Fates[i] == wire.Committed_COMMITTED_APPLIED
-				if !applied && unsure {
-					applied, err = w.recognise(batch[i])
-				}
-				if !applied {
-					fates[i] = notApplied(answer.Fates[i])
+			for i, fate := range answer.Fates {
+				if fate != wire.Committed_COMMITTED_APPLIED {
+					fates[i] = notApplied(fate)
 				}
 			}
-			if err == nil {
-				w.failures = 0
-				return fates
-			}
+			return fates
 		case err == nil || service.IsUnavailable(err):
-			unsure = true
 		case len(batch) == 1:
 			return []error{err}
 		default: // whose commit it is shows when each is sent alone
@@ -112,24 +103,6 @@ func (w *Worker) send(batch []*wire.Commit) []error {
 
 func (w *Worker) pause() time.Duration {
 	return min(time.Second, 10*time.Millisecond<<min(w.failures, 7))
-}
-
-// recognise: a refusal after an unheard answer may be our own commit; the events in the journal tell.
-func (w *Worker) recognise(commit *wire.Commit) (applied bool, err error) {
-	key, ours, after := commit.Lease.Key, commit.Events, commit.Expected
-	if commit.Successor != nil { // it has taken over the name
-		ours, after = commit.Successor.Events, 0
-	}
-	if len(ours) == 0 { // it only gave the run back, and nobody has taken it since
-		answer, err := w.conn.Worker.Get(w.calls, &wire.GetRequest{Keys: []*wire.RunKey{key}})
-		if err != nil {
-			return false, err
-		}
-		run := answer.Runs[0].Run
-		return run != nil && run.Fence == commit.Lease.Fence && run.Worker == "", nil
-	}
-	written, err := w.conn.Journal(w.calls, key, after, int64(len(ours)))
-	return err == nil && slices.EqualFunc(written, ours, func(a, b *wire.Event) bool { return proto.Equal(a, b) }), err
 }
 
 // settle is what follows from a commit's fate.

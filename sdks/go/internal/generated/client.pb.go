@@ -212,6 +212,166 @@ func (x *StartRunResponse) GetNew() bool {
 	return false
 }
 
+type StartRunsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Starts        []*StartRunRequest     `protobuf:"bytes,1,rep,name=starts,proto3" json:"starts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRunsRequest) Reset() {
+	*x = StartRunsRequest{}
+	mi := &file_replay_v1_client_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRunsRequest) ProtoMessage() {}
+
+func (x *StartRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRunsRequest.ProtoReflect.Descriptor instead.
+func (*StartRunsRequest) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StartRunsRequest) GetStarts() []*StartRunRequest {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+type StartRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each start, in their order.
+	Outcomes      []*StartOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRunsResponse) Reset() {
+	*x = StartRunsResponse{}
+	mi := &file_replay_v1_client_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRunsResponse) ProtoMessage() {}
+
+func (x *StartRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRunsResponse.ProtoReflect.Descriptor instead.
+func (*StartRunsResponse) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StartRunsResponse) GetOutcomes() []*StartOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// What became of one of several starts: the run, or why there is none.
+type StartOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its state and its result.
+	Run   *Run         `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	New   bool         `protobuf:"varint,2,opt,name=new,proto3" json:"new,omitempty"`
+	Error *ErrorDetail `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The error in words.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartOutcome) Reset() {
+	*x = StartOutcome{}
+	mi := &file_replay_v1_client_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartOutcome) ProtoMessage() {}
+
+func (x *StartOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
+func (*StartOutcome) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StartOutcome) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *StartOutcome) GetNew() bool {
+	if x != nil {
+		return x.New
+	}
+	return false
+}
+
+func (x *StartOutcome) GetError() *ErrorDetail {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *StartOutcome) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type DebounceRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What is to begin; an empty id is one of the server's choice.
@@ -228,7 +388,7 @@ type DebounceRunRequest struct {
 
 func (x *DebounceRunRequest) Reset() {
 	*x = DebounceRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[2]
+	mi := &file_replay_v1_client_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -240,7 +400,7 @@ func (x *DebounceRunRequest) String() string {
 func (*DebounceRunRequest) ProtoMessage() {}
 
 func (x *DebounceRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[2]
+	mi := &file_replay_v1_client_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -253,7 +413,7 @@ func (x *DebounceRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebounceRunRequest.ProtoReflect.Descriptor instead.
 func (*DebounceRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{2}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DebounceRunRequest) GetStart() *StartRunRequest {
@@ -294,7 +454,7 @@ type DebounceRunResponse struct {
 
 func (x *DebounceRunResponse) Reset() {
 	*x = DebounceRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[3]
+	mi := &file_replay_v1_client_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +466,7 @@ func (x *DebounceRunResponse) String() string {
 func (*DebounceRunResponse) ProtoMessage() {}
 
 func (x *DebounceRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[3]
+	mi := &file_replay_v1_client_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +479,7 @@ func (x *DebounceRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DebounceRunResponse.ProtoReflect.Descriptor instead.
 func (*DebounceRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{3}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DebounceRunResponse) GetRunId() string {
@@ -339,7 +499,7 @@ type SignalWithStartRequest struct {
 
 func (x *SignalWithStartRequest) Reset() {
 	*x = SignalWithStartRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[4]
+	mi := &file_replay_v1_client_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +511,7 @@ func (x *SignalWithStartRequest) String() string {
 func (*SignalWithStartRequest) ProtoMessage() {}
 
 func (x *SignalWithStartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[4]
+	mi := &file_replay_v1_client_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +524,7 @@ func (x *SignalWithStartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalWithStartRequest.ProtoReflect.Descriptor instead.
 func (*SignalWithStartRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{4}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SignalWithStartRequest) GetStart() *StartRunRequest {
@@ -394,7 +554,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[5]
+	mi := &file_replay_v1_client_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +566,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[5]
+	mi := &file_replay_v1_client_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +579,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{5}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SignalRunRequest) GetKey() *RunKey {
@@ -459,7 +619,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[6]
+	mi := &file_replay_v1_client_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +631,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[6]
+	mi := &file_replay_v1_client_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +644,7 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{6}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SignalRunResponse) GetMessageId() string {
@@ -506,7 +666,7 @@ type UpdateRunRequest struct {
 
 func (x *UpdateRunRequest) Reset() {
 	*x = UpdateRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[7]
+	mi := &file_replay_v1_client_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +678,7 @@ func (x *UpdateRunRequest) String() string {
 func (*UpdateRunRequest) ProtoMessage() {}
 
 func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[7]
+	mi := &file_replay_v1_client_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +691,7 @@ func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{7}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateRunRequest) GetKey() *RunKey {
@@ -571,7 +731,7 @@ type UpdateRunResponse struct {
 
 func (x *UpdateRunResponse) Reset() {
 	*x = UpdateRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[8]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +743,7 @@ func (x *UpdateRunResponse) String() string {
 func (*UpdateRunResponse) ProtoMessage() {}
 
 func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[8]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +756,7 @@ func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{8}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateRunResponse) GetReply() []byte {
@@ -620,7 +780,7 @@ type QueryRunRequest struct {
 
 func (x *QueryRunRequest) Reset() {
 	*x = QueryRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +792,7 @@ func (x *QueryRunRequest) String() string {
 func (*QueryRunRequest) ProtoMessage() {}
 
 func (x *QueryRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +805,7 @@ func (x *QueryRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRunRequest.ProtoReflect.Descriptor instead.
 func (*QueryRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *QueryRunRequest) GetKey() *RunKey {
@@ -685,7 +845,7 @@ type QueryRunResponse struct {
 
 func (x *QueryRunResponse) Reset() {
 	*x = QueryRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +857,7 @@ func (x *QueryRunResponse) String() string {
 func (*QueryRunResponse) ProtoMessage() {}
 
 func (x *QueryRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +870,7 @@ func (x *QueryRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRunResponse.ProtoReflect.Descriptor instead.
 func (*QueryRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *QueryRunResponse) GetReply() []byte {
@@ -724,15 +884,17 @@ type ControlRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   *RunKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// cancel, terminate, pause or resume.
-	Verb          string `protobuf:"bytes,2,opt,name=verb,proto3" json:"verb,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Verb   string `protobuf:"bytes,2,opt,name=verb,proto3" json:"verb,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Sending the same id again changes nothing; empty for one of the server's choice.
+	MessageId     string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ControlRunRequest) Reset() {
 	*x = ControlRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +906,7 @@ func (x *ControlRunRequest) String() string {
 func (*ControlRunRequest) ProtoMessage() {}
 
 func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +919,7 @@ func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunRequest.ProtoReflect.Descriptor instead.
 func (*ControlRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ControlRunRequest) GetKey() *RunKey {
@@ -781,6 +943,13 @@ func (x *ControlRunRequest) GetReason() string {
 	return ""
 }
 
+func (x *ControlRunRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
 type ControlRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -789,7 +958,7 @@ type ControlRunResponse struct {
 
 func (x *ControlRunResponse) Reset() {
 	*x = ControlRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +970,7 @@ func (x *ControlRunResponse) String() string {
 func (*ControlRunResponse) ProtoMessage() {}
 
 func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +983,7 @@ func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunResponse.ProtoReflect.Descriptor instead.
 func (*ControlRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
 }
 
 type GetRunRequest struct {
@@ -826,7 +995,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1007,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1020,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetRunRequest) GetKey() *RunKey {
@@ -870,7 +1039,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1051,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1064,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -916,7 +1085,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1097,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1110,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRunsRequest) GetFilter() *Filter {
@@ -975,7 +1144,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -987,7 +1156,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1000,7 +1169,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1028,7 +1197,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1209,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1222,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ReadJournalRequest) GetKey() *RunKey {
@@ -1086,7 +1255,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1267,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1280,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReadJournalResponse) GetEvents() []*Event {
@@ -1130,7 +1299,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1311,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1324,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRunRequest) GetKey() *RunKey {
@@ -1174,7 +1343,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1355,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1368,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1222,7 +1391,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1403,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1416,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForkRunRequest) GetSource() *RunKey {
@@ -1287,7 +1456,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1468,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1481,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -1331,7 +1500,7 @@ type ListSavepointsRequest struct {
 
 func (x *ListSavepointsRequest) Reset() {
 	*x = ListSavepointsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1512,7 @@ func (x *ListSavepointsRequest) String() string {
 func (*ListSavepointsRequest) ProtoMessage() {}
 
 func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1525,7 @@ func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsRequest.ProtoReflect.Descriptor instead.
 func (*ListSavepointsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSavepointsRequest) GetKey() *RunKey {
@@ -1380,7 +1549,7 @@ type Savepoint struct {
 
 func (x *Savepoint) Reset() {
 	*x = Savepoint{}
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1561,7 @@ func (x *Savepoint) String() string {
 func (*Savepoint) ProtoMessage() {}
 
 func (x *Savepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1574,7 @@ func (x *Savepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Savepoint.ProtoReflect.Descriptor instead.
 func (*Savepoint) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Savepoint) GetName() string {
@@ -1452,7 +1621,7 @@ type ListSavepointsResponse struct {
 
 func (x *ListSavepointsResponse) Reset() {
 	*x = ListSavepointsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1633,7 @@ func (x *ListSavepointsResponse) String() string {
 func (*ListSavepointsResponse) ProtoMessage() {}
 
 func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1646,7 @@ func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsResponse.ProtoReflect.Descriptor instead.
 func (*ListSavepointsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListSavepointsResponse) GetSavepoints() []*Savepoint {
@@ -1499,7 +1668,7 @@ type ReadTopicRequest struct {
 
 func (x *ReadTopicRequest) Reset() {
 	*x = ReadTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1680,7 @@ func (x *ReadTopicRequest) String() string {
 func (*ReadTopicRequest) ProtoMessage() {}
 
 func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1693,7 @@ func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicRequest.ProtoReflect.Descriptor instead.
 func (*ReadTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadTopicRequest) GetNamespace() string {
@@ -1564,7 +1733,7 @@ type ReadTopicResponse struct {
 
 func (x *ReadTopicResponse) Reset() {
 	*x = ReadTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1745,7 @@ func (x *ReadTopicResponse) String() string {
 func (*ReadTopicResponse) ProtoMessage() {}
 
 func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1758,7 @@ func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicResponse.ProtoReflect.Descriptor instead.
 func (*ReadTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ReadTopicResponse) GetEntries() []*Entry {
@@ -1609,7 +1778,7 @@ type PublishTopicRequest struct {
 
 func (x *PublishTopicRequest) Reset() {
 	*x = PublishTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[28]
+	mi := &file_replay_v1_client_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1790,7 @@ func (x *PublishTopicRequest) String() string {
 func (*PublishTopicRequest) ProtoMessage() {}
 
 func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[28]
+	mi := &file_replay_v1_client_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1803,7 @@ func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicRequest.ProtoReflect.Descriptor instead.
 func (*PublishTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{28}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PublishTopicRequest) GetNamespace() string {
@@ -1659,7 +1828,7 @@ type PublishTopicResponse struct {
 
 func (x *PublishTopicResponse) Reset() {
 	*x = PublishTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[29]
+	mi := &file_replay_v1_client_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1840,7 @@ func (x *PublishTopicResponse) String() string {
 func (*PublishTopicResponse) ProtoMessage() {}
 
 func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[29]
+	mi := &file_replay_v1_client_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1853,7 @@ func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicResponse.ProtoReflect.Descriptor instead.
 func (*PublishTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{29}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{32}
 }
 
 var File_replay_v1_client_proto protoreflect.FileDescriptor
@@ -1712,7 +1881,16 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\t_deadline\"F\n" +
 	"\x10StartRunResponse\x12 \n" +
 	"\x03run\x18\x01 \x01(\v2\x0e.replay.v1.RunR\x03run\x12\x10\n" +
-	"\x03new\x18\x02 \x01(\bR\x03new\"\x9b\x01\n" +
+	"\x03new\x18\x02 \x01(\bR\x03new\"F\n" +
+	"\x10StartRunsRequest\x122\n" +
+	"\x06starts\x18\x01 \x03(\v2\x1a.replay.v1.StartRunRequestR\x06starts\"H\n" +
+	"\x11StartRunsResponse\x123\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x17.replay.v1.StartOutcomeR\boutcomes\"\x8a\x01\n" +
+	"\fStartOutcome\x12 \n" +
+	"\x03run\x18\x01 \x01(\v2\x0e.replay.v1.RunR\x03run\x12\x10\n" +
+	"\x03new\x18\x02 \x01(\bR\x03new\x12,\n" +
+	"\x05error\x18\x03 \x01(\v2\x16.replay.v1.ErrorDetailR\x05error\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\x9b\x01\n" +
 	"\x12DebounceRunRequest\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.replay.v1.StartRunRequestR\x05start\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -1748,11 +1926,13 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x04 \x01(\tR\tmessageId\"(\n" +
 	"\x10QueryRunResponse\x12\x14\n" +
-	"\x05reply\x18\x01 \x01(\fR\x05reply\"d\n" +
+	"\x05reply\x18\x01 \x01(\fR\x05reply\"\x83\x01\n" +
 	"\x11ControlRunRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x12\n" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\x14\n" +
 	"\x12ControlRunResponse\"4\n" +
 	"\rGetRunRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\"2\n" +
@@ -1808,9 +1988,10 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\x13PublishTopicRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
 	"\aentries\x18\x02 \x03(\v2\x15.replay.v1.TopicEntryR\aentries\"\x16\n" +
-	"\x14PublishTopicResponse2\xe4\b\n" +
+	"\x14PublishTopicResponse2\xac\t\n" +
 	"\rClientService\x12C\n" +
-	"\bStartRun\x12\x1a.replay.v1.StartRunRequest\x1a\x1b.replay.v1.StartRunResponse\x12Q\n" +
+	"\bStartRun\x12\x1a.replay.v1.StartRunRequest\x1a\x1b.replay.v1.StartRunResponse\x12F\n" +
+	"\tStartRuns\x12\x1b.replay.v1.StartRunsRequest\x1a\x1c.replay.v1.StartRunsResponse\x12Q\n" +
 	"\x0fSignalWithStart\x12!.replay.v1.SignalWithStartRequest\x1a\x1b.replay.v1.StartRunResponse\x12L\n" +
 	"\vDebounceRun\x12\x1d.replay.v1.DebounceRunRequest\x1a\x1e.replay.v1.DebounceRunResponse\x12F\n" +
 	"\tSignalRun\x12\x1b.replay.v1.SignalRunRequest\x1a\x1c.replay.v1.SignalRunResponse\x12F\n" +
@@ -1839,108 +2020,118 @@ func file_replay_v1_client_proto_rawDescGZIP() []byte {
 	return file_replay_v1_client_proto_rawDescData
 }
 
-var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_replay_v1_client_proto_goTypes = []any{
 	(*StartRunRequest)(nil),        // 0: replay.v1.StartRunRequest
 	(*StartRunResponse)(nil),       // 1: replay.v1.StartRunResponse
-	(*DebounceRunRequest)(nil),     // 2: replay.v1.DebounceRunRequest
-	(*DebounceRunResponse)(nil),    // 3: replay.v1.DebounceRunResponse
-	(*SignalWithStartRequest)(nil), // 4: replay.v1.SignalWithStartRequest
-	(*SignalRunRequest)(nil),       // 5: replay.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),      // 6: replay.v1.SignalRunResponse
-	(*UpdateRunRequest)(nil),       // 7: replay.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),      // 8: replay.v1.UpdateRunResponse
-	(*QueryRunRequest)(nil),        // 9: replay.v1.QueryRunRequest
-	(*QueryRunResponse)(nil),       // 10: replay.v1.QueryRunResponse
-	(*ControlRunRequest)(nil),      // 11: replay.v1.ControlRunRequest
-	(*ControlRunResponse)(nil),     // 12: replay.v1.ControlRunResponse
-	(*GetRunRequest)(nil),          // 13: replay.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 14: replay.v1.GetRunResponse
-	(*ListRunsRequest)(nil),        // 15: replay.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 16: replay.v1.ListRunsResponse
-	(*ReadJournalRequest)(nil),     // 17: replay.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),    // 18: replay.v1.ReadJournalResponse
-	(*WatchRunRequest)(nil),        // 19: replay.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 20: replay.v1.WatchRunResponse
-	(*ForkRunRequest)(nil),         // 21: replay.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),        // 22: replay.v1.ForkRunResponse
-	(*ListSavepointsRequest)(nil),  // 23: replay.v1.ListSavepointsRequest
-	(*Savepoint)(nil),              // 24: replay.v1.Savepoint
-	(*ListSavepointsResponse)(nil), // 25: replay.v1.ListSavepointsResponse
-	(*ReadTopicRequest)(nil),       // 26: replay.v1.ReadTopicRequest
-	(*ReadTopicResponse)(nil),      // 27: replay.v1.ReadTopicResponse
-	(*PublishTopicRequest)(nil),    // 28: replay.v1.PublishTopicRequest
-	(*PublishTopicResponse)(nil),   // 29: replay.v1.PublishTopicResponse
-	nil,                            // 30: replay.v1.StartRunRequest.TagsEntry
-	nil,                            // 31: replay.v1.ForkRunRequest.EditsEntry
-	(*RunKey)(nil),                 // 32: replay.v1.RunKey
-	(*Run)(nil),                    // 33: replay.v1.Run
-	(*Filter)(nil),                 // 34: replay.v1.Filter
-	(*Event)(nil),                  // 35: replay.v1.Event
-	(*Entry)(nil),                  // 36: replay.v1.Entry
-	(*TopicEntry)(nil),             // 37: replay.v1.TopicEntry
+	(*StartRunsRequest)(nil),       // 2: replay.v1.StartRunsRequest
+	(*StartRunsResponse)(nil),      // 3: replay.v1.StartRunsResponse
+	(*StartOutcome)(nil),           // 4: replay.v1.StartOutcome
+	(*DebounceRunRequest)(nil),     // 5: replay.v1.DebounceRunRequest
+	(*DebounceRunResponse)(nil),    // 6: replay.v1.DebounceRunResponse
+	(*SignalWithStartRequest)(nil), // 7: replay.v1.SignalWithStartRequest
+	(*SignalRunRequest)(nil),       // 8: replay.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),      // 9: replay.v1.SignalRunResponse
+	(*UpdateRunRequest)(nil),       // 10: replay.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),      // 11: replay.v1.UpdateRunResponse
+	(*QueryRunRequest)(nil),        // 12: replay.v1.QueryRunRequest
+	(*QueryRunResponse)(nil),       // 13: replay.v1.QueryRunResponse
+	(*ControlRunRequest)(nil),      // 14: replay.v1.ControlRunRequest
+	(*ControlRunResponse)(nil),     // 15: replay.v1.ControlRunResponse
+	(*GetRunRequest)(nil),          // 16: replay.v1.GetRunRequest
+	(*GetRunResponse)(nil),         // 17: replay.v1.GetRunResponse
+	(*ListRunsRequest)(nil),        // 18: replay.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),       // 19: replay.v1.ListRunsResponse
+	(*ReadJournalRequest)(nil),     // 20: replay.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),    // 21: replay.v1.ReadJournalResponse
+	(*WatchRunRequest)(nil),        // 22: replay.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),       // 23: replay.v1.WatchRunResponse
+	(*ForkRunRequest)(nil),         // 24: replay.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),        // 25: replay.v1.ForkRunResponse
+	(*ListSavepointsRequest)(nil),  // 26: replay.v1.ListSavepointsRequest
+	(*Savepoint)(nil),              // 27: replay.v1.Savepoint
+	(*ListSavepointsResponse)(nil), // 28: replay.v1.ListSavepointsResponse
+	(*ReadTopicRequest)(nil),       // 29: replay.v1.ReadTopicRequest
+	(*ReadTopicResponse)(nil),      // 30: replay.v1.ReadTopicResponse
+	(*PublishTopicRequest)(nil),    // 31: replay.v1.PublishTopicRequest
+	(*PublishTopicResponse)(nil),   // 32: replay.v1.PublishTopicResponse
+	nil,                            // 33: replay.v1.StartRunRequest.TagsEntry
+	nil,                            // 34: replay.v1.ForkRunRequest.EditsEntry
+	(*RunKey)(nil),                 // 35: replay.v1.RunKey
+	(*Run)(nil),                    // 36: replay.v1.Run
+	(*ErrorDetail)(nil),            // 37: replay.v1.ErrorDetail
+	(*Filter)(nil),                 // 38: replay.v1.Filter
+	(*Event)(nil),                  // 39: replay.v1.Event
+	(*Entry)(nil),                  // 40: replay.v1.Entry
+	(*TopicEntry)(nil),             // 41: replay.v1.TopicEntry
 }
 var file_replay_v1_client_proto_depIdxs = []int32{
-	32, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
-	30, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
-	33, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
-	0,  // 3: replay.v1.DebounceRunRequest.start:type_name -> replay.v1.StartRunRequest
-	0,  // 4: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
-	5,  // 5: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
-	32, // 6: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
-	32, // 7: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
-	32, // 8: replay.v1.QueryRunRequest.key:type_name -> replay.v1.RunKey
-	32, // 9: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
-	32, // 10: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
-	33, // 11: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
-	34, // 12: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
-	33, // 13: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
-	32, // 14: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
-	35, // 15: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
-	32, // 16: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
-	33, // 17: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
-	32, // 18: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
-	31, // 19: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
-	33, // 20: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
-	32, // 21: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
-	24, // 22: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
-	36, // 23: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
-	37, // 24: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
-	0,  // 25: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
-	4,  // 26: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
-	2,  // 27: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
-	5,  // 28: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
-	7,  // 29: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
-	9,  // 30: replay.v1.ClientService.QueryRun:input_type -> replay.v1.QueryRunRequest
-	11, // 31: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
-	13, // 32: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
-	15, // 33: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
-	17, // 34: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
-	19, // 35: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
-	21, // 36: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
-	23, // 37: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
-	26, // 38: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
-	28, // 39: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
-	1,  // 40: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
-	1,  // 41: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
-	3,  // 42: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
-	6,  // 43: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
-	8,  // 44: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
-	10, // 45: replay.v1.ClientService.QueryRun:output_type -> replay.v1.QueryRunResponse
-	12, // 46: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
-	14, // 47: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
-	16, // 48: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
-	18, // 49: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
-	20, // 50: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
-	22, // 51: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
-	25, // 52: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
-	27, // 53: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
-	29, // 54: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
-	40, // [40:55] is the sub-list for method output_type
-	25, // [25:40] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	35, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
+	33, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
+	36, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
+	0,  // 3: replay.v1.StartRunsRequest.starts:type_name -> replay.v1.StartRunRequest
+	4,  // 4: replay.v1.StartRunsResponse.outcomes:type_name -> replay.v1.StartOutcome
+	36, // 5: replay.v1.StartOutcome.run:type_name -> replay.v1.Run
+	37, // 6: replay.v1.StartOutcome.error:type_name -> replay.v1.ErrorDetail
+	0,  // 7: replay.v1.DebounceRunRequest.start:type_name -> replay.v1.StartRunRequest
+	0,  // 8: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
+	8,  // 9: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
+	35, // 10: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 11: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 12: replay.v1.QueryRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 13: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
+	35, // 14: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
+	36, // 15: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
+	38, // 16: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
+	36, // 17: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
+	35, // 18: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
+	39, // 19: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
+	35, // 20: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
+	36, // 21: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
+	35, // 22: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
+	34, // 23: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
+	36, // 24: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
+	35, // 25: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
+	27, // 26: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
+	40, // 27: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
+	41, // 28: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
+	0,  // 29: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
+	2,  // 30: replay.v1.ClientService.StartRuns:input_type -> replay.v1.StartRunsRequest
+	7,  // 31: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
+	5,  // 32: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
+	8,  // 33: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
+	10, // 34: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
+	12, // 35: replay.v1.ClientService.QueryRun:input_type -> replay.v1.QueryRunRequest
+	14, // 36: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
+	16, // 37: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
+	18, // 38: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
+	20, // 39: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
+	22, // 40: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
+	24, // 41: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
+	26, // 42: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
+	29, // 43: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
+	31, // 44: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
+	1,  // 45: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
+	3,  // 46: replay.v1.ClientService.StartRuns:output_type -> replay.v1.StartRunsResponse
+	1,  // 47: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
+	6,  // 48: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
+	9,  // 49: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
+	11, // 50: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
+	13, // 51: replay.v1.ClientService.QueryRun:output_type -> replay.v1.QueryRunResponse
+	15, // 52: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
+	17, // 53: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
+	19, // 54: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
+	21, // 55: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
+	23, // 56: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
+	25, // 57: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
+	28, // 58: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
+	30, // 59: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
+	32, // 60: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
+	45, // [45:61] is the sub-list for method output_type
+	29, // [29:45] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_replay_v1_client_proto_init() }
@@ -1950,14 +2141,14 @@ func file_replay_v1_client_proto_init() {
 	}
 	file_replay_v1_types_proto_init()
 	file_replay_v1_client_proto_msgTypes[0].OneofWrappers = []any{}
-	file_replay_v1_client_proto_msgTypes[2].OneofWrappers = []any{}
+	file_replay_v1_client_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_client_proto_rawDesc), len(file_replay_v1_client_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	ClientService_StartRun_FullMethodName        = "/replay.v1.ClientService/StartRun"
+	ClientService_StartRuns_FullMethodName       = "/replay.v1.ClientService/StartRuns"
 	ClientService_SignalWithStart_FullMethodName = "/replay.v1.ClientService/SignalWithStart"
 	ClientService_DebounceRun_FullMethodName     = "/replay.v1.ClientService/DebounceRun"
 	ClientService_SignalRun_FullMethodName       = "/replay.v1.ClientService/SignalRun"
@@ -44,6 +45,8 @@ const (
 type ClientServiceClient interface {
 	// Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS.
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
+	// Start several runs together; what one comes to is nothing to the others.
+	StartRuns(ctx context.Context, in *StartRunsRequest, opts ...grpc.CallOption) (*StartRunsResponse, error)
 	// Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
 	SignalWithStart(ctx context.Context, in *SignalWithStartRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
 	// Start a run when this has not been called for a while, with the input of the last call for the same workflow and key.
@@ -61,7 +64,8 @@ type ClientServiceClient interface {
 	ReadJournal(ctx context.Context, in *ReadJournalRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadJournalResponse], error)
 	// The index entry now, and whenever it has changed, until the run ends.
 	WatchRun(ctx context.Context, in *WatchRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunResponse], error)
-	// A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it.
+	// A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+	// the same run.
 	ForkRun(ctx context.Context, in *ForkRunRequest, opts ...grpc.CallOption) (*ForkRunResponse, error)
 	ListSavepoints(ctx context.Context, in *ListSavepointsRequest, opts ...grpc.CallOption) (*ListSavepointsResponse, error)
 	ReadTopic(ctx context.Context, in *ReadTopicRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadTopicResponse], error)
@@ -80,6 +84,16 @@ func (c *clientServiceClient) StartRun(ctx context.Context, in *StartRunRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StartRunResponse)
 	err := c.cc.Invoke(ctx, ClientService_StartRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clientServiceClient) StartRuns(ctx context.Context, in *StartRunsRequest, opts ...grpc.CallOption) (*StartRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartRunsResponse)
+	err := c.cc.Invoke(ctx, ClientService_StartRuns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +273,8 @@ func (c *clientServiceClient) PublishTopic(ctx context.Context, in *PublishTopic
 type ClientServiceServer interface {
 	// Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS.
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
+	// Start several runs together; what one comes to is nothing to the others.
+	StartRuns(context.Context, *StartRunsRequest) (*StartRunsResponse, error)
 	// Start a run unless it exists, and leave it a message; atomically as far as the outside can see.
 	SignalWithStart(context.Context, *SignalWithStartRequest) (*StartRunResponse, error)
 	// Start a run when this has not been called for a while, with the input of the last call for the same workflow and key.
@@ -276,7 +292,8 @@ type ClientServiceServer interface {
 	ReadJournal(*ReadJournalRequest, grpc.ServerStreamingServer[ReadJournalResponse]) error
 	// The index entry now, and whenever it has changed, until the run ends.
 	WatchRun(*WatchRunRequest, grpc.ServerStreamingServer[WatchRunResponse]) error
-	// A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it.
+	// A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+	// the same run.
 	ForkRun(context.Context, *ForkRunRequest) (*ForkRunResponse, error)
 	ListSavepoints(context.Context, *ListSavepointsRequest) (*ListSavepointsResponse, error)
 	ReadTopic(*ReadTopicRequest, grpc.ServerStreamingServer[ReadTopicResponse]) error
@@ -293,6 +310,9 @@ type UnimplementedClientServiceServer struct{}
 
 func (UnimplementedClientServiceServer) StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRun not implemented")
+}
+func (UnimplementedClientServiceServer) StartRuns(context.Context, *StartRunsRequest) (*StartRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartRuns not implemented")
 }
 func (UnimplementedClientServiceServer) SignalWithStart(context.Context, *SignalWithStartRequest) (*StartRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SignalWithStart not implemented")
@@ -371,6 +391,24 @@ func _ClientService_StartRun_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ClientServiceServer).StartRun(ctx, req.(*StartRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClientService_StartRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClientServiceServer).StartRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClientService_StartRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClientServiceServer).StartRuns(ctx, req.(*StartRunsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -616,6 +654,10 @@ var ClientService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StartRun",
 			Handler:    _ClientService_StartRun_Handler,
+		},
+		{
+			MethodName: "StartRuns",
+			Handler:    _ClientService_StartRuns_Handler,
 		},
 		{
 			MethodName: "SignalWithStart",

@@ -708,8 +708,10 @@ func (*ReleaseResponse) Descriptor() ([]byte, []int) {
 }
 
 type CommitRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Commits       []*Commit              `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Commits []*Commit              `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
+	// These were sent before and the answer was not heard: one that was applied then is answered as applied.
+	Again         bool `protobuf:"varint,2,opt,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -749,6 +751,13 @@ func (x *CommitRequest) GetCommits() []*Commit {
 		return x.Commits
 	}
 	return nil
+}
+
+func (x *CommitRequest) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 type CommitResponse struct {
@@ -1809,6 +1818,217 @@ func (x *WaitResponse) GetNow() int64 {
 	return 0
 }
 
+type AnnounceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose runs it drives.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its name, unique among the workers of the store.
+	Worker string `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	// Whether it has left: its entry is taken away, and nothing else is read.
+	Leaving bool `protobuf:"varint,3,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// Microseconds until it tells of itself again.
+	Every int64  `protobuf:"varint,4,opt,name=every,proto3" json:"every,omitempty"`
+	Host  string `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	Pid   int64  `protobuf:"varint,6,opt,name=pid,proto3" json:"pid,omitempty"`
+	// Its program, such as `python/0.1.0`.
+	Version string   `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	Queues  []string `protobuf:"bytes,8,rep,name=queues,proto3" json:"queues,omitempty"`
+	// As `name` or `name@version`; `step:NAME` is a step that it does for other queues.
+	Workflows []string `protobuf:"bytes,9,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	// How many runs it holds at most, and holds.
+	Capacity int64 `protobuf:"varint,10,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	Runs     int64 `protobuf:"varint,11,opt,name=runs,proto3" json:"runs,omitempty"`
+	// How many attempts of steps it has under way at most, and has.
+	StepCapacity int64 `protobuf:"varint,12,opt,name=step_capacity,json=stepCapacity,proto3" json:"step_capacity,omitempty"`
+	Steps        int64 `protobuf:"varint,13,opt,name=steps,proto3" json:"steps,omitempty"`
+	// When it began, microseconds by the server's clock.
+	StartedAt int64 `protobuf:"varint,14,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Whether it takes no more runs.
+	Draining      bool `protobuf:"varint,15,opt,name=draining,proto3" json:"draining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceRequest) Reset() {
+	*x = AnnounceRequest{}
+	mi := &file_replay_v1_worker_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceRequest) ProtoMessage() {}
+
+func (x *AnnounceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_worker_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceRequest.ProtoReflect.Descriptor instead.
+func (*AnnounceRequest) Descriptor() ([]byte, []int) {
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AnnounceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AnnounceRequest) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *AnnounceRequest) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+func (x *AnnounceRequest) GetEvery() int64 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *AnnounceRequest) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *AnnounceRequest) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *AnnounceRequest) GetWorkflows() []string {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+func (x *AnnounceRequest) GetCapacity() int64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetRuns() int64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetStepCapacity() int64 {
+	if x != nil {
+		return x.StepCapacity
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetSteps() int64 {
+	if x != nil {
+		return x.Steps
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetStartedAt() int64 {
+	if x != nil {
+		return x.StartedAt
+	}
+	return 0
+}
+
+func (x *AnnounceRequest) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+type AnnounceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The store's clock, microseconds UTC.
+	Now           int64 `protobuf:"varint,1,opt,name=now,proto3" json:"now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceResponse) Reset() {
+	*x = AnnounceResponse{}
+	mi := &file_replay_v1_worker_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceResponse) ProtoMessage() {}
+
+func (x *AnnounceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_worker_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceResponse.ProtoReflect.Descriptor instead.
+func (*AnnounceResponse) Descriptor() ([]byte, []int) {
+	return file_replay_v1_worker_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *AnnounceResponse) GetNow() int64 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
 var File_replay_v1_worker_proto protoreflect.FileDescriptor
 
 const file_replay_v1_worker_proto_rawDesc = "" +
@@ -1867,9 +2087,10 @@ const file_replay_v1_worker_proto_rawDesc = "" +
 	"\x04kept\x18\x01 \x03(\bR\x04kept\":\n" +
 	"\x0eReleaseRequest\x12(\n" +
 	"\x06leases\x18\x01 \x03(\v2\x10.replay.v1.LeaseR\x06leases\"\x11\n" +
-	"\x0fReleaseResponse\"<\n" +
+	"\x0fReleaseResponse\"R\n" +
 	"\rCommitRequest\x12+\n" +
-	"\acommits\x18\x01 \x03(\v2\x11.replay.v1.CommitR\acommits\"N\n" +
+	"\acommits\x18\x01 \x03(\v2\x11.replay.v1.CommitR\acommits\x12\x14\n" +
+	"\x05again\x18\x02 \x01(\bR\x05again\"N\n" +
 	"\x0eCommitResponse\x12*\n" +
 	"\x05fates\x18\x01 \x03(\x0e2\x14.replay.v1.CommittedR\x05fates\x12\x10\n" +
 	"\x03now\x18\x02 \x01(\x03R\x03now\"=\n" +
@@ -1925,7 +2146,27 @@ const file_replay_v1_worker_proto_rawDesc = "" +
 	"\atimeout\x18\x02 \x01(\x01R\atimeout\"4\n" +
 	"\fWaitResponse\x12\x12\n" +
 	"\x04seen\x18\x01 \x01(\x03R\x04seen\x12\x10\n" +
-	"\x03now\x18\x02 \x01(\x03R\x03now2\xf9\b\n" +
+	"\x03now\x18\x02 \x01(\x03R\x03now\"\x93\x03\n" +
+	"\x0fAnnounceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
+	"\aleaving\x18\x03 \x01(\bR\aleaving\x12\x14\n" +
+	"\x05every\x18\x04 \x01(\x03R\x05every\x12\x12\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x10\n" +
+	"\x03pid\x18\x06 \x01(\x03R\x03pid\x12\x18\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x16\n" +
+	"\x06queues\x18\b \x03(\tR\x06queues\x12\x1c\n" +
+	"\tworkflows\x18\t \x03(\tR\tworkflows\x12\x1a\n" +
+	"\bcapacity\x18\n" +
+	" \x01(\x03R\bcapacity\x12\x12\n" +
+	"\x04runs\x18\v \x01(\x03R\x04runs\x12#\n" +
+	"\rstep_capacity\x18\f \x01(\x03R\fstepCapacity\x12\x14\n" +
+	"\x05steps\x18\r \x01(\x03R\x05steps\x12\x1d\n" +
+	"\n" +
+	"started_at\x18\x0e \x01(\x03R\tstartedAt\x12\x1a\n" +
+	"\bdraining\x18\x0f \x01(\bR\bdraining\"$\n" +
+	"\x10AnnounceResponse\x12\x10\n" +
+	"\x03now\x18\x01 \x01(\x03R\x03now2\xbe\t\n" +
 	"\rWorkerService\x12:\n" +
 	"\x05Hello\x12\x17.replay.v1.HelloRequest\x1a\x18.replay.v1.HelloResponse\x12=\n" +
 	"\x06Create\x12\x18.replay.v1.CreateRequest\x1a\x19.replay.v1.CreateResponse\x12:\n" +
@@ -1944,7 +2185,8 @@ const file_replay_v1_worker_proto_rawDesc = "" +
 	"\x04Read\x12\x16.replay.v1.ReadRequest\x1a\x17.replay.v1.ReadResponse\x12B\n" +
 	"\aPutBlob\x12\x19.replay.v1.PutBlobRequest\x1a\x1a.replay.v1.PutBlobResponse(\x01\x12B\n" +
 	"\aGetBlob\x12\x19.replay.v1.GetBlobRequest\x1a\x1a.replay.v1.GetBlobResponse0\x01\x127\n" +
-	"\x04Wait\x12\x16.replay.v1.WaitRequest\x1a\x17.replay.v1.WaitResponseB;Z9github.com/replay-engine/replay-go/gen/replay/v1;replayv1b\x06proto3"
+	"\x04Wait\x12\x16.replay.v1.WaitRequest\x1a\x17.replay.v1.WaitResponse\x12C\n" +
+	"\bAnnounce\x12\x1a.replay.v1.AnnounceRequest\x1a\x1b.replay.v1.AnnounceResponseB;Z9github.com/replay-engine/replay-go/gen/replay/v1;replayv1b\x06proto3"
 
 var (
 	file_replay_v1_worker_proto_rawDescOnce sync.Once
@@ -1958,79 +2200,81 @@ func file_replay_v1_worker_proto_rawDescGZIP() []byte {
 	return file_replay_v1_worker_proto_rawDescData
 }
 
-var file_replay_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_replay_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_replay_v1_worker_proto_goTypes = []any{
-	(*HelloRequest)(nil),    // 0: replay.v1.HelloRequest
-	(*HelloResponse)(nil),   // 1: replay.v1.HelloResponse
-	(*CreateRequest)(nil),   // 2: replay.v1.CreateRequest
-	(*CreateResponse)(nil),  // 3: replay.v1.CreateResponse
-	(*ClaimRequest)(nil),    // 4: replay.v1.ClaimRequest
-	(*QueueLimits)(nil),     // 5: replay.v1.QueueLimits
-	(*ClaimResponse)(nil),   // 6: replay.v1.ClaimResponse
-	(*RenewRequest)(nil),    // 7: replay.v1.RenewRequest
-	(*RenewResponse)(nil),   // 8: replay.v1.RenewResponse
-	(*ReleaseRequest)(nil),  // 9: replay.v1.ReleaseRequest
-	(*ReleaseResponse)(nil), // 10: replay.v1.ReleaseResponse
-	(*CommitRequest)(nil),   // 11: replay.v1.CommitRequest
-	(*CommitResponse)(nil),  // 12: replay.v1.CommitResponse
-	(*PostRequest)(nil),     // 13: replay.v1.PostRequest
-	(*PostResponse)(nil),    // 14: replay.v1.PostResponse
-	(*JournalRequest)(nil),  // 15: replay.v1.JournalRequest
-	(*JournalResponse)(nil), // 16: replay.v1.JournalResponse
-	(*GetRequest)(nil),      // 17: replay.v1.GetRequest
-	(*MaybeRun)(nil),        // 18: replay.v1.MaybeRun
-	(*GetResponse)(nil),     // 19: replay.v1.GetResponse
-	(*FindRequest)(nil),     // 20: replay.v1.FindRequest
-	(*FindResponse)(nil),    // 21: replay.v1.FindResponse
-	(*DeleteRequest)(nil),   // 22: replay.v1.DeleteRequest
-	(*DeleteResponse)(nil),  // 23: replay.v1.DeleteResponse
-	(*PublishRequest)(nil),  // 24: replay.v1.PublishRequest
-	(*PublishResponse)(nil), // 25: replay.v1.PublishResponse
-	(*ReadRequest)(nil),     // 26: replay.v1.ReadRequest
-	(*ReadResponse)(nil),    // 27: replay.v1.ReadResponse
-	(*PutBlobRequest)(nil),  // 28: replay.v1.PutBlobRequest
-	(*PutBlobResponse)(nil), // 29: replay.v1.PutBlobResponse
-	(*GetBlobRequest)(nil),  // 30: replay.v1.GetBlobRequest
-	(*GetBlobResponse)(nil), // 31: replay.v1.GetBlobResponse
-	(*WaitRequest)(nil),     // 32: replay.v1.WaitRequest
-	(*WaitResponse)(nil),    // 33: replay.v1.WaitResponse
-	(*NewRun)(nil),          // 34: replay.v1.NewRun
-	(*Created)(nil),         // 35: replay.v1.Created
-	(*Claimed)(nil),         // 36: replay.v1.Claimed
-	(*Message)(nil),         // 37: replay.v1.Message
-	(*Lease)(nil),           // 38: replay.v1.Lease
-	(*Commit)(nil),          // 39: replay.v1.Commit
-	(Committed)(0),          // 40: replay.v1.Committed
-	(Posted)(0),             // 41: replay.v1.Posted
-	(*RunKey)(nil),          // 42: replay.v1.RunKey
-	(*Event)(nil),           // 43: replay.v1.Event
-	(*Run)(nil),             // 44: replay.v1.Run
-	(*Filter)(nil),          // 45: replay.v1.Filter
-	(*TopicEntry)(nil),      // 46: replay.v1.TopicEntry
-	(*Entry)(nil),           // 47: replay.v1.Entry
+	(*HelloRequest)(nil),     // 0: replay.v1.HelloRequest
+	(*HelloResponse)(nil),    // 1: replay.v1.HelloResponse
+	(*CreateRequest)(nil),    // 2: replay.v1.CreateRequest
+	(*CreateResponse)(nil),   // 3: replay.v1.CreateResponse
+	(*ClaimRequest)(nil),     // 4: replay.v1.ClaimRequest
+	(*QueueLimits)(nil),      // 5: replay.v1.QueueLimits
+	(*ClaimResponse)(nil),    // 6: replay.v1.ClaimResponse
+	(*RenewRequest)(nil),     // 7: replay.v1.RenewRequest
+	(*RenewResponse)(nil),    // 8: replay.v1.RenewResponse
+	(*ReleaseRequest)(nil),   // 9: replay.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),  // 10: replay.v1.ReleaseResponse
+	(*CommitRequest)(nil),    // 11: replay.v1.CommitRequest
+	(*CommitResponse)(nil),   // 12: replay.v1.CommitResponse
+	(*PostRequest)(nil),      // 13: replay.v1.PostRequest
+	(*PostResponse)(nil),     // 14: replay.v1.PostResponse
+	(*JournalRequest)(nil),   // 15: replay.v1.JournalRequest
+	(*JournalResponse)(nil),  // 16: replay.v1.JournalResponse
+	(*GetRequest)(nil),       // 17: replay.v1.GetRequest
+	(*MaybeRun)(nil),         // 18: replay.v1.MaybeRun
+	(*GetResponse)(nil),      // 19: replay.v1.GetResponse
+	(*FindRequest)(nil),      // 20: replay.v1.FindRequest
+	(*FindResponse)(nil),     // 21: replay.v1.FindResponse
+	(*DeleteRequest)(nil),    // 22: replay.v1.DeleteRequest
+	(*DeleteResponse)(nil),   // 23: replay.v1.DeleteResponse
+	(*PublishRequest)(nil),   // 24: replay.v1.PublishRequest
+	(*PublishResponse)(nil),  // 25: replay.v1.PublishResponse
+	(*ReadRequest)(nil),      // 26: replay.v1.ReadRequest
+	(*ReadResponse)(nil),     // 27: replay.v1.ReadResponse
+	(*PutBlobRequest)(nil),   // 28: replay.v1.PutBlobRequest
+	(*PutBlobResponse)(nil),  // 29: replay.v1.PutBlobResponse
+	(*GetBlobRequest)(nil),   // 30: replay.v1.GetBlobRequest
+	(*GetBlobResponse)(nil),  // 31: replay.v1.GetBlobResponse
+	(*WaitRequest)(nil),      // 32: replay.v1.WaitRequest
+	(*WaitResponse)(nil),     // 33: replay.v1.WaitResponse
+	(*AnnounceRequest)(nil),  // 34: replay.v1.AnnounceRequest
+	(*AnnounceResponse)(nil), // 35: replay.v1.AnnounceResponse
+	(*NewRun)(nil),           // 36: replay.v1.NewRun
+	(*Created)(nil),          // 37: replay.v1.Created
+	(*Claimed)(nil),          // 38: replay.v1.Claimed
+	(*Message)(nil),          // 39: replay.v1.Message
+	(*Lease)(nil),            // 40: replay.v1.Lease
+	(*Commit)(nil),           // 41: replay.v1.Commit
+	(Committed)(0),           // 42: replay.v1.Committed
+	(Posted)(0),              // 43: replay.v1.Posted
+	(*RunKey)(nil),           // 44: replay.v1.RunKey
+	(*Event)(nil),            // 45: replay.v1.Event
+	(*Run)(nil),              // 46: replay.v1.Run
+	(*Filter)(nil),           // 47: replay.v1.Filter
+	(*TopicEntry)(nil),       // 48: replay.v1.TopicEntry
+	(*Entry)(nil),            // 49: replay.v1.Entry
 }
 var file_replay_v1_worker_proto_depIdxs = []int32{
-	34, // 0: replay.v1.CreateRequest.runs:type_name -> replay.v1.NewRun
-	35, // 1: replay.v1.CreateResponse.runs:type_name -> replay.v1.Created
+	36, // 0: replay.v1.CreateRequest.runs:type_name -> replay.v1.NewRun
+	37, // 1: replay.v1.CreateResponse.runs:type_name -> replay.v1.Created
 	5,  // 2: replay.v1.ClaimRequest.limits:type_name -> replay.v1.QueueLimits
-	36, // 3: replay.v1.ClaimResponse.runs:type_name -> replay.v1.Claimed
-	37, // 4: replay.v1.ClaimResponse.mail:type_name -> replay.v1.Message
-	38, // 5: replay.v1.RenewRequest.leases:type_name -> replay.v1.Lease
-	38, // 6: replay.v1.ReleaseRequest.leases:type_name -> replay.v1.Lease
-	39, // 7: replay.v1.CommitRequest.commits:type_name -> replay.v1.Commit
-	40, // 8: replay.v1.CommitResponse.fates:type_name -> replay.v1.Committed
-	37, // 9: replay.v1.PostRequest.messages:type_name -> replay.v1.Message
-	41, // 10: replay.v1.PostResponse.fates:type_name -> replay.v1.Posted
-	42, // 11: replay.v1.JournalRequest.key:type_name -> replay.v1.RunKey
-	43, // 12: replay.v1.JournalResponse.events:type_name -> replay.v1.Event
-	42, // 13: replay.v1.GetRequest.keys:type_name -> replay.v1.RunKey
-	44, // 14: replay.v1.MaybeRun.run:type_name -> replay.v1.Run
+	38, // 3: replay.v1.ClaimResponse.runs:type_name -> replay.v1.Claimed
+	39, // 4: replay.v1.ClaimResponse.mail:type_name -> replay.v1.Message
+	40, // 5: replay.v1.RenewRequest.leases:type_name -> replay.v1.Lease
+	40, // 6: replay.v1.ReleaseRequest.leases:type_name -> replay.v1.Lease
+	41, // 7: replay.v1.CommitRequest.commits:type_name -> replay.v1.Commit
+	42, // 8: replay.v1.CommitResponse.fates:type_name -> replay.v1.Committed
+	39, // 9: replay.v1.PostRequest.messages:type_name -> replay.v1.Message
+	43, // 10: replay.v1.PostResponse.fates:type_name -> replay.v1.Posted
+	44, // 11: replay.v1.JournalRequest.key:type_name -> replay.v1.RunKey
+	45, // 12: replay.v1.JournalResponse.events:type_name -> replay.v1.Event
+	44, // 13: replay.v1.GetRequest.keys:type_name -> replay.v1.RunKey
+	46, // 14: replay.v1.MaybeRun.run:type_name -> replay.v1.Run
 	18, // 15: replay.v1.GetResponse.runs:type_name -> replay.v1.MaybeRun
-	45, // 16: replay.v1.FindRequest.filter:type_name -> replay.v1.Filter
-	44, // 17: replay.v1.FindResponse.runs:type_name -> replay.v1.Run
-	42, // 18: replay.v1.DeleteRequest.keys:type_name -> replay.v1.RunKey
-	46, // 19: replay.v1.PublishRequest.entries:type_name -> replay.v1.TopicEntry
-	47, // 20: replay.v1.ReadResponse.entries:type_name -> replay.v1.Entry
+	47, // 16: replay.v1.FindRequest.filter:type_name -> replay.v1.Filter
+	46, // 17: replay.v1.FindResponse.runs:type_name -> replay.v1.Run
+	44, // 18: replay.v1.DeleteRequest.keys:type_name -> replay.v1.RunKey
+	48, // 19: replay.v1.PublishRequest.entries:type_name -> replay.v1.TopicEntry
+	49, // 20: replay.v1.ReadResponse.entries:type_name -> replay.v1.Entry
 	0,  // 21: replay.v1.WorkerService.Hello:input_type -> replay.v1.HelloRequest
 	2,  // 22: replay.v1.WorkerService.Create:input_type -> replay.v1.CreateRequest
 	4,  // 23: replay.v1.WorkerService.Claim:input_type -> replay.v1.ClaimRequest
@@ -2049,26 +2293,28 @@ var file_replay_v1_worker_proto_depIdxs = []int32{
 	28, // 36: replay.v1.WorkerService.PutBlob:input_type -> replay.v1.PutBlobRequest
 	30, // 37: replay.v1.WorkerService.GetBlob:input_type -> replay.v1.GetBlobRequest
 	32, // 38: replay.v1.WorkerService.Wait:input_type -> replay.v1.WaitRequest
-	1,  // 39: replay.v1.WorkerService.Hello:output_type -> replay.v1.HelloResponse
-	3,  // 40: replay.v1.WorkerService.Create:output_type -> replay.v1.CreateResponse
-	6,  // 41: replay.v1.WorkerService.Claim:output_type -> replay.v1.ClaimResponse
-	6,  // 42: replay.v1.WorkerService.ClaimStream:output_type -> replay.v1.ClaimResponse
-	8,  // 43: replay.v1.WorkerService.Renew:output_type -> replay.v1.RenewResponse
-	10, // 44: replay.v1.WorkerService.Release:output_type -> replay.v1.ReleaseResponse
-	12, // 45: replay.v1.WorkerService.Commit:output_type -> replay.v1.CommitResponse
-	12, // 46: replay.v1.WorkerService.CommitStream:output_type -> replay.v1.CommitResponse
-	14, // 47: replay.v1.WorkerService.Post:output_type -> replay.v1.PostResponse
-	16, // 48: replay.v1.WorkerService.Journal:output_type -> replay.v1.JournalResponse
-	19, // 49: replay.v1.WorkerService.Get:output_type -> replay.v1.GetResponse
-	21, // 50: replay.v1.WorkerService.Find:output_type -> replay.v1.FindResponse
-	23, // 51: replay.v1.WorkerService.Delete:output_type -> replay.v1.DeleteResponse
-	25, // 52: replay.v1.WorkerService.Publish:output_type -> replay.v1.PublishResponse
-	27, // 53: replay.v1.WorkerService.Read:output_type -> replay.v1.ReadResponse
-	29, // 54: replay.v1.WorkerService.PutBlob:output_type -> replay.v1.PutBlobResponse
-	31, // 55: replay.v1.WorkerService.GetBlob:output_type -> replay.v1.GetBlobResponse
-	33, // 56: replay.v1.WorkerService.Wait:output_type -> replay.v1.WaitResponse
-	39, // [39:57] is the sub-list for method output_type
-	21, // [21:39] is the sub-list for method input_type
+	34, // 39: replay.v1.WorkerService.Announce:input_type -> replay.v1.AnnounceRequest
+	1,  // 40: replay.v1.WorkerService.Hello:output_type -> replay.v1.HelloResponse
+	3,  // 41: replay.v1.WorkerService.Create:output_type -> replay.v1.CreateResponse
+	6,  // 42: replay.v1.WorkerService.Claim:output_type -> replay.v1.ClaimResponse
+	6,  // 43: replay.v1.WorkerService.ClaimStream:output_type -> replay.v1.ClaimResponse
+	8,  // 44: replay.v1.WorkerService.Renew:output_type -> replay.v1.RenewResponse
+	10, // 45: replay.v1.WorkerService.Release:output_type -> replay.v1.ReleaseResponse
+	12, // 46: replay.v1.WorkerService.Commit:output_type -> replay.v1.CommitResponse
+	12, // 47: replay.v1.WorkerService.CommitStream:output_type -> replay.v1.CommitResponse
+	14, // 48: replay.v1.WorkerService.Post:output_type -> replay.v1.PostResponse
+	16, // 49: replay.v1.WorkerService.Journal:output_type -> replay.v1.JournalResponse
+	19, // 50: replay.v1.WorkerService.Get:output_type -> replay.v1.GetResponse
+	21, // 51: replay.v1.WorkerService.Find:output_type -> replay.v1.FindResponse
+	23, // 52: replay.v1.WorkerService.Delete:output_type -> replay.v1.DeleteResponse
+	25, // 53: replay.v1.WorkerService.Publish:output_type -> replay.v1.PublishResponse
+	27, // 54: replay.v1.WorkerService.Read:output_type -> replay.v1.ReadResponse
+	29, // 55: replay.v1.WorkerService.PutBlob:output_type -> replay.v1.PutBlobResponse
+	31, // 56: replay.v1.WorkerService.GetBlob:output_type -> replay.v1.GetBlobResponse
+	33, // 57: replay.v1.WorkerService.Wait:output_type -> replay.v1.WaitResponse
+	35, // 58: replay.v1.WorkerService.Announce:output_type -> replay.v1.AnnounceResponse
+	40, // [40:59] is the sub-list for method output_type
+	21, // [21:40] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
 	21, // [21:21] is the sub-list for extension extendee
 	0,  // [0:21] is the sub-list for field type_name
@@ -2088,7 +2334,7 @@ func file_replay_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_worker_proto_rawDesc), len(file_replay_v1_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -42,6 +42,7 @@ const (
 	WorkerService_PutBlob_FullMethodName      = "/replay.v1.WorkerService/PutBlob"
 	WorkerService_GetBlob_FullMethodName      = "/replay.v1.WorkerService/GetBlob"
 	WorkerService_Wait_FullMethodName         = "/replay.v1.WorkerService/Wait"
+	WorkerService_Announce_FullMethodName     = "/replay.v1.WorkerService/Announce"
 )
 
 // WorkerServiceClient is the client API for WorkerService service.
@@ -74,6 +75,8 @@ type WorkerServiceClient interface {
 	GetBlob(ctx context.Context, in *GetBlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetBlobResponse], error)
 	// Answers when something may have changed since `seen`, or the time is over.
 	Wait(ctx context.Context, in *WaitRequest, opts ...grpc.CallOption) (*WaitResponse, error)
+	// A worker tells of itself every so often, so that others see it; the server keeps its entry.
+	Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceResponse, error)
 }
 
 type workerServiceClient struct {
@@ -291,6 +294,16 @@ func (c *workerServiceClient) Wait(ctx context.Context, in *WaitRequest, opts ..
 	return out, nil
 }
 
+func (c *workerServiceClient) Announce(ctx context.Context, in *AnnounceRequest, opts ...grpc.CallOption) (*AnnounceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AnnounceResponse)
+	err := c.cc.Invoke(ctx, WorkerService_Announce_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServiceServer is the server API for WorkerService service.
 // All implementations must embed UnimplementedWorkerServiceServer
 // for forward compatibility.
@@ -321,6 +334,8 @@ type WorkerServiceServer interface {
 	GetBlob(*GetBlobRequest, grpc.ServerStreamingServer[GetBlobResponse]) error
 	// Answers when something may have changed since `seen`, or the time is over.
 	Wait(context.Context, *WaitRequest) (*WaitResponse, error)
+	// A worker tells of itself every so often, so that others see it; the server keeps its entry.
+	Announce(context.Context, *AnnounceRequest) (*AnnounceResponse, error)
 	mustEmbedUnimplementedWorkerServiceServer()
 }
 
@@ -384,6 +399,9 @@ func (UnimplementedWorkerServiceServer) GetBlob(*GetBlobRequest, grpc.ServerStre
 }
 func (UnimplementedWorkerServiceServer) Wait(context.Context, *WaitRequest) (*WaitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Wait not implemented")
+}
+func (UnimplementedWorkerServiceServer) Announce(context.Context, *AnnounceRequest) (*AnnounceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Announce not implemented")
 }
 func (UnimplementedWorkerServiceServer) mustEmbedUnimplementedWorkerServiceServer() {}
 func (UnimplementedWorkerServiceServer) testEmbeddedByValue()                       {}
@@ -683,6 +701,24 @@ func _WorkerService_Wait_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _WorkerService_Announce_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnnounceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServiceServer).Announce(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: WorkerService_Announce_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServiceServer).Announce(ctx, req.(*AnnounceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // WorkerService_ServiceDesc is the grpc.ServiceDesc for WorkerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -741,6 +777,10 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Wait",
 			Handler:    _WorkerService_Wait_Handler,
+		},
+		{
+			MethodName: "Announce",
+			Handler:    _WorkerService_Announce_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

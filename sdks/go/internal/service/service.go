@@ -52,8 +52,7 @@ const (
 		{"name": [{"service": "replay.v1.ClientService"}], "waitForReady": true, "retryPolicy": POLICY},
 		{"name": [{"service": "replay.v1.WorkerService", "method": "Claim"}, {"service": "replay.v1.WorkerService", "method": "Commit"},
 		{"service": "replay.v1.WorkerService", "method": "CommitStream"}]},
-		{"name": [{"service": "replay.v1.ClientService", "method": "DebounceRun"}, {"service": "replay.v1.ClientService", "method": "ControlRun"},
-		{"service": "replay.v1.ClientService", "method": "ForkRun"}, {"service": "replay.v1.ClientService", "method": "PublishTopic"}],
+		{"name": [{"service": "replay.v1.ClientService", "method": "DebounceRun"}, {"service": "replay.v1.ClientService", "method": "PublishTopic"}],
 		"waitForReady": true}]}`
 	policy = `{"maxAttempts": 5, "initialBackoff": "0.05s", "maxBackoff": "2s", "backoffMultiplier": 4, "retryableStatusCodes": ["UNAVAILABLE"]}`
 )
@@ -230,43 +229,30 @@ func (s *stream) RecvMsg(answer any) error {
 // Claim asks for runs that are ready, each with all of its journal.
 func (c *Connection) Claim(ctx context.Context, request *wire.ClaimRequest) (*wire.ClaimResponse, error) {
 	answer, err := c.Worker.Claim(ctx, request)
-	if err != nil {
-		return nil, err
+	for _, claimed := range answer.GetRuns() {
+		if claimed.Partial && err == nil { // where it fails the lease ends by itself, and the run is claimed again
+			err = c.readOn(ctx, claimed)
+		}
 	}
-	for _, claimed := range answer.Runs {
-		if !claimed.Partial {
-			continue
-		}
-		last := claimed.Journal[len(claimed.Journal)-1].Seq
-		if len(claimed.Journal) == 1 {
-			last = max(last, claimed.Run.Base-1)
-		}
-		rest, err := c.Journal(ctx, claimed.Run.Key, last, math.MaxInt32)
-		if err != nil { // the lease ends by itself, and the run is claimed again
-			return nil, err
-		}
-		claimed.Journal = append(claimed.Journal, rest...)
-	}
-	return answer, nil
+	return answer, err
 }
 
-// Journal reads events after a seq.
-func (c *Connection) Journal(ctx context.Context, key *wire.RunKey, after, limit int64) ([]*wire.Event, error) {
-	pages, err := c.Worker.Journal(ctx, &wire.JournalRequest{Key: key, After: after, Limit: limit})
-	if err != nil {
-		return nil, err
+// readOn reads the rest of a journal that was too long for a claim.
+func (c *Connection) readOn(ctx context.Context, claimed *wire.Claimed) error {
+	last := claimed.Journal[len(claimed.Journal)-1].Seq
+	if len(claimed.Journal) == 1 {
+		last = max(last, claimed.Run.Base-1)
 	}
-	var events []*wire.Event
-	for {
-		page, err := pages.Recv()
-		if errors.Is(err, io.EOF) {
-			return events, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, page.Events...)
+	pages, err := c.Worker.Journal(ctx, &wire.JournalRequest{Key: claimed.Run.Key, After: last, Limit: math.MaxInt32})
+	for err == nil {
+		var page *wire.JournalResponse
+		page, err = pages.Recv()
+		claimed.Journal = append(claimed.Journal, page.GetEvents()...)
 	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // Commit makes turns durable, over one stream; requests and answers alternate. A stream that breaks is opened anew with the next
@@ -359,7 +345,9 @@ var hints = [][2]string{
 func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) error {
 	said := status.Convert(err)
 	if details := after.Get(trailer); len(details) > 0 {
-		return c.revived([]byte(details[0]), said.Message())
+		told := &wire.ErrorDetail{}
+		_ = proto.Unmarshal([]byte(details[0]), told) // of one that cannot be read nothing is known, as of one that nobody expected
+		return c.Revived(told, said.Message())
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -378,19 +366,15 @@ func (c *Connection) revive(ctx context.Context, err error, after metadata.MD) e
 	return &model.StoreUnavailable{Store: c.URL, Reason: reason, Advice: advice}
 }
 
-func (c *Connection) revived(detail []byte, text string) error {
-	var told wire.ErrorDetail
-	unexpected := &model.StoreRefused{Store: c.URL, Reason: "it failed unexpectedly: " + text, Advice: "look at the server's log"}
-	if proto.Unmarshal(detail, &told) != nil {
-		return unexpected
-	}
+// Revived is the error that the server told of, with what it said.
+func (c *Connection) Revived(told *wire.ErrorDetail, said string) error {
 	if told.Error == "ValueError" {
-		return &model.InvalidRequest{What: "request", Problem: text}
+		return &model.InvalidRequest{What: "request", Problem: said}
 	}
 	if made := model.Revive(told.Error, []byte(told.Facts)); made != nil {
 		return made
 	}
-	return unexpected
+	return &model.StoreRefused{Store: c.URL, Reason: "it failed unexpectedly: " + said, Advice: "look at the server's log"}
 }
 
 // IsUnavailable says whether it is unknown if a call took effect.

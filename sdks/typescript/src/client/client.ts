@@ -10,10 +10,10 @@ import { setTimeout } from "node:timers/promises";
 import { readerOf, type Schema } from "../authoring/definitions.js";
 import type { SignalOptions } from "../authoring/effects.js";
 import { fromBytes, toBytes, toText, type Json } from "../codec/json.js";
-import { Cancelled, RunClosed, RunExists, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
+import { Cancelled, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
 import type { Entry, Filter } from "../generated/types.js";
 import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
-import { readFailure, type ErrorClass } from "../model/failure.js";
+import { readFailure } from "../model/failure.js";
 import { CLOSED, type Event, type Run, type RunKey, type Status } from "../model/records.js";
 import { Channel, DEADLINE, VERBS, type CallOptions, type Method } from "../wire/channel.js";
 import { Lookout } from "./lookout.js";
@@ -93,16 +93,6 @@ export class Client {
   /** @internal */
   ask<Q, A>(method: Method<Q, A>, request: Q, options: CallOptions = {}): Promise<A> {
     return this.#channel.call(method, request, { deadline: this.#deadline, ...options });
-  }
-
-  /** @internal The same, where an error of a kind shows that an earlier try, whose answer was not heard, has done it. */
-  async askOnce<Q, A>(method: Method<Q, A>, request: Q, done: ErrorClass): Promise<void> {
-    let again = false;
-    try {
-      await this.ask(method, request, { onRetry: () => (again = true) });
-    } catch (error) {
-      if (!again || !(error instanceof done)) throw error;
-    }
   }
 
   /**
@@ -287,8 +277,8 @@ export class Handle<R = any> {
     return fromBytes(reply) as T;
   }
 
-  #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
-    return this.client.askOnce(VERBS.controlRun, { key: this.key, verb, reason }, RunClosed);
+  async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
+    await this.client.ask(VERBS.controlRun, { key: this.key, verb, reason, messageId: randomUUID() });
   }
 
   /** Ask it to clean up and end. */
@@ -333,7 +323,7 @@ export class Handle<R = any> {
   async fork(options: ForkOptions = {}): Promise<Handle<R>> {
     const { at = "", id = `${this.id}-fork-${randomUUID().slice(0, 8)}`, edits = {} } = options;
     const spelt = Object.fromEntries(Object.entries(edits).map(([seq, value]) => [seq, toBytes(value, `edit of event #${seq}`)]));
-    await this.client.askOnce(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt }, RunExists);
+    await this.client.ask(VERBS.forkRun, { source: this.key, targetId: id, at: String(at), edits: spelt });
     return new Handle(this.client, { ...this.key, id }, this.spec);
   }
 }

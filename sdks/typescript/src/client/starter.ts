@@ -1,19 +1,16 @@
 /**
  * Starts runs: those that are asked for while a start is under way are made together, in one call and one transaction.
  *
- * One alone is a `StartRun`. Several are a `Create`, the same thing in the words of the store: idempotent by id, and an id that is taken
- * with other input is told apart by the digest.
+ * One alone is a `StartRun`, several are a `StartRuns`, where each has an answer of its own.
  */
 
 import { randomUUID } from "node:crypto";
-import { RunExists, StoreUnavailable } from "../errors.js";
-import { bytesOf, textOf } from "../codec/json.js";
-import type { StartRunRequest } from "../generated/client.js";
+import { StoreUnavailable } from "../errors.js";
+import { bytesOf } from "../codec/json.js";
+import type { StartOutcome, StartRunRequest } from "../generated/client.js";
 import type { Call } from "../model/effects.js";
-import { micros, type NewRun, type RunKey } from "../model/records.js";
-import { newRun } from "../worker/family.js";
-import { HELLO, VERBS, type Channel } from "../wire/channel.js";
-import { Clock, monotonic } from "../wire/clock.js";
+import { micros } from "../model/records.js";
+import { VERBS, type Channel } from "../wire/channel.js";
 
 /** Runs that one call makes at most. */
 const BATCH = 250;
@@ -27,7 +24,6 @@ interface Asked {
 export class Starter {
   #waiting: Asked[] = [];
   #busy = false;
-  readonly #clock = new Clock();
 
   constructor(
     readonly channel: Channel,
@@ -59,24 +55,17 @@ export class Starter {
   }
 
   async #together(batch: readonly Asked[]): Promise<void> {
-    const { deadline } = this;
+    const { channel, deadline } = this;
     try {
-      if (!this.#clock.known) {
-        const asked = monotonic();
-        const namespace = batch[0]?.request.key?.namespace ?? "";
-        const { now } = await this.channel.call(VERBS.hello, { ...HELLO, namespace }, { deadline });
-        this.#clock.learn(asked, now);
-      }
-      const runs = batch.map(({ request }) => runOf(request, this.#clock.now()));
-      const created = await this.channel.call(VERBS.create, { runs, worker: "", ttl: 0 }, { deadline });
+      const { outcomes } = await channel.call(VERBS.startRuns, { starts: batch.map(({ request }) => request) }, { deadline });
       for (const [place, { resolve, reject }] of batch.entries()) {
-        const [made, found] = [runs[place] as NewRun, created.runs[place]];
-        if (found?.new || found?.run?.digest === made.digest) resolve();
-        else reject(new RunExists(made.key.id, `${found?.run?.workflow} ${found?.run?.digest}`, `${made.workflow} ${made.digest}`));
+        const { error, message } = outcomes[place] as StartOutcome;
+        if (error === undefined) resolve();
+        else reject(channel.failure(error, message));
       }
     } catch (error) {
       if (error instanceof StoreUnavailable) for (const { reject } of batch) reject(error);
-      else await this.#each(batch); // whose fault it is shows when each is asked for alone
+      else await this.#each(batch); // one by one they may be small enough, and older servers know nothing else
     }
   }
 }
@@ -90,13 +79,4 @@ export function requestOf({ name: workflow, payload, spec, how }: Call<unknown>,
     ...{ delay: micros(delay), deadline: deadline === undefined ? undefined : micros(deadline) },
     ...{ patches: [...spec.patches].sort(), knowsPatches: true },
   };
-}
-
-/** What the server makes of it. */
-export function runOf({ key, patches, knowsPatches, deadline, input, delay, queue, ...asked }: StartRunRequest, now: number): NewRun {
-  const { workflow, version, tags, priority, fairnessKey } = asked;
-  const { namespace, id: seed } = key as RunKey;
-  const known = { patches: knowsPatches ? patches : undefined, deadline: deadline === undefined ? undefined : now + deadline };
-  const begin = { workflow, version, tags, seed, namespace, input: textOf(input), ...known };
-  return newRun(key as RunKey, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
 }

@@ -6,7 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { Entry, Event, Filter, Run, RunKey, TopicEntry } from "./types.js";
+import { Entry, ErrorDetail, Event, Filter, Run, RunKey, TopicEntry } from "./types.js";
 
 export const protobufPackage = "replay.v1";
 
@@ -42,6 +42,27 @@ export interface StartRunRequest_TagsEntry {
 export interface StartRunResponse {
   run: Run | undefined;
   new: boolean;
+}
+
+export interface StartRunsRequest {
+  starts: StartRunRequest[];
+}
+
+export interface StartRunsResponse {
+  /** One for each start, in their order. */
+  outcomes: StartOutcome[];
+}
+
+/** What became of one of several starts: the run, or why there is none. */
+export interface StartOutcome {
+  /** Without its state and its result. */
+  run: Run | undefined;
+  new: boolean;
+  error:
+    | ErrorDetail
+    | undefined;
+  /** The error in words. */
+  message: string;
 }
 
 export interface DebounceRunRequest {
@@ -110,6 +131,8 @@ export interface ControlRunRequest {
   /** cancel, terminate, pause or resume. */
   verb: string;
   reason: string;
+  /** Sending the same id again changes nothing; empty for one of the server's choice. */
+  messageId: string;
 }
 
 export interface ControlRunResponse {
@@ -546,6 +569,209 @@ export const StartRunResponse: MessageFns<StartRunResponse> = {
     const message = createBaseStartRunResponse();
     message.run = (object.run !== undefined && object.run !== null) ? Run.fromPartial(object.run) : undefined;
     message.new = object.new ?? false;
+    return message;
+  },
+};
+
+function createBaseStartRunsRequest(): StartRunsRequest {
+  return { starts: [] };
+}
+
+export const StartRunsRequest: MessageFns<StartRunsRequest> = {
+  encode(message: StartRunsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.starts) {
+      StartRunRequest.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartRunsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartRunsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.starts.push(StartRunRequest.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StartRunsRequest>, I>>(base?: I): StartRunsRequest {
+    return StartRunsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StartRunsRequest>, I>>(object: I): StartRunsRequest {
+    const message = createBaseStartRunsRequest();
+    message.starts = object.starts?.map((e) => StartRunRequest.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStartRunsResponse(): StartRunsResponse {
+  return { outcomes: [] };
+}
+
+export const StartRunsResponse: MessageFns<StartRunsResponse> = {
+  encode(message: StartRunsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.outcomes) {
+      StartOutcome.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartRunsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartRunsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.outcomes.push(StartOutcome.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StartRunsResponse>, I>>(base?: I): StartRunsResponse {
+    return StartRunsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StartRunsResponse>, I>>(object: I): StartRunsResponse {
+    const message = createBaseStartRunsResponse();
+    message.outcomes = object.outcomes?.map((e) => StartOutcome.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseStartOutcome(): StartOutcome {
+  return { run: undefined, new: false, error: undefined, message: "" };
+}
+
+export const StartOutcome: MessageFns<StartOutcome> = {
+  encode(message: StartOutcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.run !== undefined) {
+      Run.encode(message.run, writer.uint32(10).fork()).join();
+    }
+    if (message.new !== false) {
+      writer.uint32(16).bool(message.new);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(26).fork()).join();
+    }
+    if (message.message !== "") {
+      writer.uint32(34).string(message.message);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StartOutcome {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStartOutcome();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.run = Run.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.new = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<StartOutcome>, I>>(base?: I): StartOutcome {
+    return StartOutcome.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<StartOutcome>, I>>(object: I): StartOutcome {
+    const message = createBaseStartOutcome();
+    message.run = (object.run !== undefined && object.run !== null) ? Run.fromPartial(object.run) : undefined;
+    message.new = object.new ?? false;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -1208,7 +1434,7 @@ export const QueryRunResponse: MessageFns<QueryRunResponse> = {
 };
 
 function createBaseControlRunRequest(): ControlRunRequest {
-  return { key: undefined, verb: "", reason: "" };
+  return { key: undefined, verb: "", reason: "", messageId: "" };
 }
 
 export const ControlRunRequest: MessageFns<ControlRunRequest> = {
@@ -1221,6 +1447,9 @@ export const ControlRunRequest: MessageFns<ControlRunRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(34).string(message.messageId);
     }
     return writer;
   },
@@ -1262,6 +1491,14 @@ export const ControlRunRequest: MessageFns<ControlRunRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1282,6 +1519,7 @@ export const ControlRunRequest: MessageFns<ControlRunRequest> = {
     message.key = (object.key !== undefined && object.key !== null) ? RunKey.fromPartial(object.key) : undefined;
     message.verb = object.verb ?? "";
     message.reason = object.reason ?? "";
+    message.messageId = object.messageId ?? "";
     return message;
   },
 };
@@ -2540,6 +2778,15 @@ export const ClientServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Start several runs together; what one comes to is nothing to the others. */
+    startRuns: {
+      name: "StartRuns",
+      requestType: StartRunsRequest as typeof StartRunsRequest,
+      requestStream: false,
+      responseType: StartRunsResponse as typeof StartRunsResponse,
+      responseStream: false,
+      options: {},
+    },
     /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
     signalWithStart: {
       name: "SignalWithStart",
@@ -2627,7 +2874,10 @@ export const ClientServiceDefinition = {
       responseStream: true,
       options: {},
     },
-    /** A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. */
+    /**
+     * A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+     * the same run.
+     */
     forkRun: {
       name: "ForkRun",
       requestType: ForkRunRequest as typeof ForkRunRequest,

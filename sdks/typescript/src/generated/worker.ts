@@ -122,6 +122,8 @@ export interface ReleaseResponse {
 
 export interface CommitRequest {
   commits: Commit[];
+  /** These were sent before and the answer was not heard: one that was applied then is answered as applied. */
+  again: boolean;
 }
 
 export interface CommitResponse {
@@ -222,6 +224,39 @@ export interface WaitRequest {
 
 export interface WaitResponse {
   seen: number;
+  now: number;
+}
+
+export interface AnnounceRequest {
+  /** Whose runs it drives. */
+  namespace: string;
+  /** Its name, unique among the workers of the store. */
+  worker: string;
+  /** Whether it has left: its entry is taken away, and nothing else is read. */
+  leaving: boolean;
+  /** Microseconds until it tells of itself again. */
+  every: number;
+  host: string;
+  pid: number;
+  /** Its program, such as `python/0.1.0`. */
+  version: string;
+  queues: string[];
+  /** As `name` or `name@version`; `step:NAME` is a step that it does for other queues. */
+  workflows: string[];
+  /** How many runs it holds at most, and holds. */
+  capacity: number;
+  runs: number;
+  /** How many attempts of steps it has under way at most, and has. */
+  stepCapacity: number;
+  steps: number;
+  /** When it began, microseconds by the server's clock. */
+  startedAt: number;
+  /** Whether it takes no more runs. */
+  draining: boolean;
+}
+
+export interface AnnounceResponse {
+  /** The store's clock, microseconds UTC. */
   now: number;
 }
 
@@ -1121,13 +1156,16 @@ export const ReleaseResponse: MessageFns<ReleaseResponse> = {
 };
 
 function createBaseCommitRequest(): CommitRequest {
-  return { commits: [] };
+  return { commits: [], again: false };
 }
 
 export const CommitRequest: MessageFns<CommitRequest> = {
   encode(message: CommitRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.commits) {
       Commit.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.again !== false) {
+      writer.uint32(16).bool(message.again);
     }
     return writer;
   },
@@ -1153,6 +1191,14 @@ export const CommitRequest: MessageFns<CommitRequest> = {
             message.commits.push(Commit.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.again = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1171,6 +1217,7 @@ export const CommitRequest: MessageFns<CommitRequest> = {
   fromPartial<I extends Exact<DeepPartial<CommitRequest>, I>>(object: I): CommitRequest {
     const message = createBaseCommitRequest();
     message.commits = object.commits?.map((e) => Commit.fromPartial(e)) || [];
+    message.again = object.again ?? false;
     return message;
   },
 };
@@ -2547,6 +2594,300 @@ export const WaitResponse: MessageFns<WaitResponse> = {
   },
 };
 
+function createBaseAnnounceRequest(): AnnounceRequest {
+  return {
+    namespace: "",
+    worker: "",
+    leaving: false,
+    every: 0,
+    host: "",
+    pid: 0,
+    version: "",
+    queues: [],
+    workflows: [],
+    capacity: 0,
+    runs: 0,
+    stepCapacity: 0,
+    steps: 0,
+    startedAt: 0,
+    draining: false,
+  };
+}
+
+export const AnnounceRequest: MessageFns<AnnounceRequest> = {
+  encode(message: AnnounceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.worker !== "") {
+      writer.uint32(18).string(message.worker);
+    }
+    if (message.leaving !== false) {
+      writer.uint32(24).bool(message.leaving);
+    }
+    if (message.every !== 0) {
+      writer.uint32(32).int64(message.every);
+    }
+    if (message.host !== "") {
+      writer.uint32(42).string(message.host);
+    }
+    if (message.pid !== 0) {
+      writer.uint32(48).int64(message.pid);
+    }
+    if (message.version !== "") {
+      writer.uint32(58).string(message.version);
+    }
+    for (const v of message.queues) {
+      writer.uint32(66).string(v!);
+    }
+    for (const v of message.workflows) {
+      writer.uint32(74).string(v!);
+    }
+    if (message.capacity !== 0) {
+      writer.uint32(80).int64(message.capacity);
+    }
+    if (message.runs !== 0) {
+      writer.uint32(88).int64(message.runs);
+    }
+    if (message.stepCapacity !== 0) {
+      writer.uint32(96).int64(message.stepCapacity);
+    }
+    if (message.steps !== 0) {
+      writer.uint32(104).int64(message.steps);
+    }
+    if (message.startedAt !== 0) {
+      writer.uint32(112).int64(message.startedAt);
+    }
+    if (message.draining !== false) {
+      writer.uint32(120).bool(message.draining);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnnounceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnnounceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.leaving = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.every = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.pid = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.queues.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.workflows.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.capacity = longToNumber(reader.int64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.runs = longToNumber(reader.int64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.stepCapacity = longToNumber(reader.int64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.steps = longToNumber(reader.int64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.startedAt = longToNumber(reader.int64());
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AnnounceRequest>, I>>(base?: I): AnnounceRequest {
+    return AnnounceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AnnounceRequest>, I>>(object: I): AnnounceRequest {
+    const message = createBaseAnnounceRequest();
+    message.namespace = object.namespace ?? "";
+    message.worker = object.worker ?? "";
+    message.leaving = object.leaving ?? false;
+    message.every = object.every ?? 0;
+    message.host = object.host ?? "";
+    message.pid = object.pid ?? 0;
+    message.version = object.version ?? "";
+    message.queues = object.queues?.map((e) => e) || [];
+    message.workflows = object.workflows?.map((e) => e) || [];
+    message.capacity = object.capacity ?? 0;
+    message.runs = object.runs ?? 0;
+    message.stepCapacity = object.stepCapacity ?? 0;
+    message.steps = object.steps ?? 0;
+    message.startedAt = object.startedAt ?? 0;
+    message.draining = object.draining ?? false;
+    return message;
+  },
+};
+
+function createBaseAnnounceResponse(): AnnounceResponse {
+  return { now: 0 };
+}
+
+export const AnnounceResponse: MessageFns<AnnounceResponse> = {
+  encode(message: AnnounceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.now !== 0) {
+      writer.uint32(8).int64(message.now);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnnounceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnnounceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.now = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AnnounceResponse>, I>>(base?: I): AnnounceResponse {
+    return AnnounceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AnnounceResponse>, I>>(object: I): AnnounceResponse {
+    const message = createBaseAnnounceResponse();
+    message.now = object.now ?? 0;
+    return message;
+  },
+};
+
 export type WorkerServiceDefinition = typeof WorkerServiceDefinition;
 export const WorkerServiceDefinition = {
   name: "WorkerService",
@@ -2701,6 +3042,15 @@ export const WorkerServiceDefinition = {
       requestType: WaitRequest as typeof WaitRequest,
       requestStream: false,
       responseType: WaitResponse as typeof WaitResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** A worker tells of itself every so often, so that others see it; the server keeps its entry. */
+    announce: {
+      name: "Announce",
+      requestType: AnnounceRequest as typeof AnnounceRequest,
+      requestStream: false,
+      responseType: AnnounceResponse as typeof AnnounceResponse,
       responseStream: false,
       options: {},
     },

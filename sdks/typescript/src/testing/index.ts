@@ -10,16 +10,17 @@ import { randomUUID } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js";
 import { resultOf, shownBy } from "../client/client.js";
-import { requestOf, runOf } from "../client/starter.js";
-import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
+import { requestOf } from "../client/starter.js";
+import type { StartRunRequest } from "../generated/client.js";
+import { fromBytes, fromText, textOf, toBytes, type Json } from "../codec/json.js";
 import { InvalidRequest, NonDeterminismError, RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
 import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
 import { readResume, readStarted } from "../model/journal.js";
-import { CLOSED, REPLY, micros, secondsOf, type Event, type Run, type RunKey, type Span, type Status } from "../model/records.js";
+import { CLOSED, REPLY, micros, secondsOf, type Event, type NewRun, type Run, type RunKey, type Span, type Status } from "../model/records.js";
 import { Engine } from "../worker/engine.js";
-import { message } from "../worker/family.js";
+import { message, newRun } from "../worker/family.js";
 import type { Logger } from "../worker/logger.js";
 import { settingsOf } from "../worker/settings.js";
 import { MemoryStore } from "./memory.js";
@@ -299,3 +300,9 @@ export function replay(workflow: WorkflowFunction<any, any>, events: Iterable<Ev
   return machine;
 }
 
+/** What a server would make of a start. */
+function runOf({ key, queue, priority, fairnessKey, delay, deadline, input, ...asked }: StartRunRequest, now: number): NewRun {
+  const { namespace, id: seed } = key as RunKey;
+  const begin = { ...asked, namespace, seed, input: textOf(input), deadline: deadline === undefined ? undefined : now + deadline };
+  return newRun(key as RunKey, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
+}

@@ -60,8 +60,6 @@ export interface CallOptions {
   readonly retry?: boolean;
   /** Ends the call, and the asking. */
   readonly signal?: AbortSignal;
-  /** Told when it is asked again: from then on it may have taken effect before. */
-  readonly onRetry?: () => void;
 }
 
 export class Channel {
@@ -109,7 +107,6 @@ export class Channel {
         const again = retry && error instanceof StoreUnavailable && hintOf(error.reason) === undefined;
         if (!again || Date.now() + pause >= until || signal?.aborted) throw error;
         await new Promise((resolve) => setTimeout(resolve, pause));
-        options.onRetry?.();
       }
     }
   }
@@ -182,12 +179,19 @@ export class Channel {
   /** The error that a call failed with: replay's own where the server says which, else by what a client should do. */
   #revived({ code, details, message, metadata }: ServiceError): Error {
     const [detail] = metadata?.get(TRAILER) ?? [];
-    if (detail !== undefined) {
-      return revived(Buffer.from(detail), details) ?? new StoreRefused(this.url, `it failed unexpectedly: ${details}`);
-    }
+    if (detail !== undefined) return this.failure(ErrorDetail.decode(Buffer.from(detail)), details);
     const said = `${status[code] ?? "UNKNOWN"}: ${details || message || "no answer"}`;
     const refused = REFUSALS[code];
     return refused === undefined ? this.#unavailable(said) : new StoreRefused(this.url, said, refused);
+  }
+
+  /** The error that the server told of; its facts stand in the order in which its class takes them. */
+  failure({ error, facts }: ErrorDetail, said: string): Error {
+    if (error === "ValueError") return new InvalidRequest("request", said);
+    const kind = (errors as unknown as Record<string, new (...facts: unknown[]) => Error>)[error];
+    if (!(kind?.prototype instanceof errors.ReplayError)) return new StoreRefused(this.url, `it failed unexpectedly: ${said}`);
+    const given = Object.values(JSON.parse(facts || "{}") as Record<string, unknown>);
+    return given.length > 0 ? new kind(...given) : new StoreRefused(error, said);
   }
 }
 
@@ -198,16 +202,6 @@ function tls(url: string, files: Readonly<Record<"ca" | "cert" | "key", string |
   } catch (error) {
     throw new InvalidRequest(`URL ${url}`, String(error), "check the files that it names; cert and key go together");
   }
-}
-
-/** The error of a detail; its facts stand in the order in which its class takes them. */
-function revived(bytes: Uint8Array, text: string): Error | undefined {
-  const { error, facts } = ErrorDetail.decode(bytes);
-  if (error === "ValueError") return new InvalidRequest("request", text);
-  const kind = (errors as unknown as Record<string, new (...facts: unknown[]) => Error>)[error];
-  if (!(kind?.prototype instanceof errors.ReplayError)) return undefined;
-  const given = Object.values(JSON.parse(facts || "{}") as Record<string, unknown>);
-  return given.length > 0 ? new kind(...given) : new StoreRefused(error, text);
 }
 
 /** What to do about what is refused, by status. */

@@ -12,11 +12,6 @@ export class Clock {
     this.#offset = Math.min(Math.max(this.#offset, now - monotonic()), now - asked);
   }
 
-  /** Whether it has learned the time at all. */
-  get known(): boolean {
-    return this.#offset > -Infinity;
-  }
-
   now(): number {
     const found = Math.floor(this.#offset + monotonic());
     if (found >= this.#latest || this.#latest - found >= JUMP) this.#latest = found;

@@ -8,7 +8,7 @@
 
 import { StoreRefused } from "../errors.js";
 import type { ClaimRequest, CommitRequest, CommitResponse } from "../generated/worker.js";
-import type { Claimed, Claims, Commit, Event, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
+import type { Claimed, Claims, Commit, Fate, Lease, Message, Posted, Run, RunKey } from "../model/records.js";
 import { Channel, DEADLINE, HELLO, VERBS, type CallOptions, type Method } from "./channel.js";
 import { Clock, monotonic } from "./clock.js";
 
@@ -29,11 +29,9 @@ export interface Store {
   claim(claim: Claim): Promise<Claims>;
   renew(leases: readonly Lease[], ttl: number): Promise<boolean[]>;
   release(leases: readonly Lease[]): Promise<void>;
-  /** Make turns durable; items are independent, each is all or nothing. */
-  commit(batch: readonly Commit[]): Promise<Fate[]>;
+  /** Make turns durable; items are independent, each is all or nothing. `again`: they were sent before, and the answer was not heard. */
+  commit(batch: readonly Commit[], again: boolean): Promise<Fate[]>;
   post(messages: readonly Message[]): Promise<Posted[]>;
-  /** Events after a seq, in order. */
-  journal(key: RunKey, after: number, limit: number): Promise<Event[]>;
   get(keys: readonly RunKey[]): Promise<(Run | undefined)[]>;
   /** Resolves when something may have changed since `seen`, or the time is over. */
   wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number>;
@@ -86,7 +84,8 @@ export class GrpcStore implements Store {
       if (!partial) continue;
       const last = journal.at(-1)?.seq ?? 0;
       const after = journal.length > 1 ? last : Math.max(last, run.base - 1);
-      claimed.journal = journal.concat(await this.journal(run.key, after, 1_000_000));
+      const rest = this.channel.stream(VERBS.journal, { key: run.key, after, limit: 1_000_000 });
+      for await (const { events } of rest) journal.push(...events); // pages are short
     }
     return { runs: runs as Claimed[], mail: mail as Message[], nextAt };
   }
@@ -99,8 +98,8 @@ export class GrpcStore implements Store {
     await this.channel.call(VERBS.release, { leases: [...leases] }, { deadline: 5 });
   }
 
-  async commit(batch: readonly Commit[]): Promise<Fate[]> {
-    const request: CommitRequest = { commits: [...batch] };
+  async commit(batch: readonly Commit[], again: boolean): Promise<Fate[]> {
+    const request: CommitRequest = { commits: [...batch], again };
     const asked = monotonic();
     let answer: CommitResponse;
     try {
@@ -116,12 +115,6 @@ export class GrpcStore implements Store {
   async post(messages: readonly Message[]): Promise<Posted[]> {
     const { fates } = await this.channel.call(VERBS.post, { messages: [...messages] });
     return fates.map((fate) => POSTED[fate] ?? "unknown");
-  }
-
-  async journal(key: RunKey, after: number, limit: number): Promise<Event[]> {
-    const found: Event[] = [];
-    for await (const page of this.channel.stream(VERBS.journal, { key, after, limit })) found.push(...page.events); // pages are short
-    return found;
   }
 
   async get(keys: readonly RunKey[]): Promise<(Run | undefined)[]> {

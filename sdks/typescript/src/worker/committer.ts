@@ -1,12 +1,12 @@
 /**
  * Commits, until the store answers.
  *
- * A store that does not answer leaves the outcome of a commit unknown. The same batch is sent again; what was applied the first time comes
- * back as a refusal, and the journal's last events say whether they are ours. Nothing is guessed.
+ * A store that does not answer leaves the outcome of a commit unknown. The same batch is sent again and says so: the store answers that it
+ * was applied where it was the first time.
  */
 
 import { StoreUnavailable } from "../errors.js";
-import type { Commit, Event, Fate } from "../model/records.js";
+import type { Commit, Fate } from "../model/records.js";
 import type { Store } from "../wire/store.js";
 import type { Log } from "./logger.js";
 
@@ -44,9 +44,9 @@ export async function send(
 ): Promise<(Fate | Error)[]> {
   for (let unsure = false; ; unsure = true) {
     try {
-      const fates = await store.commit(batch);
+      const fates = await store.commit(batch, unsure);
       trouble.over();
-      return unsure ? await Promise.all(fates.map((fate, place) => recognised(store, batch[place] as Commit, fate))) : fates;
+      return fates;
     } catch (error) {
       if (!(error instanceof StoreUnavailable)) {
         if (batch.length === 1) return [error as Error]; // whose commit it is shows when each is sent alone
@@ -59,21 +59,4 @@ export async function send(
       await pause(trouble.pause);
     }
   }
-}
-
-/** A refusal after an unheard answer may be our own commit: the events in the journal tell. */
-async function recognised(store: Store, { lease, events, successor, expected }: Commit, fate: Fate): Promise<Fate> {
-  if (fate === "applied") return fate;
-  if (events.length === 0) {
-    const [run] = await store.get([lease.key]); // it only gave the run back, and nobody has taken it since
-    return run?.fence === lease.fence && run.worker === "" ? "applied" : fate;
-  }
-  const ours = successor?.events ?? events; // a successor has taken over the name
-  const written = await store.journal(lease.key, successor === undefined ? expected : 0, ours.length);
-  return written.length === ours.length && ours.every((event, place) => isSame(event, written[place])) ? "applied" : fate;
-}
-
-function isSame(ours: Event, theirs: Event | undefined): boolean {
-  if (theirs === undefined || Buffer.compare(ours.payload, theirs.payload) !== 0) return false;
-  return (["seq", "kind", "command", "name", "at", "worker"] as const).every((field) => ours[field] === theirs[field]);
 }

@@ -8,15 +8,17 @@
 import { hostname } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import { StoreRefused } from "../errors.js";
-import { STEP_RUN } from "../model/records.js";
+import { STEP_RUN, micros } from "../model/records.js";
+import { HELLO, VERBS } from "../wire/channel.js";
 import { GrpcStore } from "../wire/store.js";
 import { Trouble } from "./committer.js";
 import { Engine } from "./engine.js";
-import { Presence } from "./presence.js";
 import { settingsOf, type Settings, type WorkerOptions } from "./settings.js";
 
 /** Seconds before an engine that failed goes on, and after which a worker tells of itself at first: one that ends sooner leaves no trace. */
 const [PAUSE, FIRST] = [0.2, 1];
+/** How long a heartbeat is tried: the next one comes soon, and who leaves does not wait for a server that is gone. */
+const SHORTLY = { deadline: 5 };
 
 export class Worker {
   #engine: Engine | undefined;
@@ -60,21 +62,25 @@ export class Worker {
     }
   }
 
-  /** Tell others of this worker every so often, until it has left. */
+  /** Tell others of this worker every so often, for `replay workers`, until it has left. The server keeps the entry. */
   async #announce(store: GrpcStore, engine: Engine, left: AbortSignal): Promise<void> {
     const { name, namespace, announce, queues, workflows, steps, concurrency, stepConcurrency, logger } = this.#settings;
     if (announce <= 0) return;
     const named = workflows.map(({ spec }) => spec.name + (spec.version && `@${spec.version}`));
-    const offers = [...named, ...steps.map(({ spec }) => STEP_RUN + spec.name)];
-    const place = { host: hostname(), pid: process.pid, queues, workflows: offers, capacity: concurrency, step_capacity: stepConcurrency };
-    const presence = new Presence(store, name, namespace, announce, () => ({ ...place, ...engine.load }));
+    const about = {
+      ...{ namespace, worker: name, every: micros(announce), host: hostname(), pid: process.pid, version: HELLO.client, startedAt: store.now() },
+      ...{ queues: [...queues], workflows: [...named, ...steps.map(({ spec }) => STEP_RUN + spec.name)] },
+      ...{ capacity: concurrency, stepCapacity: stepConcurrency },
+    };
     const trouble = new Trouble((level, message, facts) => logger.log(level, message, { worker: name, ...facts }));
     const done = [() => trouble.over(), (error: unknown) => trouble.tell("announce", error)] as const;
-    for (let pause = Math.min(FIRST, announce); !left.aborted; pause = announce) {
+    const tell = (leaving: boolean) => store.channel.call(VERBS.announce, { ...about, ...engine.load, leaving }, SHORTLY).then(...done);
+    for (let told = false, pause = Math.min(FIRST, announce); ; pause = announce) {
       await setTimeout(1000 * pause, undefined, { signal: left }).catch(() => undefined); // one that has left is heard below
-      if (!left.aborted) await presence.beat().then(...done);
+      if (left.aborted) return told ? tell(true) : undefined;
+      told = true;
+      await tell(false);
     }
-    await presence.leave().then(...done);
   }
 
   /** Take no more runs, let steps that run come to an end for so many seconds, and give everything back. */
