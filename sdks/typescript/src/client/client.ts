@@ -69,6 +69,8 @@ type Entries<E> = AsyncGenerator<E, void, void>;
 
 /** What a run whose workflow is not at hand is read by. */
 const PLAIN = { read: (value: Json): unknown => value };
+/** Milliseconds after its start before which a run is not asked for its result: looking would only keep the server from it. */
+const FIRST_LOOK = 2;
 /** Milliseconds before a stream that broke is opened again. */
 const PAUSE = 200;
 
@@ -140,7 +142,7 @@ export class Client {
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
     const request = requestOf(call.options(options), this.namespace);
     await this.#starter.start(request);
-    return new Handle(this, request.key as RunKey, call.spec);
+    return new Handle(this, request.key as RunKey, call.spec, performance.now());
   }
 
   /** Start a run unless it exists, and leave it a message. */
@@ -223,6 +225,7 @@ export class Handle<R = any> {
     readonly client: Client,
     readonly key: RunKey,
     readonly spec: { read: Reader<unknown> },
+    readonly startedAt = -Infinity,
   ) {
     this.id = key.id;
   }
@@ -253,6 +256,8 @@ export class Handle<R = any> {
   async result({ timeout, signal }: { readonly timeout?: number; readonly signal?: AbortSignal } = {}): Promise<R> {
     const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout * 1000);
     const ends = [late, signal].filter((each) => each !== undefined);
+    const early = this.startedAt + FIRST_LOOK - performance.now();
+    if (early > 0) await setTimeout(early);
     try {
       const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
       if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);

@@ -34,7 +34,10 @@ function methodsOf<V extends object>({ fullName, methods }: { readonly fullName:
   const ready = ([key, { name, requestType, responseType }]: [string, Verb<unknown, unknown>]) => {
     const method: Method<unknown, unknown> = {
       path: `/${fullName}/${name}`,
-      encode: (request) => Buffer.from(requestType.encode(request).finish()),
+      encode: (request) => {
+        const { buffer, byteOffset, byteLength } = requestType.encode(request).finish();
+        return Buffer.from(buffer, byteOffset, byteLength); // nothing is copied
+      },
       decode: (bytes) => responseType.decode(bytes),
     };
     return [key, method];
@@ -48,6 +51,8 @@ export const VERBS = { ...methodsOf(ClientServiceDefinition), ...methodsOf(Worke
 export const HELLO = { protocol: 1, client: "typescript/0.1.0" };
 /** Seconds that a call may take. */
 export const DEADLINE = 30;
+/** Milliseconds between two looks at whether a line is overdue. */
+const WATCH = 1_000;
 const TRAILER = "replay-error-bin";
 /** Milliseconds before a call is asked again: the first time, and at most. */
 const [FIRST_PAUSE, LONGEST_PAUSE] = [50, 1_000];
@@ -69,6 +74,7 @@ export class Channel {
   readonly url: string;
   readonly #client: Client;
   readonly #metadata = new Metadata();
+  readonly #lines = new Set<ClientDuplexStream<never, unknown>>();
 
   /** `grpc://host:port` or `grpcs://host:port`; options `token`, `max_message`, and for grpcs the files `ca`, `cert`, `key`. */
   constructor(url: string) {
@@ -144,33 +150,34 @@ export class Channel {
   /** Requests and answers in turn, over one stream; one that broke is opened anew. A failure leaves open what the request did. */
   line<Q, A>({ path, encode, decode }: Method<Q, A>): (request: Q) => Promise<A> {
     let call: ClientDuplexStream<Q, A> | undefined;
-    let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void } | undefined;
+    let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void; until: number } | undefined;
     const open = () => {
       const opened = this.#client.makeBidiStreamRequest(path, encode, decode, this.#metadata);
+      const watch = setInterval(() => Date.now() > (waiting?.until ?? Infinity) && opened.cancel(), WATCH).unref();
       const drop = (error: Error) => {
+        clearInterval(watch);
+        this.#lines.delete(opened);
         if (call === opened) call = undefined;
         waiting?.reject(error);
       };
-      opened.on("data", (answer: A) => waiting?.resolve(answer));
+      opened.on("data", (answer: A) => {
+        waiting?.resolve(answer);
+        waiting = undefined;
+      });
       opened.on("error", (error: ServiceError) => drop(this.#revived(error)));
       opened.on("end", () => drop(this.#unavailable("the server closed the stream")));
+      this.#lines.add(opened);
       return opened;
     };
-    return async (request) => {
+    return (request) => {
       const asked = (call ??= open());
-      const answer = new Promise<A>((resolve, reject) => (waiting = { resolve, reject }));
-      const overdue = setTimeout(() => asked.cancel(), DEADLINE * 1000);
       asked.write(request);
-      try {
-        return await answer;
-      } finally {
-        clearTimeout(overdue);
-        waiting = undefined;
-      }
+      return new Promise<A>((resolve, reject) => (waiting = { resolve, reject, until: Date.now() + DEADLINE * 1000 }));
     };
   }
 
   close(): void {
+    for (const call of this.#lines) call.cancel(); // else the connection stays until the server ends it
     this.#client.close();
   }
 

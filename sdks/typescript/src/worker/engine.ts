@@ -28,7 +28,7 @@ import type { Level, Log } from "./logger.js";
 import type { Settings } from "./settings.js";
 import { Attempt, StepInfo, type Done } from "./steps.js";
 
-/** Microseconds between two claims at the least: always, when the store says that something changed, and while runs are under way here. */
+/** Microseconds between two claims at the least: always, at most while nothing is under way here, and while runs are. */
 const [BREATH, IDLE_BREATH, BUSY_BREATH] = [1_000, 5_000, 20_000];
 /** While runs are under way, claiming takes one part in so many of the time, however slow the store is. */
 const CLAIM_SHARE = 20;
@@ -65,6 +65,7 @@ export class Engine {
   #claimAt = 0;
   #claimedAt = 0;
   #breath = BUSY_BREATH;
+  #idleBreath = BREATH;
   #hungry = false;
   #renewAt = 0;
   #latest = 0;
@@ -100,12 +101,12 @@ export class Engine {
     while (this.#touched.size > 0) {
       busy = true;
       const committed = await this.#round(this.store.now());
-      await this.#fill();
-      if (!this.#listening) this.woken(); // nobody would tell
+      this.#fill(this.store.now());
+      if (!this.#listening && this.live.size > 0) this.woken(); // nobody would tell; who has nothing to do asks to be told
       if (this.store.now() >= this.#nextLook()) break;
       if (!committed) await new Promise((resolve) => setImmediate(resolve)); // others have their turn, too
     }
-    await this.#fill();
+    this.#fill(this.store.now());
     if (this.#stopUntil !== undefined) await this.#drain(now);
     return busy;
   }
@@ -115,7 +116,7 @@ export class Engine {
     if (this.#touched.size > 0 || this.stopped) return;
     const patience = Math.min(LONGEST_REST, (this.#nextLook() - this.store.now()) / SECOND);
     if (patience <= 0) return;
-    if (this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it will claim soon in any case
+    if (this.live.size === 0 || this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it claims soon in any case
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, patience * 1000);
       this.#wake = () => {
@@ -128,7 +129,7 @@ export class Engine {
 
   /** Something may have changed in the store: claim, but not too often. */
   woken(): void {
-    this.#claimBy(this.#claimedAt + (this.live.size > 0 ? this.#breath : IDLE_BREATH));
+    this.#claimBy(this.#claimedAt + (this.live.size > 0 ? this.#breath : this.#idleBreath));
   }
 
   async #listen(): Promise<void> {
@@ -205,6 +206,7 @@ export class Engine {
     this.#trouble.over();
     this.#breath = Math.max(BUSY_BREATH, CLAIM_SHARE * (this.store.now() - now));
     if (claims.nextAt !== undefined) this.#claimBy(Math.max(claims.nextAt, now + BREATH));
+    this.#idleBreath = claims.runs.length > 0 ? BREATH : Math.min(2 * this.#idleBreath, IDLE_BREATH);
     this.#hungry = claims.runs.length === room;
     if (room === 0) this.#restNoMore();
     if (!this.#hungry && claims.runs.length === limit) this.#claimAt = now;
@@ -303,8 +305,11 @@ export class Engine {
     if (turns.length === 0) return false;
     const fates = await this.#send(turns.map(([, commit]) => commit));
     for (const [place, [live, commit]] of turns.entries()) {
+      const fate = fates[place] ?? "fenced";
       try {
-        await this.#settle(live, commit, fates[place] ?? "fenced", now);
+        if (fate !== "applied") await this.#refused(live, fate);
+        else this.#settle(live, commit, now);
+        if (fate === "applied" && commit.children.length > 0) await this.#greet(live, commit.children);
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         this.#log("warning", "run is read again", { run: live.key.id, error: error.message }); // asking again would not tell
@@ -338,19 +343,19 @@ export class Engine {
     return send(this.store, batch, this.#trouble, this.settings.pause, givesUp);
   }
 
-  /** What follows from a commit's fate. */
-  async #settle(live: Live, commit: Commit, fate: Fate | Error, now: number): Promise<void> {
+  /** The commit counts for nothing: it does not fit, or another has the run. */
+  async #refused(live: Live, fate: Fate | Error): Promise<void> {
     if (fate instanceof Error) return this.#stuck(live, fate);
-    if (fate !== "applied") {
-      this.#log("warning", "commit refused, the turn is dropped", { run: live.key.id, fate });
-      this.#drop(live);
-      if (fate === "conflict") await this.#giveBack([live.lease]);
-      return;
-    }
+    this.#log("warning", "commit refused, the turn is dropped", { run: live.key.id, fate });
+    this.#drop(live);
+    if (fate === "conflict") await this.#giveBack([live.lease]);
+  }
+
+  /** What follows from a commit that was applied. */
+  #settle(live: Live, commit: Commit, now: number): void {
     live.applied = live.committed += commit.events.length;
     for (const id of commit.consumed) live.known.delete(id);
     for (const { topic, payload } of commit.topics) if (topic === LOG + live.key.id) this.#say(live, payload);
-    if (commit.children.length > 0) await this.#greet(live, commit.children);
     if (commit.posts.length > 0 || commit.children.length > 0) this.#claimBy(now);
     if (!commit.release) return this.#act(live, now);
     this.#drop(live);
@@ -444,10 +449,8 @@ export class Engine {
   }
 
   /** Begin as many waiting steps as there is room for, one of each run in turn; when leaving, only those announced. */
-  async #fill(): Promise<void> {
-    if (this.#todo.length === 0) return;
-    const now = this.store.now();
-    if (now >= this.#renewAt) await this.#renew(now); // after a long break: begin nothing for a run that another may hold by now
+  #fill(now: number): void {
+    if (now >= this.#renewAt) return; // after a long break: begin nothing for a run that another may hold by now
     while (this.#attempts.size < this.settings.stepConcurrency) {
       const live = this.#todo.shift();
       if (live === undefined) return;
