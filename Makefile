@@ -55,14 +55,17 @@ protos: $(VENV)/.dev  ## Generate the wire again (TypeScript too, once `make sdk
 
 sdks: $(patsubst sdks/%,sdk-%,$(wildcard sdks/*))  ## Build the SDKs in other languages; `make test` runs their tests
 
-sdk-typescript: sdks/typescript/node_modules/.package-lock.json  ## Build the TypeScript SDK (Node 20.15 or newer)
-	cd sdks/typescript && npm run --silent build
+# The system's Node.js and Go where they are new enough, else those that .venv brings.
+TOOLS = export PATH="$$($(BIN)/python -m tests.helpers.toolchains)"
 
-sdk-go:  ## Build the Go SDK
-	cd sdks/go && PATH="$$PATH:/usr/local/go/bin" go build ./... && PATH="$$PATH:/usr/local/go/bin" go vet ./...
+sdk-typescript: sdks/typescript/node_modules/.package-lock.json  ## Build the TypeScript SDK
+	$(TOOLS) && cd sdks/typescript && npm run --silent build
 
-sdks/typescript/node_modules/.package-lock.json: sdks/typescript/package-lock.json
-	cd sdks/typescript && npm ci --silent
+sdk-go: $(VENV)/.dev  ## Build the Go SDK
+	$(TOOLS) && cd sdks/go && go build ./... && go vet ./...
+
+sdks/typescript/node_modules/.package-lock.json: sdks/typescript/package-lock.json | $(VENV)/.dev
+	$(TOOLS) && cd sdks/typescript && npm ci --silent
 	@touch $@
 
 # -------------------------------------------------------------------------------------------------------- benchmarks

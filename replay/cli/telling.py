@@ -89,7 +89,8 @@ def update(scene: Scene, id: str, name: str, value: str | None, timeout: float, 
 def query(scene: Scene, id: str, name: str, arguments: Sequence[str], named: Sequence[tuple[str, str]]) -> None:
     """Ask a run's live variables; it also works when the run has ended.
 
-    The workflow's code is driven here over the journal. An ARG is for a parameter that is no variable of the workflow.
+    The workflow's code is driven here over the journal; where it is not imported, the worker that drives the run is asked, as long as
+    the run is open. An ARG is for a parameter that is no variable of the workflow.
     """
     with scene.run(id) as handle:
         scene.load()
@@ -107,8 +108,11 @@ def query(scene: Scene, id: str, name: str, arguments: Sequence[str], named: Seq
 def _asked(
     handle: Handle[Any], name: str, arguments: Sequence[str], named: Sequence[tuple[str, str]]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """A query's arguments, each as what its parameter's annotation asks for."""
-    fn = getattr(handle.spec(), "queries", {}).get(name)
+    """A query's arguments, each as what its parameter's annotation asks for; without the code, as JSON or text."""
+    try:
+        fn = getattr(handle.spec(), "queries", {}).get(name)
+    except UnknownName:
+        return read_arguments(_any, inspect.signature(_any), arguments, named)
     if fn is None:
         return [], {}
     signature = inspect.signature(fn)
@@ -119,6 +123,10 @@ def _asked(
     free = signature.replace(parameters=[each for each in signature.parameters.values() if each.name not in known])
     args, _ = read_arguments(fn, free, arguments, ())
     return args, kwargs
+
+
+def _any(*_args: Any, **_kwargs: Any) -> None:
+    """The signature of what is done elsewhere."""
 
 
 def _show(scene: Scene, about: dict[str, Any], answer: Any) -> None:

@@ -7,7 +7,6 @@ from asyncio (``await handle``).
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -31,6 +30,7 @@ from replay.errors import (
     UpdateRefused,
     WaitTimedOut,
 )
+from replay.interpreter.queries import bind, query_of
 from replay.model.asks import ANSWER, Ask
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, WorkflowSpec
@@ -48,15 +48,18 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 PAGE: Final = 10_000
 """Events read from a store in one go."""
+ANSWERED: Final = 30.0
+"""Seconds within which a worker answers a query."""
 
 
 class Reply(Generic[R]):
-    """The reply to an update that was sent: ``reply.result()``, or ``await reply``."""
+    """The reply to an update, or to a query, that was sent: ``reply.result()``, or ``await reply``."""
 
-    def __init__(self, handle: Handle[Any], name: str, message: str) -> None:
+    def __init__(self, handle: Handle[Any], name: str, message: str, *, what: str = "update") -> None:
         self._handle = handle
         self._name = name
         self._message = message
+        self._what = what
 
     def result(self, timeout: float | None = None) -> R:
         """The workflow's reply.
@@ -66,6 +69,7 @@ class Reply(Generic[R]):
 
         Raises:
             UpdateRefused: Its validator refused, or nothing handles the update; the journal holds no trace of it.
+            InvalidRequest: The query does not exist, or its arguments do not fit.
             RunFailed: The handler raised.
             RunClosed: The run ended before it replied.
             WaitTimedOut: Patience ended first; the reply can be asked for again.
@@ -87,15 +91,28 @@ class Reply(Generic[R]):
             seen = client.store.wait(seen, 0.25 if until is None else max(0.0, min(0.25, until - time.monotonic())))
 
     def _read(self, said: dict[str, Any]) -> R:
-        if "refused" in said:
-            raise UpdateRefused(self._handle.id, self._name, said["refused"])
-        if "error" in said:
-            failure = Failure.decode(to_json(said["error"]))
-            raise RunFailed(self._handle.id, f"update {self._name} failed", failure.type, failure.message, failure.traceback)
-        return cast("R", said["ok"])
+        return cast("R", answer_of(self._handle.id, self._what, self._name, said))
 
     def __await__(self) -> Generator[Any, None, R]:
         return asyncio.to_thread(self.result).__await__()
+
+
+def answer_of(run: str, what: str, name: str, said: Mapping[str, Any]) -> Any:
+    """What a reply says.
+
+    Raises:
+        UpdateRefused: It was an update, and is refused.
+        InvalidRequest: It was a query, and does not fit.
+        RunFailed: What answers it raised.
+    """
+    if "refused" in said and what == "query":
+        raise InvalidRequest(f"query {name!r} to run {run}", said["refused"])
+    if "refused" in said:
+        raise UpdateRefused(run, name, said["refused"])
+    if "error" in said:
+        failure = Failure.decode(to_json(said["error"]))
+        raise RunFailed(run, f"{what} {name} failed", failure.type, failure.message, failure.traceback)
+    return said["ok"]
 
 
 class Handle(Generic[R]):
@@ -295,6 +312,8 @@ class Handle(Generic[R]):
     def query(self, name: str, *args: Any, **kwargs: Any) -> Any:
         """Ask the workflow's live variables, as its journal tells them; it also works when the run has ended.
 
+        Where the workflow is not imported here, the worker that drives the run is asked, which takes a run that is open.
+
         Args:
             name: A function registered with ``@workflow_function.query``.
             *args: For its parameters that are no variables of the workflow, in order.
@@ -302,30 +321,21 @@ class Handle(Generic[R]):
 
         Raises:
             UnknownName: The workflow has no such query.
-            InvalidRequest: A parameter is neither a variable nor given, or something is given that it does not take.
+            InvalidRequest: A parameter is neither a variable nor given, or something is given that it does not take; or the worker
+                that was asked says so.
+            RunFailed: The query raised where a worker answered it.
+            RunClosed: No code is here, and the run has ended.
+            WaitTimedOut: No code is here, and no worker answered within half a minute.
         """
-        spec = self.spec()
-        queries = getattr(spec, "queries", {})
-        if name not in queries:
-            raise UnknownName("query", name, tuple(queries))
+        try:
+            spec = self.spec()
+        except UnknownName:
+            payload = self.client.encode({"args": args, "kwargs": kwargs}, f"arguments of query {name!r}")
+            return Reply(self, name, self._post("query", name, payload), what="query").result(ANSWERED)
+        fn = query_of(spec, name)
         journal = self.journal()
-        variables = travel.moment_at(spec, self.key.id, journal, len(journal)).variables
-        given = list(args)
-        bound: dict[str, Any] = {}
-        for parameter in inspect.signature(queries[name]).parameters.values():
-            if parameter.name in kwargs:
-                bound[parameter.name] = kwargs[parameter.name]
-            elif parameter.name in variables:
-                bound[parameter.name] = variables[parameter.name]
-            elif given:
-                bound[parameter.name] = given.pop(0)
-            elif parameter.default is parameter.empty:
-                problem = f"the workflow has no variable {parameter.name!r} here"
-                raise InvalidRequest(f"query {name!r}", problem, f"pass it; variables are: {', '.join(variables) or 'none'}")
-        unused = [*map(repr, given), *(f"{key}={kwargs[key]!r}" for key in kwargs if key not in bound)]
-        if unused:
-            raise InvalidRequest(f"query {name!r}", f"it takes no {', '.join(unused)}", "leave that out")
-        return queries[name](**bound)
+        bound, _ = bind(fn, name, travel.moment_at(spec, self.key.id, journal, len(journal)).variables, args, kwargs)
+        return fn(**bound)
 
     # ---- its result -------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from replay.errors import PayloadTooLarge
 from replay.interpreter.fibers import Command
 from replay.interpreter.interpreter import TERMINATED, Interpreter
 from replay.interpreter.issue import child_id, savepoint_payload
+from replay.interpreter.queries import reply_to
 from replay.model import events
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, Output, Savepoint, Signal, Sleep, Step, WorkflowSpec
@@ -305,6 +306,9 @@ class Live:
         payload = to_json({"id": message.id, "value": from_json(message.payload)})
         self._feed(events.UPDATE_RECEIVED, "", message.name, payload, now)
 
+    def _query(self, message: Message, _now: int) -> None:
+        self.topics.append((REPLY + message.id, reply_to(self.interp, message.name, message.payload)))
+
     def _cancel(self, message: Message, now: int) -> None:
         if not self.cancelling:
             self.cancelling = True
@@ -550,6 +554,7 @@ class Live:
 _MAIL: Final = {
     "signal": Live._signal,
     "update": Live._update,
+    "query": Live._query,
     "cancel": Live._cancel,
     "terminate": Live._terminate,
     "pause": Live._pause,

@@ -16,15 +16,15 @@ import grpc
 from replay.client import travel
 from replay.client.client import Client
 from replay.client.debouncing import debounce
+from replay.client.handle import answer_of
 from replay.client.names import require_name
 from replay.engine.debounce import Named
 from replay.engine.family import digest, new_run
 from replay.engine.outputs import REPLY
-from replay.errors import InvalidRequest, RunClosed, RunExists, RunFailed, StoreUnavailable, UnknownRun, UpdateRefused
+from replay.errors import InvalidRequest, RunClosed, RunExists, StoreUnavailable, UnknownRun
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call
 from replay.model.events import CLOSING, SAVEPOINT, Event
-from replay.model.failure import Failure
 from replay.model.journal import Resume, Started
 from replay.model.names import Micros, QueueName
 from replay.model.options import RunOptions
@@ -51,7 +51,7 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         self.store = store
         self.gate = gate
         self.pulse = pulse
-        room.seat(self, streams=("ReadJournal", "WatchRun", "ReadTopic"), answers={"UpdateRun": full})
+        room.seat(self, streams=("ReadJournal", "WatchRun", "ReadTopic"), answers={"UpdateRun": full, "QueryRun": full})
 
     # ---- starting and telling -------------------------------------------------------------------------------------------
 
@@ -148,20 +148,30 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         """Send an update and wait for the workflow's reply, as long as the caller waits."""
         self.gate.admit(context, "start", request.key.namespace)
 
-        def work() -> cb.UpdateRunResponse:
-            key = to.key_in(request.key)
-            message = self._tell(key, "update", request.name, request.payload, request.message_id)
-            seen = 0
-            while self.gate.busy(context):
-                closed = self._run(key).status in CLOSED
-                for entry in self.store.read(key.namespace, REPLY + message, limit=1):
-                    return cb.UpdateRunResponse(reply=_reply(key.id, request.name, entry.payload))
-                if closed:
-                    raise RunClosed(key.id, self._run(key).status)
-                seen = self.pulse.wait(seen, LOOK)
-            raise StoreUnavailable(self.store.url, "the server is closing", "ask again with the same message id")
+        reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, context))
+        return cb.UpdateRunResponse(reply=reply)
 
-        return self.gate.run(context, work)
+    def QueryRun(self, request: cb.QueryRunRequest, context: grpc.ServicerContext) -> cb.QueryRunResponse:  # noqa: N802
+        """Ask the code of an open run, by way of the worker that drives it; the journal holds no trace of it."""
+        self.gate.admit(context, "read", request.key.namespace)
+        reply = self.gate.run(context, lambda: self._answered(request, "query", request.arguments or b"[]", context))
+        return cb.QueryRunResponse(reply=reply)
+
+    def _answered(
+        self, request: cb.UpdateRunRequest | cb.QueryRunRequest, what: str, payload: bytes, context: grpc.ServicerContext
+    ) -> bytes:
+        """Leave a message, and wait for the worker's reply to it."""
+        key = to.key_in(request.key)
+        message = self._tell(key, what, request.name, payload, request.message_id)
+        seen = 0
+        while self.gate.busy(context):
+            closed = self._run(key).status in CLOSED
+            for entry in self.store.read(key.namespace, REPLY + message, limit=1):
+                return to_json(answer_of(key.id, what, request.name, from_json(entry.payload)))
+            if closed:
+                raise RunClosed(key.id, self._run(key).status)
+            seen = self.pulse.wait(seen, LOOK)
+        raise StoreUnavailable(self.store.url, "the server is closing", "ask again with the same message id")
 
     def ControlRun(self, request: cb.ControlRunRequest, context: grpc.ServicerContext) -> cb.ControlRunResponse:  # noqa: N802
         """Cancel, terminate, pause or resume a run."""
@@ -327,13 +337,3 @@ def fork_raw(run: Run, journal: list[Event], target: RunKey, at: str, edits: dic
         applied=min(edits) - 1 if edits else until,
         source=f"{run.key.id}#{until}",
     )
-
-
-def _reply(run: str, update: str, payload: bytes) -> bytes:
-    said = from_json(payload)
-    if "refused" in said:
-        raise UpdateRefused(run, update, said["refused"])
-    if "error" in said:
-        failure = Failure.decode(to_json(said["error"]))
-        raise RunFailed(run, f"update {update} failed", failure.type, failure.message, failure.traceback)
-    return to_json(said["ok"])

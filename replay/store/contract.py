@@ -26,7 +26,7 @@ from replay.model.events import CANCEL_REQUESTED, SIGNAL_RECEIVED, STEP_INTENT, 
 from replay.model.queues import Queue
 from replay.model.records import record
 
-MESSAGE_KINDS: Final = ("signal", "update", "cancel", "terminate", "pause", "resume", "answer")
+MESSAGE_KINDS: Final = ("signal", "update", "query", "cancel", "terminate", "pause", "resume", "answer")
 """What a message can be; ``answer`` carries the result of a child or of a remote step."""
 CONTROL: Final = frozenset({"terminate", "resume"})
 """Messages that wake a paused run too; ``wakes`` has the whole rule."""

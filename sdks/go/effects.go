@@ -165,12 +165,29 @@ func OnUpdate[A, R any](run *Run, name string, handle func(run *Run, argument A)
 	})
 }
 
-func firstError[A any](validators []func(A) error, argument A) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic: %v", cause)
+// OnQuery answers queries of a name from here on, with a pure function over the workflow's variables: it asks for no effect, and
+// leaves no trace in the journal.
+func OnQuery[A, R any](run *Run, name string, answer func(argument A) (R, error)) {
+	run.fiber.Instant().OnQuery(name, func(arguments []byte) (reply []byte, err error) {
+		defer recovered(&err)
+		argument, err := model.ReadArguments[A]("arguments of query", name, arguments)
+		if err != nil {
+			return nil, err
 		}
-	}()
+		found, err := answer(argument)
+		return spellResult("reply to query", name, found, err)
+	})
+}
+
+// recovered makes an error of a panic, deferred.
+func recovered(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("panic: %v", cause)
+	}
+}
+
+func firstError[A any](validators []func(A) error, argument A) (err error) {
+	defer recovered(&err)
 	for _, validate := range validators {
 		if err := validate(argument); err != nil {
 			return err

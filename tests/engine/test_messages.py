@@ -42,6 +42,7 @@ from replay import (
     step,
     workflow,
 )
+from replay.authoring.definitions import WORKFLOWS
 from replay.model.codec import from_json
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, kinds, let_pass, named, reaches, until
@@ -63,6 +64,11 @@ def so_far(heard: list[int], factor: int = 1) -> list[int]:
 @adding.query
 def asks_too_much(unheard_of: int) -> int:
     return unheard_of
+
+
+@adding.query
+def breaks(heard: list[int]) -> float:
+    return 1 / (len(heard) - len(heard))
 
 
 @pytest.fixture
@@ -325,6 +331,33 @@ def test_unknown_queries_and_variables_are_named(parked: Any) -> None:
     assert 3 == parked.query("asks_too_much", 3)
     with pytest.raises(InvalidRequest, match="query 'asks_too_much': it takes no 4, more=5; leave that out"):
         parked.query("asks_too_much", 3, 4, more=5)
+
+
+def test_who_has_no_code_asks_the_worker_that_drives_the_run(parked: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parked run is claimed for it, answers, and parks again; its journal holds no trace."""
+    parked.signal("add", 4)
+    until(lambda: named(parked, "signal_received"), engine.store)
+    monkeypatch.delitem(WORKFLOWS, (adding.name, ""))
+    elsewhere = Client(engine.store).get("a")
+
+    assert [4] == elsewhere.query("so_far")
+    assert [40] == elsewhere.query("so_far", 10)
+    assert [12] == elsewhere.query("so_far", factor=3)
+    with pytest.raises(InvalidRequest, match="query 'how_many' to run a: no query 'how_many'; known: so_far, asks_too_much"):
+        elsewhere.query("how_many")
+    with pytest.raises(InvalidRequest, match="unheard_of"):
+        elsewhere.query("asks_too_much")
+    with pytest.raises(InvalidRequest, match="argument 'factor' of query 'so_far': expected int"):
+        elsewhere.query("so_far", "ten")
+    with pytest.raises(RunFailed, match="query breaks failed: ZeroDivisionError"):
+        elsewhere.query("breaks")
+    reaches(parked, "waiting")
+    assert ["started", "signal_received"] == kinds(parked)
+
+    parked.terminate()
+    reaches(parked, "terminated")
+    with pytest.raises(RunClosed):
+        elsewhere.query("so_far")
 
 
 def test_a_message_that_is_no_data_is_refused_where_it_is_sent(parked: Any) -> None:

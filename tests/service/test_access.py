@@ -131,7 +131,7 @@ def test_every_verb_names_a_namespace_or_is_known_to_need_none() -> None:
 
 
 NEEDS = {
-    "read": "Journal Get Find Read GetBlob Wait GetRun ListRuns ReadJournal WatchRun ListSavepoints ReadTopic",
+    "read": "Journal Get Find Read GetBlob Wait GetRun ListRuns ReadJournal WatchRun ListSavepoints ReadTopic QueryRun",
     "start": "StartRun SignalWithStart DebounceRun SignalRun UpdateRun ControlRun ForkRun PublishTopic Create Post Publish",
     "work": "Claim ClaimStream Renew Release Commit CommitStream PutBlob",
     "admin": "Delete",
@@ -144,7 +144,7 @@ HOLDS = {"look": {"read"}, "starter": {"start"}, "worker": {"work", "read"}}
 @pytest.mark.parametrize(("service", "verb"), [found for found in VERBS if found[1] != "Hello"])
 def test_a_scope_opens_its_verbs_and_no_others(server: Server, token: str, service: str, verb: str) -> None:
     """To work is to read, as a worker sees journals anyway; nothing else includes another."""
-    if SCOPE_OF[verb] in HOLDS[token] and verb in {"Wait", "UpdateRun", "ClaimStream"}:
+    if SCOPE_OF[verb] in HOLDS[token] and verb in {"Wait", "UpdateRun", "QueryRun", "ClaimStream"}:
         return  # these would wait; that they open is shown by the engines of other tests
     with wire(server, token) as line:
         status = call(line, service, verb, request_of(service, verb, None))

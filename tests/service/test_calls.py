@@ -134,6 +134,28 @@ def test_an_update_is_answered_refused_or_failed(line: Wire, engine: Engine) -> 
         assert (grpc.StatusCode.FAILED_PRECONDITION, error) == (code(caught), detail(caught.value)[0])
 
 
+def test_a_query_is_answered_by_the_worker_that_has_the_code(line: Wire, engine: Engine) -> None:
+    """Its arguments come as a list or by name; what does not fit, and a run that has ended, are told apart."""
+    line.client.StartRun(start("c", "counting"))
+    line.client.UpdateRun(cb.UpdateRunRequest(key=key("c"), name="add", payload=b"4"), timeout=PATIENCE)
+
+    def ask(name: str, arguments: bytes) -> Any:
+        return line.client.QueryRun(cb.QueryRunRequest(key=key("c"), name=name, arguments=arguments), timeout=PATIENCE).reply
+
+    assert b"6" == ask("missing", b"[10]")
+    assert b"16" == ask("missing", b'{"kwargs":{"goal":20}}')
+    for name, arguments in (("missing", b"[]"), ("missing", b'["ten"]'), ("missing", b"7"), ("nothing", b"[]")):
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(name, arguments)
+        assert (grpc.StatusCode.INVALID_ARGUMENT, "InvalidRequest") == (code(caught), detail(caught.value)[0])
+    line.client.SignalRun(cb.SignalRunRequest(key=key("c"), name="stop"))
+    assert 4 == engine.get("c", counting).result(PATIENCE)
+    with pytest.raises(grpc.RpcError) as caught:
+        ask("missing", b"[10]")
+    assert "RunClosed" == detail(caught.value)[0]
+    assert ["started", "update_received", "signal_received", "completed"] == [event.kind for event in engine.get("c").journal()]
+
+
 def test_an_update_that_nobody_answers_ends_with_its_deadline(line: Wire) -> None:
     """Without a worker there is no reply; the call says so in time."""
     line.client.StartRun(start("c", "counting"))

@@ -67,6 +67,12 @@ def counting() -> Workflow[int]:
     return total
 
 
+@counting.query
+def missing(total: int, goal: int) -> int:
+    """How much is missing to a goal."""
+    return goal - total
+
+
 @contextmanager
 def served(store: str | Store, **service: Any) -> Iterator[Server]:
     """A server over a store, on a port of its own."""

@@ -112,6 +112,24 @@ class UpdateRunResponse(_message.Message):
     reply: bytes
     def __init__(self, reply: _Optional[bytes] = ...) -> None: ...
 
+class QueryRunRequest(_message.Message):
+    __slots__ = ("key", "name", "arguments", "message_id")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    key: _types_pb2.RunKey
+    name: str
+    arguments: bytes
+    message_id: str
+    def __init__(self, key: _Optional[_Union[_types_pb2.RunKey, _Mapping]] = ..., name: _Optional[str] = ..., arguments: _Optional[bytes] = ..., message_id: _Optional[str] = ...) -> None: ...
+
+class QueryRunResponse(_message.Message):
+    __slots__ = ("reply",)
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    reply: bytes
+    def __init__(self, reply: _Optional[bytes] = ...) -> None: ...
+
 class ControlRunRequest(_message.Message):
     __slots__ = ("key", "verb", "reason")
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -59,6 +59,11 @@ class ClientServiceStub:
                 request_serializer=replay_dot_v1_dot_client__pb2.UpdateRunRequest.SerializeToString,
                 response_deserializer=replay_dot_v1_dot_client__pb2.UpdateRunResponse.FromString,
                 _registered_method=True)
+        self.QueryRun = channel.unary_unary(
+                '/replay.v1.ClientService/QueryRun',
+                request_serializer=replay_dot_v1_dot_client__pb2.QueryRunRequest.SerializeToString,
+                response_deserializer=replay_dot_v1_dot_client__pb2.QueryRunResponse.FromString,
+                _registered_method=True)
         self.ControlRun = channel.unary_unary(
                 '/replay.v1.ClientService/ControlRun',
                 request_serializer=replay_dot_v1_dot_client__pb2.ControlRunRequest.SerializeToString,
@@ -138,6 +143,13 @@ class ClientServiceServicer:
 
     def UpdateRun(self, request, context):
         """Send an update and wait for the workflow's reply.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryRun(self, request, context):
+        """Ask an open run's code by way of the worker that drives it; its journal holds no trace of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,6 +240,11 @@ def add_ClientServiceServicer_to_server(servicer, server):
                     servicer.UpdateRun,
                     request_deserializer=replay_dot_v1_dot_client__pb2.UpdateRunRequest.FromString,
                     response_serializer=replay_dot_v1_dot_client__pb2.UpdateRunResponse.SerializeToString,
+            ),
+            'QueryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryRun,
+                    request_deserializer=replay_dot_v1_dot_client__pb2.QueryRunRequest.FromString,
+                    response_serializer=replay_dot_v1_dot_client__pb2.QueryRunResponse.SerializeToString,
             ),
             'ControlRun': grpc.unary_unary_rpc_method_handler(
                     servicer.ControlRun,
@@ -410,6 +427,33 @@ class ClientService:
             '/replay.v1.ClientService/UpdateRun',
             replay_dot_v1_dot_client__pb2.UpdateRunRequest.SerializeToString,
             replay_dot_v1_dot_client__pb2.UpdateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/replay.v1.ClientService/QueryRun',
+            replay_dot_v1_dot_client__pb2.QueryRunRequest.SerializeToString,
+            replay_dot_v1_dot_client__pb2.QueryRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"example.org/replay/internal/codec"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/service"
@@ -97,16 +99,39 @@ func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any
 		return err
 	}
 	request := &wire.UpdateRunRequest{Key: h.key(), Name: name, Payload: payload, MessageId: rand.Text()}
-	answer, err := h.c.conn.Client.UpdateRun(ctx, request)
-	for service.IsUnavailable(err) && ctx.Err() == nil { // the same message again: it takes effect once
-		time.Sleep(100 * time.Millisecond)
-		answer, err = h.c.conn.Client.UpdateRun(ctx, request)
+	answer, err := again(ctx, h.c.conn.Client.UpdateRun, request)
+	return read("update "+name, answer.GetReply(), reply, err)
+}
+
+// Query asks the code of an open run, by way of the worker that drives it, and reads the answer into `reply`. The journal holds no
+// trace of it. The argument is spelt as a step's input is: a struct with replay.Args is a list of arguments, replay.None is none.
+func (h *Handle[T]) Query(ctx context.Context, name string, argument, reply any) error {
+	arguments, err := model.SpellArguments("arguments of query", name, argument)
+	if err != nil {
+		return err
 	}
+	request := &wire.QueryRunRequest{Key: h.key(), Name: name, Arguments: arguments, MessageId: rand.Text()}
+	answer, err := again(ctx, h.c.conn.Client.QueryRun, request)
+	return read("query "+name, answer.GetReply(), reply, err)
+}
+
+// again asks with the same message until an answer is heard: it takes effect once.
+func again[Q, A any](ctx context.Context, ask func(context.Context, Q, ...grpc.CallOption) (A, error), request Q) (A, error) {
+	answer, err := ask(ctx, request)
+	for service.IsUnavailable(err) && ctx.Err() == nil {
+		time.Sleep(100 * time.Millisecond)
+		answer, err = ask(ctx, request)
+	}
+	return answer, err
+}
+
+// read reads a reply, unless nobody wants it.
+func read(what string, payload []byte, reply any, err error) error {
 	if err != nil || reply == nil {
 		return err
 	}
-	if err := codec.Unmarshal(answer.Reply, reply); err != nil {
-		return &model.PayloadError{Where: "reply to update " + name, Expected: fmt.Sprintf("%T", reply), Got: err.Error()}
+	if err := codec.Unmarshal(payload, reply); err != nil {
+		return &model.PayloadError{Where: "reply to " + what, Expected: fmt.Sprintf("%T", reply), Got: err.Error()}
 	}
 	return nil
 }

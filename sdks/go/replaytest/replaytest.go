@@ -304,11 +304,34 @@ func (r *Run[T]) Cancel(reason string) {
 // Update sends an update, settles, and reads the workflow's reply into `reply` unless that is nil.
 func (r *Run[T]) Update(name string, argument, reply any) error {
 	r.w.t.Helper()
-	id := r.w.post(r.ID, "update", name, argument)
+	refused, err := r.ask("update", name, argument, reply)
+	if refused != nil {
+		return &model.UpdateRefused{Run: r.ID, Update: name, Reason: *refused}
+	}
+	return err
+}
+
+// Query asks the workflow, settles, and reads the answer into `reply` unless that is nil.
+func (r *Run[T]) Query(name string, argument, reply any) error {
+	r.w.t.Helper()
+	arguments, err := model.SpellArguments("arguments of query", name, argument)
+	if err != nil {
+		return err
+	}
+	refused, err := r.ask("query", name, json.RawMessage(arguments), reply)
+	if refused != nil {
+		return &model.InvalidRequest{What: "query '" + name + "' to run " + r.ID, Problem: *refused}
+	}
+	return err
+}
+
+// ask sends a message that is replied to; a refusal is in the workflow's words.
+func (r *Run[T]) ask(kind, name string, value, reply any) (refused *string, err error) {
+	id := r.w.post(r.ID, kind, name, value)
 	r.w.Settle()
 	told := r.w.topics["~reply:"+id]
 	if len(told) == 0 {
-		return &model.UnknownName{What: "reply to update", Name: name}
+		return nil, &model.UnknownName{What: "reply to " + kind, Name: name}
 	}
 	var said struct {
 		OK      json.RawMessage
@@ -316,17 +339,17 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 		Refused *string
 	}
 	if err := json.Unmarshal(told[0], &said); err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case said.Refused != nil:
-		return &model.UpdateRefused{Run: r.ID, Update: name, Reason: *said.Refused}
+		return said.Refused, nil
 	case said.Error != nil:
-		return &model.RunFailed{Run: r.ID, Status: "update " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
+		return nil, &model.RunFailed{Run: r.ID, Status: kind + " " + name + " failed", ErrorType: said.Error.Type, Message: said.Error.Message}
 	case reply == nil:
-		return nil
+		return nil, nil
 	}
-	return codec.Unmarshal(said.OK, reply)
+	return nil, codec.Unmarshal(said.OK, reply)
 }
 
 func (w *World) post(id, kind, name string, value any) string {

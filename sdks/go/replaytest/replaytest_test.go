@@ -179,3 +179,45 @@ func TestARunThatWaitsForEverSaysForWhat(t *testing.T) {
 		t.Errorf("got %q", said)
 	}
 }
+
+func TestQueriesLeaveNoTrace(t *testing.T) {
+	w := replaytest.New(t)
+	counting := replay.NewWorkflow("counting", func(run *replay.Run, _ replay.None) (int, error) {
+		total := 0
+		replay.OnQuery(run, "total", func(factor int) (int, error) {
+			if factor < 0 {
+				panic("less than nothing")
+			}
+			return total * factor, nil
+		})
+		for {
+			number, err := replay.Signal[int](run, "add")
+			if err != nil || number == 0 {
+				return total, err
+			}
+			total += number
+		}
+	})
+	run := replaytest.Start(w, counting, replay.None{})
+	run.Signal("add", 4)
+	var got int
+	if err := run.Query("total", 10, &got); err != nil || got != 40 {
+		t.Errorf("expected 40, got %v, %v", got, err)
+	}
+	for _, bad := range []struct {
+		name     string
+		argument any
+		says     string
+	}{{"sum", 1, "no query 'sum'; known: total"}, {"total", "ten", "expected int"}, {"total", -1, "panic: less than nothing"}} {
+		if err := run.Query(bad.name, bad.argument, nil); err == nil || !strings.Contains(err.Error(), bad.says) {
+			t.Errorf("expected %q, got %v", bad.says, err)
+		}
+	}
+	run.Signal("add", 0)
+	if total, err := run.Result(); err != nil || total != 4 {
+		t.Errorf("expected 4, got %v, %v", total, err)
+	}
+	if length := len(run.Journal()); length != 4 {
+		t.Errorf("expected four events, got %v", length)
+	}
+}

@@ -158,7 +158,12 @@ func fail(run *replay.Run, how string) (string, error) {
 }
 
 func approve(run *replay.Run, _ replay.None) (bool, error) {
-	replay.OnUpdate(run, "add", func(run *replay.Run, n int) (int, error) { return n + 1, replay.SetState(run, "added", n) }, func(n int) error {
+	total := 0
+	replay.OnQuery(run, "missing", func(goal int) (int, error) { return goal - total, nil })
+	replay.OnUpdate(run, "add", func(run *replay.Run, n int) (int, error) {
+		total += n
+		return n + 1, replay.SetState(run, "added", n)
+	}, func(n int) error {
 		if n < 0 {
 			return errors.New("negative")
 		}
@@ -475,6 +480,12 @@ func TestSignalsUpdatesAndStates(t *testing.T) {
 	if !errors.As(err, &refused) || !strings.Contains(refused.Reason, "negative") {
 		t.Errorf("expected UpdateRefused, got %v", err)
 	}
+	check(t, handle.Query(within(t), "missing", 10, &reply))
+	same(t, 6, reply)
+	var misfit *client.InvalidRequest
+	if err := handle.Query(within(t), "sum", replay.None{}, nil); !errors.As(err, &misfit) || !strings.Contains(misfit.Problem, "known: missing") {
+		t.Errorf("expected InvalidRequest, got %v", err)
+	}
 	run, err := handle.Run(within(t))
 	check(t, err)
 	same(t, "4", string(run.State["added"]))
@@ -482,6 +493,9 @@ func TestSignalsUpdatesAndStates(t *testing.T) {
 	same(t, true, result(t, handle))
 	var closed *client.RunClosed
 	if err := handle.Signal(within(t), "approved", true); !errors.As(err, &closed) {
+		t.Errorf("expected RunClosed, got %v", err)
+	}
+	if err := handle.Query(within(t), "missing", 1, nil); !errors.As(err, &closed) {
 		t.Errorf("expected RunClosed, got %v", err)
 	}
 

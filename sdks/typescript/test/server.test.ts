@@ -107,10 +107,13 @@ test("a run from its start to its result, with everything in between", async () 
         const run = await client.start(everything("every"), { id: "every", tags: { size: "L", colour: "red" } });
         assert.equal(await run.update("add", 7), 1);
         await assert.rejects(run.update("add", -1), UpdateRefused);
+        assert.deepEqual([await run.query("heard"), await run.query("heard", 3)], [1, 3]);
+        await assert.rejects(run.query("seen"), InvalidRequest);
         await run.signal("word", "go");
         const expected = [2, "every by every.1/1/0#0", 2, "go", [7], true, true];
         assert.deepEqual(await run.result(), expected);
 
+        await assert.rejects(run.query("heard"), RunClosed);
         const view = await run.get();
         assert.equal(view.status, "completed");
         assert.deepEqual(view.state, { stage: "begun" });

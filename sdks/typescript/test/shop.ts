@@ -7,6 +7,7 @@ import {
   gather,
   info,
   log,
+  onQuery,
   onUpdate,
   patched,
   publish,
@@ -67,6 +68,7 @@ export const everything = workflow(
         if (item < 0) throw new RangeError("less than nothing");
       },
     });
+    yield* onQuery("heard", (times = 1) => heard.length * times);
     yield* setState("stage", "begun");
     yield* setTags({ colour: "blue" });
     yield* log("hello", { name });

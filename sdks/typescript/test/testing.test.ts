@@ -15,6 +15,7 @@ import {
   gather,
   info,
   log,
+  onQuery,
   onUpdate,
   publish,
   race,
@@ -323,6 +324,34 @@ test("a paused run begins nothing new", async () => {
   await run.resume();
 
   assert.equal(await run.result(), null);
+});
+
+test("queries are answered, refused, or fail; the journal holds no trace of them", async () => {
+  const counter = workflow("counter", function* (): Workflow<number> {
+    let total = 0;
+    yield* onQuery("total", (factor = 1) => total * factor);
+    yield* onQuery("broken", () => {
+      throw new RangeError(`broken at ${total}`);
+    });
+    for (;;) {
+      const number = yield* signal<number>("add");
+      if (number === 0) return total;
+      total += number;
+    }
+  });
+  const world = new World({ workflows: [counter] });
+  const run = await world.start(counter());
+  assert.equal(await run.query("total"), 0);
+  await run.signal("add", 4);
+
+  assert.deepEqual([await run.query("total"), await run.query("total", 10)], [4, 40]);
+  await assert.rejects(run.query("sum"), /no query 'sum'; known: total, broken/);
+  await assert.rejects(run.query("broken"), /query broken failed: RangeError: broken at 4/);
+  await run.signal("add", 0);
+  assert.equal(await run.result(), 4);
+  const journal = await run.journal();
+  assert.deepEqual(journal.map(({ kind }) => kind), ["started", "signal_received", "signal_received", "completed"]);
+  assert.equal(replay(counter, journal).query("total", "[3]"), '{"ok":12}');
 });
 
 test("updates are answered, refused, or fail; their steps are journaled", async () => {

@@ -1,12 +1,12 @@
 /**
- * The shop in TypeScript: `node shop.mjs worker URL LOG`, `… start URL ID SIZE` and `… slow URL TOPIC`.
+ * The shop in TypeScript: `node shop.mjs worker URL LOG`, `… start URL ID SIZE`, `… query URL ID MORE` and `… slow URL TOPIC`.
  *
  * Each step notes in a file that it was begun. What a client or a worker is refused is told as a line of JSON.
  */
 
 import { appendFileSync } from "node:fs";
 import { once } from "node:events";
-import { Client, Worker, step, stepInfo, workflow } from "../../../sdks/typescript/src/index.js";
+import { Client, Worker, onQuery, step, stepInfo, workflow } from "../../../sdks/typescript/src/index.js";
 
 const [does = "", url = "", ...rest] = process.argv.slice(2);
 const name = `typescript/${process.pid}`;
@@ -32,6 +32,7 @@ const filling = workflow("faults.filling", function* (size: number, _padding: st
   return (yield* fill(size)).length;
 });
 const lingering = workflow("faults.lingering", function* (seconds: number) {
+  yield* onQuery("planned", (more: number) => seconds + more);
   return (yield* linger(seconds)) + (yield* touch(1));
 });
 
@@ -41,6 +42,14 @@ const acts: Record<string, () => Promise<unknown>> = {
     const client = new Client(url, { deadline: 5 });
     try {
       return (await client.start(filling(1, "x".repeat(Number(rest[1]))), { id: rest[0] ?? "" })).id;
+    } finally {
+      client.close();
+    }
+  },
+  query: async () => {
+    const client = new Client(url);
+    try {
+      return await client.handle(rest[0] ?? "").query("planned", Number(rest[1]));
     } finally {
       client.close();
     }

@@ -65,6 +65,12 @@ def lingering(seconds: int) -> Workflow[int]:
     return lingered + doubled
 
 
+@lingering.query
+def planned(seconds: int, more: int) -> int:
+    """How long it takes, and more."""
+    return seconds + more
+
+
 def main() -> None:
     """A worker, until it is killed."""
     with replay.Engine(sys.argv[2], workflows=[order, filling, lingering], ttl=2, concurrency=4):

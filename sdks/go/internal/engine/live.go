@@ -300,6 +300,8 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 			return err
 		}
 		return l.feed(model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
+	case "query":
+		l.say(replyTopic+message.Id, l.Interp.Query(message.Name, message.Payload))
 	case "cancel":
 		return l.cancel("cancel", message.Payload, now)
 	case "terminate":

@@ -606,6 +606,120 @@ func (x *UpdateRunResponse) GetReply() []byte {
 	return nil
 }
 
+type QueryRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *RunKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// A JSON list, or an object of "args" and "kwargs".
+	Arguments []byte `protobuf:"bytes,3,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Asking again with the same id finds the same reply.
+	MessageId     string `protobuf:"bytes,4,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryRunRequest) Reset() {
+	*x = QueryRunRequest{}
+	mi := &file_replay_v1_client_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryRunRequest) ProtoMessage() {}
+
+func (x *QueryRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryRunRequest.ProtoReflect.Descriptor instead.
+func (*QueryRunRequest) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *QueryRunRequest) GetKey() *RunKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *QueryRunRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *QueryRunRequest) GetArguments() []byte {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *QueryRunRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type QueryRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reply         []byte                 `protobuf:"bytes,1,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueryRunResponse) Reset() {
+	*x = QueryRunResponse{}
+	mi := &file_replay_v1_client_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueryRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueryRunResponse) ProtoMessage() {}
+
+func (x *QueryRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_replay_v1_client_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueryRunResponse.ProtoReflect.Descriptor instead.
+func (*QueryRunResponse) Descriptor() ([]byte, []int) {
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *QueryRunResponse) GetReply() []byte {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
 type ControlRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   *RunKey                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -618,7 +732,7 @@ type ControlRunRequest struct {
 
 func (x *ControlRunRequest) Reset() {
 	*x = ControlRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +744,7 @@ func (x *ControlRunRequest) String() string {
 func (*ControlRunRequest) ProtoMessage() {}
 
 func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[9]
+	mi := &file_replay_v1_client_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +757,7 @@ func (x *ControlRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunRequest.ProtoReflect.Descriptor instead.
 func (*ControlRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{9}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ControlRunRequest) GetKey() *RunKey {
@@ -675,7 +789,7 @@ type ControlRunResponse struct {
 
 func (x *ControlRunResponse) Reset() {
 	*x = ControlRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +801,7 @@ func (x *ControlRunResponse) String() string {
 func (*ControlRunResponse) ProtoMessage() {}
 
 func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[10]
+	mi := &file_replay_v1_client_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +814,7 @@ func (x *ControlRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRunResponse.ProtoReflect.Descriptor instead.
 func (*ControlRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{10}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
 }
 
 type GetRunRequest struct {
@@ -712,7 +826,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +838,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[11]
+	mi := &file_replay_v1_client_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +851,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{11}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetRunRequest) GetKey() *RunKey {
@@ -756,7 +870,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +882,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[12]
+	mi := &file_replay_v1_client_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +895,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{12}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -802,7 +916,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +928,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[13]
+	mi := &file_replay_v1_client_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +941,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{13}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListRunsRequest) GetFilter() *Filter {
@@ -861,7 +975,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +987,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[14]
+	mi := &file_replay_v1_client_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1000,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{14}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -914,7 +1028,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1040,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[15]
+	mi := &file_replay_v1_client_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1053,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{15}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReadJournalRequest) GetKey() *RunKey {
@@ -972,7 +1086,7 @@ type ReadJournalResponse struct {
 
 func (x *ReadJournalResponse) Reset() {
 	*x = ReadJournalResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1098,7 @@ func (x *ReadJournalResponse) String() string {
 func (*ReadJournalResponse) ProtoMessage() {}
 
 func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[16]
+	mi := &file_replay_v1_client_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1111,7 @@ func (x *ReadJournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalResponse.ProtoReflect.Descriptor instead.
 func (*ReadJournalResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{16}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReadJournalResponse) GetEvents() []*Event {
@@ -1016,7 +1130,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1142,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[17]
+	mi := &file_replay_v1_client_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1155,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{17}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRunRequest) GetKey() *RunKey {
@@ -1060,7 +1174,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1186,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[18]
+	mi := &file_replay_v1_client_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1199,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{18}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1108,7 +1222,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1234,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[19]
+	mi := &file_replay_v1_client_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1247,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{19}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForkRunRequest) GetSource() *RunKey {
@@ -1173,7 +1287,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1299,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[20]
+	mi := &file_replay_v1_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1312,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{20}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -1217,7 +1331,7 @@ type ListSavepointsRequest struct {
 
 func (x *ListSavepointsRequest) Reset() {
 	*x = ListSavepointsRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1343,7 @@ func (x *ListSavepointsRequest) String() string {
 func (*ListSavepointsRequest) ProtoMessage() {}
 
 func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[21]
+	mi := &file_replay_v1_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1356,7 @@ func (x *ListSavepointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsRequest.ProtoReflect.Descriptor instead.
 func (*ListSavepointsRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{21}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListSavepointsRequest) GetKey() *RunKey {
@@ -1266,7 +1380,7 @@ type Savepoint struct {
 
 func (x *Savepoint) Reset() {
 	*x = Savepoint{}
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1392,7 @@ func (x *Savepoint) String() string {
 func (*Savepoint) ProtoMessage() {}
 
 func (x *Savepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[22]
+	mi := &file_replay_v1_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1405,7 @@ func (x *Savepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Savepoint.ProtoReflect.Descriptor instead.
 func (*Savepoint) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{22}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Savepoint) GetName() string {
@@ -1338,7 +1452,7 @@ type ListSavepointsResponse struct {
 
 func (x *ListSavepointsResponse) Reset() {
 	*x = ListSavepointsResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1464,7 @@ func (x *ListSavepointsResponse) String() string {
 func (*ListSavepointsResponse) ProtoMessage() {}
 
 func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[23]
+	mi := &file_replay_v1_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1477,7 @@ func (x *ListSavepointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSavepointsResponse.ProtoReflect.Descriptor instead.
 func (*ListSavepointsResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{23}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSavepointsResponse) GetSavepoints() []*Savepoint {
@@ -1385,7 +1499,7 @@ type ReadTopicRequest struct {
 
 func (x *ReadTopicRequest) Reset() {
 	*x = ReadTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1511,7 @@ func (x *ReadTopicRequest) String() string {
 func (*ReadTopicRequest) ProtoMessage() {}
 
 func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[24]
+	mi := &file_replay_v1_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1524,7 @@ func (x *ReadTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicRequest.ProtoReflect.Descriptor instead.
 func (*ReadTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{24}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReadTopicRequest) GetNamespace() string {
@@ -1450,7 +1564,7 @@ type ReadTopicResponse struct {
 
 func (x *ReadTopicResponse) Reset() {
 	*x = ReadTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1576,7 @@ func (x *ReadTopicResponse) String() string {
 func (*ReadTopicResponse) ProtoMessage() {}
 
 func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[25]
+	mi := &file_replay_v1_client_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1589,7 @@ func (x *ReadTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadTopicResponse.ProtoReflect.Descriptor instead.
 func (*ReadTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{25}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReadTopicResponse) GetEntries() []*Entry {
@@ -1495,7 +1609,7 @@ type PublishTopicRequest struct {
 
 func (x *PublishTopicRequest) Reset() {
 	*x = PublishTopicRequest{}
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1621,7 @@ func (x *PublishTopicRequest) String() string {
 func (*PublishTopicRequest) ProtoMessage() {}
 
 func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[26]
+	mi := &file_replay_v1_client_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1634,7 @@ func (x *PublishTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicRequest.ProtoReflect.Descriptor instead.
 func (*PublishTopicRequest) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{26}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PublishTopicRequest) GetNamespace() string {
@@ -1545,7 +1659,7 @@ type PublishTopicResponse struct {
 
 func (x *PublishTopicResponse) Reset() {
 	*x = PublishTopicResponse{}
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1671,7 @@ func (x *PublishTopicResponse) String() string {
 func (*PublishTopicResponse) ProtoMessage() {}
 
 func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_replay_v1_client_proto_msgTypes[27]
+	mi := &file_replay_v1_client_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1684,7 @@ func (x *PublishTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishTopicResponse.ProtoReflect.Descriptor instead.
 func (*PublishTopicResponse) Descriptor() ([]byte, []int) {
-	return file_replay_v1_client_proto_rawDescGZIP(), []int{27}
+	return file_replay_v1_client_proto_rawDescGZIP(), []int{29}
 }
 
 var File_replay_v1_client_proto protoreflect.FileDescriptor
@@ -1626,6 +1740,14 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\n" +
 	"message_id\x18\x04 \x01(\tR\tmessageId\")\n" +
 	"\x11UpdateRunResponse\x12\x14\n" +
+	"\x05reply\x18\x01 \x01(\fR\x05reply\"\x87\x01\n" +
+	"\x0fQueryRunRequest\x12#\n" +
+	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
+	"\targuments\x18\x03 \x01(\fR\targuments\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"(\n" +
+	"\x10QueryRunResponse\x12\x14\n" +
 	"\x05reply\x18\x01 \x01(\fR\x05reply\"d\n" +
 	"\x11ControlRunRequest\x12#\n" +
 	"\x03key\x18\x01 \x01(\v2\x11.replay.v1.RunKeyR\x03key\x12\x12\n" +
@@ -1686,13 +1808,14 @@ const file_replay_v1_client_proto_rawDesc = "" +
 	"\x13PublishTopicRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
 	"\aentries\x18\x02 \x03(\v2\x15.replay.v1.TopicEntryR\aentries\"\x16\n" +
-	"\x14PublishTopicResponse2\x9f\b\n" +
+	"\x14PublishTopicResponse2\xe4\b\n" +
 	"\rClientService\x12C\n" +
 	"\bStartRun\x12\x1a.replay.v1.StartRunRequest\x1a\x1b.replay.v1.StartRunResponse\x12Q\n" +
 	"\x0fSignalWithStart\x12!.replay.v1.SignalWithStartRequest\x1a\x1b.replay.v1.StartRunResponse\x12L\n" +
 	"\vDebounceRun\x12\x1d.replay.v1.DebounceRunRequest\x1a\x1e.replay.v1.DebounceRunResponse\x12F\n" +
 	"\tSignalRun\x12\x1b.replay.v1.SignalRunRequest\x1a\x1c.replay.v1.SignalRunResponse\x12F\n" +
-	"\tUpdateRun\x12\x1b.replay.v1.UpdateRunRequest\x1a\x1c.replay.v1.UpdateRunResponse\x12I\n" +
+	"\tUpdateRun\x12\x1b.replay.v1.UpdateRunRequest\x1a\x1c.replay.v1.UpdateRunResponse\x12C\n" +
+	"\bQueryRun\x12\x1a.replay.v1.QueryRunRequest\x1a\x1b.replay.v1.QueryRunResponse\x12I\n" +
 	"\n" +
 	"ControlRun\x12\x1c.replay.v1.ControlRunRequest\x1a\x1d.replay.v1.ControlRunResponse\x12=\n" +
 	"\x06GetRun\x12\x18.replay.v1.GetRunRequest\x1a\x19.replay.v1.GetRunResponse\x12C\n" +
@@ -1716,7 +1839,7 @@ func file_replay_v1_client_proto_rawDescGZIP() []byte {
 	return file_replay_v1_client_proto_rawDescData
 }
 
-var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_replay_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_replay_v1_client_proto_goTypes = []any{
 	(*StartRunRequest)(nil),        // 0: replay.v1.StartRunRequest
 	(*StartRunResponse)(nil),       // 1: replay.v1.StartRunResponse
@@ -1727,92 +1850,97 @@ var file_replay_v1_client_proto_goTypes = []any{
 	(*SignalRunResponse)(nil),      // 6: replay.v1.SignalRunResponse
 	(*UpdateRunRequest)(nil),       // 7: replay.v1.UpdateRunRequest
 	(*UpdateRunResponse)(nil),      // 8: replay.v1.UpdateRunResponse
-	(*ControlRunRequest)(nil),      // 9: replay.v1.ControlRunRequest
-	(*ControlRunResponse)(nil),     // 10: replay.v1.ControlRunResponse
-	(*GetRunRequest)(nil),          // 11: replay.v1.GetRunRequest
-	(*GetRunResponse)(nil),         // 12: replay.v1.GetRunResponse
-	(*ListRunsRequest)(nil),        // 13: replay.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),       // 14: replay.v1.ListRunsResponse
-	(*ReadJournalRequest)(nil),     // 15: replay.v1.ReadJournalRequest
-	(*ReadJournalResponse)(nil),    // 16: replay.v1.ReadJournalResponse
-	(*WatchRunRequest)(nil),        // 17: replay.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),       // 18: replay.v1.WatchRunResponse
-	(*ForkRunRequest)(nil),         // 19: replay.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),        // 20: replay.v1.ForkRunResponse
-	(*ListSavepointsRequest)(nil),  // 21: replay.v1.ListSavepointsRequest
-	(*Savepoint)(nil),              // 22: replay.v1.Savepoint
-	(*ListSavepointsResponse)(nil), // 23: replay.v1.ListSavepointsResponse
-	(*ReadTopicRequest)(nil),       // 24: replay.v1.ReadTopicRequest
-	(*ReadTopicResponse)(nil),      // 25: replay.v1.ReadTopicResponse
-	(*PublishTopicRequest)(nil),    // 26: replay.v1.PublishTopicRequest
-	(*PublishTopicResponse)(nil),   // 27: replay.v1.PublishTopicResponse
-	nil,                            // 28: replay.v1.StartRunRequest.TagsEntry
-	nil,                            // 29: replay.v1.ForkRunRequest.EditsEntry
-	(*RunKey)(nil),                 // 30: replay.v1.RunKey
-	(*Run)(nil),                    // 31: replay.v1.Run
-	(*Filter)(nil),                 // 32: replay.v1.Filter
-	(*Event)(nil),                  // 33: replay.v1.Event
-	(*Entry)(nil),                  // 34: replay.v1.Entry
-	(*TopicEntry)(nil),             // 35: replay.v1.TopicEntry
+	(*QueryRunRequest)(nil),        // 9: replay.v1.QueryRunRequest
+	(*QueryRunResponse)(nil),       // 10: replay.v1.QueryRunResponse
+	(*ControlRunRequest)(nil),      // 11: replay.v1.ControlRunRequest
+	(*ControlRunResponse)(nil),     // 12: replay.v1.ControlRunResponse
+	(*GetRunRequest)(nil),          // 13: replay.v1.GetRunRequest
+	(*GetRunResponse)(nil),         // 14: replay.v1.GetRunResponse
+	(*ListRunsRequest)(nil),        // 15: replay.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),       // 16: replay.v1.ListRunsResponse
+	(*ReadJournalRequest)(nil),     // 17: replay.v1.ReadJournalRequest
+	(*ReadJournalResponse)(nil),    // 18: replay.v1.ReadJournalResponse
+	(*WatchRunRequest)(nil),        // 19: replay.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),       // 20: replay.v1.WatchRunResponse
+	(*ForkRunRequest)(nil),         // 21: replay.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),        // 22: replay.v1.ForkRunResponse
+	(*ListSavepointsRequest)(nil),  // 23: replay.v1.ListSavepointsRequest
+	(*Savepoint)(nil),              // 24: replay.v1.Savepoint
+	(*ListSavepointsResponse)(nil), // 25: replay.v1.ListSavepointsResponse
+	(*ReadTopicRequest)(nil),       // 26: replay.v1.ReadTopicRequest
+	(*ReadTopicResponse)(nil),      // 27: replay.v1.ReadTopicResponse
+	(*PublishTopicRequest)(nil),    // 28: replay.v1.PublishTopicRequest
+	(*PublishTopicResponse)(nil),   // 29: replay.v1.PublishTopicResponse
+	nil,                            // 30: replay.v1.StartRunRequest.TagsEntry
+	nil,                            // 31: replay.v1.ForkRunRequest.EditsEntry
+	(*RunKey)(nil),                 // 32: replay.v1.RunKey
+	(*Run)(nil),                    // 33: replay.v1.Run
+	(*Filter)(nil),                 // 34: replay.v1.Filter
+	(*Event)(nil),                  // 35: replay.v1.Event
+	(*Entry)(nil),                  // 36: replay.v1.Entry
+	(*TopicEntry)(nil),             // 37: replay.v1.TopicEntry
 }
 var file_replay_v1_client_proto_depIdxs = []int32{
-	30, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
-	28, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
-	31, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
+	32, // 0: replay.v1.StartRunRequest.key:type_name -> replay.v1.RunKey
+	30, // 1: replay.v1.StartRunRequest.tags:type_name -> replay.v1.StartRunRequest.TagsEntry
+	33, // 2: replay.v1.StartRunResponse.run:type_name -> replay.v1.Run
 	0,  // 3: replay.v1.DebounceRunRequest.start:type_name -> replay.v1.StartRunRequest
 	0,  // 4: replay.v1.SignalWithStartRequest.start:type_name -> replay.v1.StartRunRequest
 	5,  // 5: replay.v1.SignalWithStartRequest.signal:type_name -> replay.v1.SignalRunRequest
-	30, // 6: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
-	30, // 7: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
-	30, // 8: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
-	30, // 9: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
-	31, // 10: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
-	32, // 11: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
-	31, // 12: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
-	30, // 13: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
-	33, // 14: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
-	30, // 15: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
-	31, // 16: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
-	30, // 17: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
-	29, // 18: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
-	31, // 19: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
-	30, // 20: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
-	22, // 21: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
-	34, // 22: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
-	35, // 23: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
-	0,  // 24: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
-	4,  // 25: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
-	2,  // 26: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
-	5,  // 27: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
-	7,  // 28: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
-	9,  // 29: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
-	11, // 30: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
-	13, // 31: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
-	15, // 32: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
-	17, // 33: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
-	19, // 34: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
-	21, // 35: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
-	24, // 36: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
-	26, // 37: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
-	1,  // 38: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
-	1,  // 39: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
-	3,  // 40: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
-	6,  // 41: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
-	8,  // 42: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
-	10, // 43: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
-	12, // 44: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
-	14, // 45: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
-	16, // 46: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
-	18, // 47: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
-	20, // 48: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
-	23, // 49: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
-	25, // 50: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
-	27, // 51: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
-	38, // [38:52] is the sub-list for method output_type
-	24, // [24:38] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	32, // 6: replay.v1.SignalRunRequest.key:type_name -> replay.v1.RunKey
+	32, // 7: replay.v1.UpdateRunRequest.key:type_name -> replay.v1.RunKey
+	32, // 8: replay.v1.QueryRunRequest.key:type_name -> replay.v1.RunKey
+	32, // 9: replay.v1.ControlRunRequest.key:type_name -> replay.v1.RunKey
+	32, // 10: replay.v1.GetRunRequest.key:type_name -> replay.v1.RunKey
+	33, // 11: replay.v1.GetRunResponse.run:type_name -> replay.v1.Run
+	34, // 12: replay.v1.ListRunsRequest.filter:type_name -> replay.v1.Filter
+	33, // 13: replay.v1.ListRunsResponse.runs:type_name -> replay.v1.Run
+	32, // 14: replay.v1.ReadJournalRequest.key:type_name -> replay.v1.RunKey
+	35, // 15: replay.v1.ReadJournalResponse.events:type_name -> replay.v1.Event
+	32, // 16: replay.v1.WatchRunRequest.key:type_name -> replay.v1.RunKey
+	33, // 17: replay.v1.WatchRunResponse.run:type_name -> replay.v1.Run
+	32, // 18: replay.v1.ForkRunRequest.source:type_name -> replay.v1.RunKey
+	31, // 19: replay.v1.ForkRunRequest.edits:type_name -> replay.v1.ForkRunRequest.EditsEntry
+	33, // 20: replay.v1.ForkRunResponse.run:type_name -> replay.v1.Run
+	32, // 21: replay.v1.ListSavepointsRequest.key:type_name -> replay.v1.RunKey
+	24, // 22: replay.v1.ListSavepointsResponse.savepoints:type_name -> replay.v1.Savepoint
+	36, // 23: replay.v1.ReadTopicResponse.entries:type_name -> replay.v1.Entry
+	37, // 24: replay.v1.PublishTopicRequest.entries:type_name -> replay.v1.TopicEntry
+	0,  // 25: replay.v1.ClientService.StartRun:input_type -> replay.v1.StartRunRequest
+	4,  // 26: replay.v1.ClientService.SignalWithStart:input_type -> replay.v1.SignalWithStartRequest
+	2,  // 27: replay.v1.ClientService.DebounceRun:input_type -> replay.v1.DebounceRunRequest
+	5,  // 28: replay.v1.ClientService.SignalRun:input_type -> replay.v1.SignalRunRequest
+	7,  // 29: replay.v1.ClientService.UpdateRun:input_type -> replay.v1.UpdateRunRequest
+	9,  // 30: replay.v1.ClientService.QueryRun:input_type -> replay.v1.QueryRunRequest
+	11, // 31: replay.v1.ClientService.ControlRun:input_type -> replay.v1.ControlRunRequest
+	13, // 32: replay.v1.ClientService.GetRun:input_type -> replay.v1.GetRunRequest
+	15, // 33: replay.v1.ClientService.ListRuns:input_type -> replay.v1.ListRunsRequest
+	17, // 34: replay.v1.ClientService.ReadJournal:input_type -> replay.v1.ReadJournalRequest
+	19, // 35: replay.v1.ClientService.WatchRun:input_type -> replay.v1.WatchRunRequest
+	21, // 36: replay.v1.ClientService.ForkRun:input_type -> replay.v1.ForkRunRequest
+	23, // 37: replay.v1.ClientService.ListSavepoints:input_type -> replay.v1.ListSavepointsRequest
+	26, // 38: replay.v1.ClientService.ReadTopic:input_type -> replay.v1.ReadTopicRequest
+	28, // 39: replay.v1.ClientService.PublishTopic:input_type -> replay.v1.PublishTopicRequest
+	1,  // 40: replay.v1.ClientService.StartRun:output_type -> replay.v1.StartRunResponse
+	1,  // 41: replay.v1.ClientService.SignalWithStart:output_type -> replay.v1.StartRunResponse
+	3,  // 42: replay.v1.ClientService.DebounceRun:output_type -> replay.v1.DebounceRunResponse
+	6,  // 43: replay.v1.ClientService.SignalRun:output_type -> replay.v1.SignalRunResponse
+	8,  // 44: replay.v1.ClientService.UpdateRun:output_type -> replay.v1.UpdateRunResponse
+	10, // 45: replay.v1.ClientService.QueryRun:output_type -> replay.v1.QueryRunResponse
+	12, // 46: replay.v1.ClientService.ControlRun:output_type -> replay.v1.ControlRunResponse
+	14, // 47: replay.v1.ClientService.GetRun:output_type -> replay.v1.GetRunResponse
+	16, // 48: replay.v1.ClientService.ListRuns:output_type -> replay.v1.ListRunsResponse
+	18, // 49: replay.v1.ClientService.ReadJournal:output_type -> replay.v1.ReadJournalResponse
+	20, // 50: replay.v1.ClientService.WatchRun:output_type -> replay.v1.WatchRunResponse
+	22, // 51: replay.v1.ClientService.ForkRun:output_type -> replay.v1.ForkRunResponse
+	25, // 52: replay.v1.ClientService.ListSavepoints:output_type -> replay.v1.ListSavepointsResponse
+	27, // 53: replay.v1.ClientService.ReadTopic:output_type -> replay.v1.ReadTopicResponse
+	29, // 54: replay.v1.ClientService.PublishTopic:output_type -> replay.v1.PublishTopicResponse
+	40, // [40:55] is the sub-list for method output_type
+	25, // [25:40] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_replay_v1_client_proto_init() }
@@ -1829,7 +1957,7 @@ func file_replay_v1_client_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_replay_v1_client_proto_rawDesc), len(file_replay_v1_client_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

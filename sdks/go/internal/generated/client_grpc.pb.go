@@ -26,6 +26,7 @@ const (
 	ClientService_DebounceRun_FullMethodName     = "/replay.v1.ClientService/DebounceRun"
 	ClientService_SignalRun_FullMethodName       = "/replay.v1.ClientService/SignalRun"
 	ClientService_UpdateRun_FullMethodName       = "/replay.v1.ClientService/UpdateRun"
+	ClientService_QueryRun_FullMethodName        = "/replay.v1.ClientService/QueryRun"
 	ClientService_ControlRun_FullMethodName      = "/replay.v1.ClientService/ControlRun"
 	ClientService_GetRun_FullMethodName          = "/replay.v1.ClientService/GetRun"
 	ClientService_ListRuns_FullMethodName        = "/replay.v1.ClientService/ListRuns"
@@ -50,6 +51,8 @@ type ClientServiceClient interface {
 	SignalRun(ctx context.Context, in *SignalRunRequest, opts ...grpc.CallOption) (*SignalRunResponse, error)
 	// Send an update and wait for the workflow's reply.
 	UpdateRun(ctx context.Context, in *UpdateRunRequest, opts ...grpc.CallOption) (*UpdateRunResponse, error)
+	// Ask an open run's code by way of the worker that drives it; its journal holds no trace of it.
+	QueryRun(ctx context.Context, in *QueryRunRequest, opts ...grpc.CallOption) (*QueryRunResponse, error)
 	// Cancel, terminate, pause or resume.
 	ControlRun(ctx context.Context, in *ControlRunRequest, opts ...grpc.CallOption) (*ControlRunResponse, error)
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
@@ -117,6 +120,16 @@ func (c *clientServiceClient) UpdateRun(ctx context.Context, in *UpdateRunReques
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpdateRunResponse)
 	err := c.cc.Invoke(ctx, ClientService_UpdateRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clientServiceClient) QueryRun(ctx context.Context, in *QueryRunRequest, opts ...grpc.CallOption) (*QueryRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(QueryRunResponse)
+	err := c.cc.Invoke(ctx, ClientService_QueryRun_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -253,6 +266,8 @@ type ClientServiceServer interface {
 	SignalRun(context.Context, *SignalRunRequest) (*SignalRunResponse, error)
 	// Send an update and wait for the workflow's reply.
 	UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error)
+	// Ask an open run's code by way of the worker that drives it; its journal holds no trace of it.
+	QueryRun(context.Context, *QueryRunRequest) (*QueryRunResponse, error)
 	// Cancel, terminate, pause or resume.
 	ControlRun(context.Context, *ControlRunRequest) (*ControlRunResponse, error)
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
@@ -290,6 +305,9 @@ func (UnimplementedClientServiceServer) SignalRun(context.Context, *SignalRunReq
 }
 func (UnimplementedClientServiceServer) UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateRun not implemented")
+}
+func (UnimplementedClientServiceServer) QueryRun(context.Context, *QueryRunRequest) (*QueryRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method QueryRun not implemented")
 }
 func (UnimplementedClientServiceServer) ControlRun(context.Context, *ControlRunRequest) (*ControlRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ControlRun not implemented")
@@ -425,6 +443,24 @@ func _ClientService_UpdateRun_Handler(srv interface{}, ctx context.Context, dec 
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ClientServiceServer).UpdateRun(ctx, req.(*UpdateRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClientService_QueryRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClientServiceServer).QueryRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClientService_QueryRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClientServiceServer).QueryRun(ctx, req.(*QueryRunRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -596,6 +632,10 @@ var ClientService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UpdateRun",
 			Handler:    _ClientService_UpdateRun_Handler,
+		},
+		{
+			MethodName: "QueryRun",
+			Handler:    _ClientService_QueryRun_Handler,
 		},
 		{
 			MethodName: "ControlRun",

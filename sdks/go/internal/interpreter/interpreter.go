@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"example.org/replay/model"
@@ -75,6 +76,7 @@ type Interpreter struct {
 	updates   map[string]*Update
 	handled   []string // names of updates, in order
 	updated   int
+	queries   map[string]func(arguments []byte) ([]byte, error)
 	chance    Chance
 	patches   []string
 	closing   *Outcome
@@ -384,6 +386,28 @@ func (it *Interpreter) OnUpdate(name string, update *Update) {
 		it.handled = append(it.handled, name)
 	}
 	it.updates[name] = update
+}
+
+// OnQuery answers queries of a name from here on.
+func (it *Interpreter) OnQuery(name string, answer func(arguments []byte) ([]byte, error)) {
+	if it.queries == nil {
+		it.queries = map[string]func([]byte) ([]byte, error){}
+	}
+	it.queries[name] = answer
+}
+
+// Query is the reply to a query, under the same words as an update's.
+func (it *Interpreter) Query(name string, arguments []byte) map[string]any {
+	answer := it.queries[name]
+	if answer == nil {
+		unknown := &model.UnknownName{What: "query", Name: name, Known: slices.Sorted(maps.Keys(it.queries))}
+		return map[string]any{"refused": unknown.Error()}
+	}
+	reply, err := answer(arguments)
+	if err != nil {
+		return map[string]any{"error": json.RawMessage(model.FailureOf(err, 1).Encode())}
+	}
+	return map[string]any{"ok": json.RawMessage(reply)}
 }
 
 // Patched says whether this run began with code that declares the patch; it panics when the workflow does not declare it.

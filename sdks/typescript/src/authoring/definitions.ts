@@ -200,7 +200,7 @@ function spellArguments(args: readonly unknown[], owner: string): string {
 }
 
 /** Python also writes arguments by name: they come last, as one object. */
-function argumentsOf(input: string, where: string): unknown[] {
+export function argumentsOf(input: string, where: string): unknown[] {
   const data = fromText(input, where);
   if (Array.isArray(data)) return data as unknown[];
   const named = data as { args?: unknown[]; kwargs?: object } | null;

@@ -18,7 +18,7 @@ import {
 } from "../model/effects.js";
 import { micros, secondsOf, type Span } from "../model/records.js";
 import type { Level } from "../worker/logger.js";
-import { readerOf, type Schema } from "./definitions.js";
+import { argumentsOf, readerOf, type Schema } from "./definitions.js";
 
 /** Characters of a name. */
 const NAME_LIMIT = 512;
@@ -252,4 +252,13 @@ export function onUpdate<T = any>(
   options: UpdateOptions<T> = {},
 ): Effect<void> {
   return new Request("on_update", named("update", name), { handler, reader: readerOf(options.schema), validator: options.validator });
+}
+
+/**
+ * Answer queries of a name, from here on, with a pure function over this workflow's variables: it takes what it is asked with, yields
+ * nothing, and leaves no trace in the journal.
+ */
+export function onQuery(name: string, handler: (...args: any[]) => unknown): Effect<void> {
+  const answer = (input: string) => handler(...argumentsOf(input, `arguments of query '${name}'`));
+  return new Request("on_query", named("query", name), { answer });
 }

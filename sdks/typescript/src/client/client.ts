@@ -285,6 +285,13 @@ export class Handle<R = any> {
     return readerOf(options.schema)(fromBytes(reply));
   }
 
+  /** Ask the code of an open run, by way of the worker that drives it; the journal holds no trace of it. */
+  async query<T = any>(name: string, ...args: unknown[]): Promise<T> {
+    const asked = { key: this.key, name, arguments: toBytes(args, `arguments of query '${name}'`), messageId: randomUUID() };
+    const { reply } = await this.client.ask(VERBS.queryRun, asked);
+    return fromBytes(reply) as T;
+  }
+
   #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
     return this.client.askOnce(VERBS.controlRun, { key: this.key, verb, reason }, RunClosed);
   }

@@ -90,6 +90,19 @@ export interface UpdateRunResponse {
   reply: Uint8Array;
 }
 
+export interface QueryRunRequest {
+  key: RunKey | undefined;
+  name: string;
+  /** A JSON list, or an object of "args" and "kwargs". */
+  arguments: Uint8Array;
+  /** Asking again with the same id finds the same reply. */
+  messageId: string;
+}
+
+export interface QueryRunResponse {
+  reply: Uint8Array;
+}
+
 export interface ControlRunRequest {
   key:
     | RunKey
@@ -1043,6 +1056,152 @@ export const UpdateRunResponse: MessageFns<UpdateRunResponse> = {
   },
   fromPartial<I extends Exact<DeepPartial<UpdateRunResponse>, I>>(object: I): UpdateRunResponse {
     const message = createBaseUpdateRunResponse();
+    message.reply = object.reply ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseQueryRunRequest(): QueryRunRequest {
+  return { key: undefined, name: "", arguments: new Uint8Array(0), messageId: "" };
+}
+
+export const QueryRunRequest: MessageFns<QueryRunRequest> = {
+  encode(message: QueryRunRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== undefined) {
+      RunKey.encode(message.key, writer.uint32(10).fork()).join();
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.arguments.length !== 0) {
+      writer.uint32(26).bytes(message.arguments);
+    }
+    if (message.messageId !== "") {
+      writer.uint32(34).string(message.messageId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QueryRunRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQueryRunRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = RunKey.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.arguments = reader.bytes();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.messageId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<QueryRunRequest>, I>>(base?: I): QueryRunRequest {
+    return QueryRunRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<QueryRunRequest>, I>>(object: I): QueryRunRequest {
+    const message = createBaseQueryRunRequest();
+    message.key = (object.key !== undefined && object.key !== null) ? RunKey.fromPartial(object.key) : undefined;
+    message.name = object.name ?? "";
+    message.arguments = object.arguments ?? new Uint8Array(0);
+    message.messageId = object.messageId ?? "";
+    return message;
+  },
+};
+
+function createBaseQueryRunResponse(): QueryRunResponse {
+  return { reply: new Uint8Array(0) };
+}
+
+export const QueryRunResponse: MessageFns<QueryRunResponse> = {
+  encode(message: QueryRunResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reply.length !== 0) {
+      writer.uint32(10).bytes(message.reply);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QueryRunResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQueryRunResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reply = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<QueryRunResponse>, I>>(base?: I): QueryRunResponse {
+    return QueryRunResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<QueryRunResponse>, I>>(object: I): QueryRunResponse {
+    const message = createBaseQueryRunResponse();
     message.reply = object.reply ?? new Uint8Array(0);
     return message;
   },
@@ -2413,6 +2572,15 @@ export const ClientServiceDefinition = {
       requestType: UpdateRunRequest as typeof UpdateRunRequest,
       requestStream: false,
       responseType: UpdateRunResponse as typeof UpdateRunResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Ask an open run's code by way of the worker that drives it; its journal holds no trace of it. */
+    queryRun: {
+      name: "QueryRun",
+      requestType: QueryRunRequest as typeof QueryRunRequest,
+      requestStream: false,
+      responseType: QueryRunResponse as typeof QueryRunResponse,
       responseStream: false,
       options: {},
     },

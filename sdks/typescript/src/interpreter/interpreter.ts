@@ -59,6 +59,7 @@ export class Interpreter implements Loom {
   readonly mail = new Map<string, string[]>();
   readonly updates = new Map<string, Request<"on_update">>();
   updated = 0;
+  readonly queries = new Map<string, Request<"on_query">>();
   /** Fibers that no scope waits for. */
   readonly beside = new Set<Fiber>();
   /** The last events. */
@@ -252,6 +253,17 @@ export class Interpreter implements Loom {
     const handler = this.updates.get(name);
     if (handler === undefined) return new UnknownName("update", name, [...this.updates.keys()]).message;
     return refusal(() => handler.of.validator?.(argumentOf(handler, fromBytes(payload))));
+  }
+
+  /** The reply to a query, spelt as an update's is; the author's function may throw anything. */
+  query(name: string, input: string): string {
+    const asked = this.queries.get(name);
+    if (asked === undefined) return toText({ refused: new UnknownName("query", name, [...this.queries.keys()]).message });
+    try {
+      return `{"ok":${toText(asked.of.answer(input), `reply of query '${name}'`)}}`;
+    } catch (error) {
+      return toText({ error: failureOf(error) });
+    }
   }
 
   /** Signals that came and were not taken, per name oldest first. */

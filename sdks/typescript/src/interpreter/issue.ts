@@ -108,6 +108,8 @@ const ROWS: { readonly [K in AnyEffect["kind"]]: Row<K> } = {
 
   on_update: (run, _fiber, effect) => void run.updates.set(effect.name, effect),
 
+  on_query: (run, _fiber, effect) => void run.queries.set(effect.name, effect),
+
   continue_as_new(run, fiber, effect) {
     if (fiber !== run.root) {
       throw new EffectError("continue_as_new in a branch", "yield it in the workflow's own body, after its branches ended");

@@ -276,6 +276,8 @@ export interface Parts {
     readonly reader: Reader<unknown>;
     readonly validator?: (argument: any) => void;
   };
+  /** From the arguments' text to the value. */
+  on_query: { readonly answer: (input: string) => unknown };
   continue_as_new: { readonly next: Call<unknown> | readonly unknown[] };
   /** `send_signal`, `publish`, … by name. Target: run, topic, key, level or message id; label: a signal's name, a line's text. */
   output: { readonly target: string; readonly label: string; readonly payload: string };

@@ -12,7 +12,7 @@ import type { StepFunction, WorkflowFunction } from "../authoring/definitions.js
 import { resultOf, shownBy } from "../client/client.js";
 import { requestOf, runOf } from "../client/starter.js";
 import { fromBytes, fromText, toBytes, type Json } from "../codec/json.js";
-import { NonDeterminismError, RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
+import { InvalidRequest, NonDeterminismError, RunExists, RunFailed, UnknownRun, UpdateRefused } from "../errors.js";
 import { Interpreter } from "../interpreter/interpreter.js";
 import type { Call, RunOptions, StepSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
@@ -234,12 +234,23 @@ export class TestRun<R = any> {
   }
 
   async update<T = any>(name: string, value: unknown = null): Promise<T> {
-    const id = await this.world.tell(this.key, "update", name, value);
-    const [reply] = this.world.topic(REPLY + id) as { ok?: T; error?: Json; refused?: string }[];
-    if (reply?.refused !== undefined) throw new UpdateRefused(this.id, name, reply.refused);
-    const failed = reply?.error === undefined ? undefined : readFailure(reply.error);
-    if (failed !== undefined) throw new RunFailed(this.id, `update ${name} failed`, failed.type, failed.message);
-    return reply?.ok as T;
+    const reply = await this.#ask("update", name, value);
+    if (reply.refused !== undefined) throw new UpdateRefused(this.id, name, reply.refused);
+    return reply.ok as T;
+  }
+
+  async query<T = any>(name: string, ...args: unknown[]): Promise<T> {
+    const reply = await this.#ask("query", name, args);
+    if (reply.refused !== undefined) throw new InvalidRequest(`query '${name}' to run ${this.id}`, reply.refused);
+    return reply.ok as T;
+  }
+
+  async #ask(kind: string, name: string, value: unknown): Promise<{ ok?: Json; refused?: string }> {
+    const id = await this.world.tell(this.key, kind, name, value);
+    const [reply = {}] = this.world.topic(REPLY + id) as { ok?: Json; error?: Json; refused?: string }[];
+    if (reply.error === undefined) return reply;
+    const failed = readFailure(reply.error);
+    throw new RunFailed(this.id, `${kind} ${name} failed`, failed.type, failed.message);
   }
 
   async cancel(reason = "cancel"): Promise<void> {

@@ -7,7 +7,7 @@
  * Rule 3: what an interpreter says while it is driven over old events has been said: only outputs of events after `applied` count.
  */
 
-import { bytesOf, fromBytes, fromText, toBytes, toText, type Json } from "../codec/json.js";
+import { bytesOf, fromBytes, fromText, textOf, toBytes, toText, type Json } from "../codec/json.js";
 import { PayloadTooLarge, RunExists } from "../errors.js";
 import { lineOf, writerOf } from "../interpreter/determinism.js";
 import type { Command, Fiber } from "../interpreter/fibers.js";
@@ -259,6 +259,9 @@ export class Live {
         else this.#take(this.#event("update_received", "", name, toBytes({ id, value: fromBytes(payload) }), now));
         return;
       }
+      case "query":
+        this.#turn.topics.push({ topic: REPLY + id, payload: bytesOf(interp.query(name, textOf(payload))) });
+        return;
       case "cancel":
         return this.#cancel("cancel", payload, now);
       case "terminate":

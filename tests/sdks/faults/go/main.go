@@ -1,4 +1,5 @@
-// The shop in Go: `shop worker URL LOG`, `shop start URL ID SIZE` and `shop slow URL TOPIC`.
+// The shop in Go: `shop worker URL LOG`, `shop start URL ID SIZE`, `shop query URL ID MORE` and
+// `shop slow URL TOPIC`.
 //
 // Each step notes in a file that it was begun. What a client or a worker is refused is told as a line of JSON.
 package main
@@ -77,6 +78,7 @@ var filling = replay.NewWorkflow("faults.filling", func(run *replay.Run, large L
 })
 
 var lingering = replay.NewWorkflow("faults.lingering", func(run *replay.Run, seconds int) (int, error) {
+	replay.OnQuery(run, "planned", func(more int) (int, error) { return seconds + more, nil })
 	lingered, err := replay.Call(run, linger, seconds)
 	if err != nil {
 		return 0, err
@@ -106,6 +108,21 @@ func start(ctx context.Context, url string) (any, error) {
 	return run.ID, nil
 }
 
+func query(ctx context.Context, url string) (any, error) {
+	c, err := client.Dial(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close() //nolint:errcheck // the program ends
+	more, err := strconv.Atoi(os.Args[4])
+	if err != nil {
+		return nil, err
+	}
+	var planned int
+	err = client.Of[any](c, os.Args[3]).Query(ctx, "planned", more, &planned)
+	return planned, err
+}
+
 // slow reads one entry of a topic, then nothing until it is told to, then the rest.
 func slow(ctx context.Context, url string) (any, error) {
 	c, err := client.Dial(ctx, url)
@@ -129,7 +146,7 @@ func slow(ctx context.Context, url string) (any, error) {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	acts := map[string]func(context.Context, string) (any, error){"worker": work, "start": start, "slow": slow}
+	acts := map[string]func(context.Context, string) (any, error){"worker": work, "start": start, "query": query, "slow": slow}
 	answer, err := acts[os.Args[1]](ctx, os.Args[2])
 	told := map[string]any{"answer": answer}
 	if err != nil {
