@@ -17,8 +17,8 @@ const GREETING = 5;
 /** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
 const [HASTE, PAUSE] = [0.05, 0.25];
 
-/** What a worker asks for. */
-export type Claim = Omit<ClaimRequest, "limits">;
+/** What a worker asks for; a store without limits of queues is not asked for any. */
+export type Claim = Omit<ClaimRequest, "limits"> & Partial<Pick<ClaimRequest, "limits">>;
 
 /** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
 export interface Store {
@@ -48,6 +48,8 @@ export class GrpcStore implements Store {
   readonly url: string;
   readonly #line: (request: CommitRequest) => Promise<CommitResponse>;
   readonly #clock = new Clock();
+  /** What the store behind it can do beyond the contract. */
+  capabilities: readonly string[] = [];
 
   private constructor(readonly channel: Channel) {
     this.url = channel.url;
@@ -58,7 +60,7 @@ export class GrpcStore implements Store {
   static async open(url: string, namespace: string): Promise<GrpcStore> {
     const store = new GrpcStore(new Channel(url));
     try {
-      await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING });
+      store.capabilities = (await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING })).capabilities;
     } catch (error) {
       store.close();
       throw error;
@@ -80,7 +82,7 @@ export class GrpcStore implements Store {
 
   async claim(claim: Claim): Promise<Claims> {
     const options = { retry: false }; // the worker asks when it will
-    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { ...claim, limits: [] }, options);
+    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { limits: [], ...claim }, options);
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;

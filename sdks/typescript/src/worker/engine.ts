@@ -12,11 +12,12 @@
 
 import { bytesOf, fromBytes, fromText, toBytes } from "../codec/json.js";
 import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, TimedOut } from "../errors.js";
+import type { QueueLimits } from "../generated/worker.js";
 import type { Command } from "../interpreter/fibers.js";
 import { position } from "../interpreter/issue.js";
 import type { Step, WorkflowSpec } from "../model/effects.js";
 import { failureOf, typeOf } from "../model/failure.js";
-import { LOG, SECOND, STEP_RUN, blank, keyText, micros } from "../model/records.js";
+import { LOG, LOST, SECOND, STEP_RUN, blank, keyText, micros } from "../model/records.js";
 import type { Claimed, Commit, Fate, Lease, NewRun } from "../model/records.js";
 import { ONCE, allows, delay } from "../model/retry.js";
 import type { Store } from "../wire/store.js";
@@ -25,7 +26,8 @@ import { Trouble, send } from "./committer.js";
 import { stepRun } from "./family.js";
 import { Live, type Answer } from "./live.js";
 import type { Level, Log } from "./logger.js";
-import type { Settings } from "./settings.js";
+import { Line, reasonOf, warning } from "./recoveries.js";
+import type { Queue, Settings } from "./settings.js";
 import { Attempt, StepInfo, type Done } from "./steps.js";
 
 /** Microseconds between two claims at the least: always, at most while nothing is under way here, and while runs are. */
@@ -42,8 +44,6 @@ const [PATIENCE, DEAF] = [20, 1];
 const LONGEST_REST = 3_600;
 /** Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile. */
 const STUCK_PAUSE = 30 * SECOND;
-/** Messages after which a run that was set aside is driven again. */
-const PUTS_BACK: ReadonlySet<string> = new Set(["resume", "cancel", "terminate"]);
 /** Old events fed per round, so that one long journal does not hold up the others. */
 const REPLAY_BUDGET = 5_000;
 /** Microseconds after its patience for steps at which a worker that leaves gives up commits, too. */
@@ -60,8 +60,10 @@ export class Engine {
   readonly #alarms = new Alarms<Live | Attempt>();
   readonly #specs: readonly WorkflowSpec[];
   readonly #names: readonly string[];
+  readonly #queues: string[];
   readonly #ttl: number;
   readonly #trouble: Trouble;
+  readonly #line: Line;
   #claimAt = 0;
   #claimedAt = 0;
   #breath = BUSY_BREATH;
@@ -84,8 +86,10 @@ export class Engine {
   ) {
     this.#specs = settings.workflows.map(({ spec }) => spec);
     this.#names = [...new Set([...this.#specs.map(({ name }) => name), ...settings.steps.map(({ spec }) => STEP_RUN + spec.name)])].sort();
+    this.#queues = [...settings.queues];
     this.#ttl = micros(settings.ttl);
     this.#trouble = new Trouble(this.#log);
+    this.#line = new Line(settings.maxRecoveries, this.#ttl);
   }
 
   // ---- the pump ------------------------------------------------------------------------------------------------------------
@@ -98,6 +102,7 @@ export class Engine {
     let busy = this.#ring(now);
     if (now >= this.#renewAt) await this.#renew(now); // first: what has merely ended is still ours until someone claims it
     if (now >= this.#claimAt && this.#stopUntil === undefined) busy = (await this.#claim(now)) || busy;
+    if (now >= this.#line.nextAt && this.#stopUntil === undefined) await this.#letIn(now);
     while (this.#touched.size > 0) {
       busy = true;
       const committed = await this.#round(this.store.now());
@@ -157,7 +162,7 @@ export class Engine {
 
   /** When something is due, microseconds. */
   #nextLook(): number {
-    const first = this.#stopUntil ?? this.#claimAt; // who leaves claims nothing more
+    const first = this.#stopUntil ?? Math.min(this.#claimAt, this.#line.nextAt); // who leaves begins nothing more
     return Math.min(first, this.#alarms.next(), this.live.size > 0 ? this.#renewAt : Infinity);
   }
 
@@ -190,14 +195,16 @@ export class Engine {
   }
 
   async #claim(now: number): Promise<boolean> {
-    const { name: worker, namespace, queues, concurrency, poll } = this.settings;
+    const { name: worker, namespace, concurrency, poll } = this.settings;
+    this.#queues.push(...this.#queues.splice(0, 1)); // each in turn is asked first
     const room = Math.max(0, concurrency - this.live.size);
     const limit = Math.min(room, CLAIM_LIMIT);
     this.#claimedAt = now;
     this.#claimAt = now + micros(poll);
     let claims;
     try {
-      claims = await this.store.claim({ worker, namespace, queues: [...queues], workflows: [...this.#names], limit, ttl: this.#ttl });
+      const asked = { worker, namespace, queues: [...this.#queues], workflows: [...this.#names], limit, ttl: this.#ttl };
+      claims = await this.store.claim({ ...asked, limits: this.#limits() });
     } catch (error) {
       if (error instanceof StoreRefused) throw error; // asking again does not help
       this.#trouble.tell("claim", error);
@@ -218,15 +225,21 @@ export class Engine {
     return claims.runs.length > 0;
   }
 
+  /** Limits of queues, with what is left of their room here. */
+  #limits(): QueueLimits[] {
+    const held = (name: string) => [...this.live.values()].filter(({ run }) => run.queue === name).length;
+    const left = ({ name, here }: Queue) => (here === undefined ? undefined : Math.max(0, here - held(name)));
+    return this.settings.limits.map((queue) => {
+      const { rate, ...rest } = queue;
+      return { ...rest, rateCount: rate?.count, ratePer: rate?.per ?? 0, here: left(queue) };
+    });
+  }
+
   /** Take a claimed run into memory. */
-  async #take({ run, lease, journal, mail }: Claimed): Promise<void> {
+  async #take(claimed: Claimed): Promise<void> {
+    const { run, lease, journal, mail } = claimed;
     const spec = this.#specFor(run.workflow, run.version, journal[0]?.payload);
     if (spec === undefined) return this.#giveBack([lease]);
-    if (run.recoveries >= this.settings.maxRecoveries && !mail.some(({ kind }) => PUTS_BACK.has(kind))) {
-      const note = `it was set aside after ${run.recoveries} workers in a row died while they drove it; resume puts it back`;
-      this.#log("error", "run is stuck", { run: run.key.id, error: note });
-      return this.#layDown(lease, run.seq, run.applied, note, undefined);
-    }
     const known = this.live.get(keyText(run.key));
     if (known !== undefined && run.seq === known.committed && lease.fence === known.lease.fence + 1) {
       known.lease = lease; // it ended unnoticed, and nobody else was there before it was claimed anew
@@ -235,11 +248,25 @@ export class Engine {
       return;
     }
     if (known !== undefined) this.#drop(known);
+    if (this.#line.isBeyond(claimed)) {
+      const note = reasonOf(claimed);
+      this.#log("error", "run is stuck", { run: run.key.id, error: note });
+      return this.#layDown(lease, run.seq, run.applied, note, undefined);
+    }
     const live = new Live(run, lease, spec, journal, mail, this.settings.maxPayload);
     this.live.set(keyText(run.key), live);
     this.#renewAt = Math.min(this.#renewAt || lease.until, lease.until - (this.#ttl * 2) / 3);
-    this.#touch(live);
+    if (!this.#line.enters(claimed, live)) this.#touch(live);
     this.#log("debug", "run claimed", { run: run.key.id, fence: lease.fence, seq: run.seq });
+  }
+
+  /** Drive the next run in doubt, once it is written down that it is to blame if this worker dies. */
+  async #letIn(now: number): Promise<void> {
+    for (let live = this.#line.next(now); live !== undefined; live = this.#line.next(now)) {
+      const [fate = "fenced"] = await this.#send([warning(live)]);
+      if (fate === "applied") return this.#touch(live);
+      await this.#refused(live, fate);
+    }
   }
 
   /** The version that a run began with when it is registered, else today's code: the one of no or the highest version. */
@@ -288,6 +315,7 @@ export class Engine {
     const turns: [Live, Commit][] = [];
     let budget = REPLAY_BUDGET;
     for (const live of touched) {
+      if (live.inLine) continue;
       try {
         if (!live.arrived) budget = live.replay(Math.max(budget, 1));
         if (live.arrived || live.over) live.turn(now);
@@ -328,14 +356,16 @@ export class Engine {
     if (live.over) return live.commit(true);
     let moment = Math.min(live.wakeAt, live.saveAt);
     if (live.idle) {
-      const crowded = this.#hungry || this.#resting.size >= KEEP;
+      const crowded = this.#hungry || this.#resting.size >= KEEP || this.settings.limits.some(({ name }) => name === live.run.queue);
       if (parking || live.paused || this.#stopUntil !== undefined || crowded) return live.commit(true);
       const rests = now + micros(this.settings.linger);
       this.#resting.set(live, rests);
       moment = Math.min(moment, rests);
     }
     if (moment < Infinity) this.#alarms.set(moment, live);
-    return live.isUnsaid(now) ? live.commit(false) : undefined;
+    const announces = live.lost > 0 && !live.doing && live.acting.length > 0;
+    if (announces) live.sayDoing();
+    return announces || live.isUnsaid(now) ? live.commit(false) : undefined;
   }
 
   #send(batch: readonly Commit[]): Promise<(Fate | Error)[]> {
@@ -354,6 +384,7 @@ export class Engine {
   /** What follows from a commit that was applied. */
   #settle(live: Live, commit: Commit, now: number): void {
     live.applied = live.committed += commit.events.length;
+    if (live.lost === 0 && LOST in commit.state) this.#line.leaves(live);
     for (const id of commit.consumed) live.known.delete(id);
     for (const { topic, payload } of commit.topics) if (topic === LOG + live.key.id) this.#say(live, payload);
     if (commit.posts.length > 0 || commit.children.length > 0) this.#claimBy(now);
@@ -388,6 +419,7 @@ export class Engine {
     this.#resting.delete(live);
     this.#touched.delete(live);
     this.#alarms.drop(live);
+    this.#line.leaves(live);
     if (this.#hungry) this.#claimAt = 0;
     for (const attempt of live.tasks.values()) {
       if (attempt !== "waiting") attempt.abort();
@@ -562,9 +594,9 @@ export class Engine {
     const isBusy = ({ tasks, acting, queued, intents }: Live) =>
       [...tasks.values()].some((task) => task !== "waiting") || [...acting, ...queued].some(({ id }) => intents.has(id));
     const leaving = [...this.live.values()].filter((live) => !this.#touched.has(live) && !isBusy(live));
-    const dropped = leaving.filter((live) => !live.idle);
+    const dropped = leaving.filter((live) => !live.idle || live.inLine);
     for (const live of leaving) {
-      if (live.idle) this.#touch(live); // parked by its next commit, with its wake-up
+      if (live.idle && !live.inLine) this.#touch(live); // parked by its next commit, with its wake-up
       else this.#drop(live);
     }
     await this.#giveBack(dropped.map((live) => live.lease));

@@ -20,6 +20,7 @@ import {
   CLOSING,
   EMPTY,
   LOG,
+  LOST,
   NOTES,
   PROGRESS,
   REPLY,
@@ -28,6 +29,7 @@ import {
   TERMINATED,
   blank,
   micros,
+  takesOn,
   type Commit,
   type Event,
   type Lease,
@@ -46,6 +48,8 @@ const TURN_LIMIT = 2_000;
 const HEED = 100;
 /** Immediate answers that a workflow gives itself before other runs have their turn. */
 const ANSWER_BUDGET = 20_000;
+/** Steps that a run in doubt names at most. */
+const SHOWN = 5;
 /** The name of a deadline among the timers of commands. */
 const DEADLINE = "";
 
@@ -88,6 +92,10 @@ export class Live {
   readonly progress: Map<string, string>;
   saveAt = Infinity;
   #savedAt = 0;
+  /** Whether it is in doubt and waits for its turn, how many workers it will have cost if this one dies now, and what it is about to do. */
+  inLine = false;
+  lost = 0;
+  doing = "";
   /** Whether it has rested long enough and its next commit gives the lease back. */
   parking = false;
   readonly #said: number;
@@ -482,7 +490,7 @@ export class Live {
     const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
     const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
     const [expected, applied] = [this.committed, this.committed + events.length];
-    return {
+    const made: Commit = {
       lease: this.lease,
       expected,
       events,
@@ -501,6 +509,24 @@ export class Live {
       successor,
       note,
     };
+    if (this.lost > 0) this.#sayLost(made);
+    return made;
+  }
+
+  /** A run in doubt tells what it is about to do; one that has moved is in doubt no more. */
+  #sayLost(made: Commit): void {
+    if (takesOn(made)) this.lost = 0;
+    if (this.lost === 0) made.state[LOST] = toBytes([]);
+    else if (this.doing) made.state[LOST] = toBytes([this.lost, this.run.recoveries, this.doing]);
+  }
+
+  /** Say what it is about to do here, for whoever finds this worker dead. */
+  sayDoing(): void {
+    const steps = [...this.interp.pending.values()].filter((command) => command.effect.kind === "step" && !this.#isRemote(command));
+    const line = (id: string) => (this.#lines.get(id) ? `, ${this.#lines.get(id)}` : "");
+    const named = steps.slice(0, SHOWN).map(({ id, effect }) => `step ${effect.name} (command ${id}${line(id)})`);
+    if (steps.length > SHOWN) named.push(`${steps.length - SHOWN} more`);
+    this.doing = `under way on ${this.lease.worker}: ${named.join(", ")}`;
   }
 
   #sayOutputs(): void {
