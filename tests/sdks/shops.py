@@ -152,9 +152,9 @@ class Crew:
         self.living.append(process)
         return process
 
-    def worker(self, language: str, url: str) -> subprocess.Popen[str]:
+    def worker(self, language: str, url: str, *options: str) -> subprocess.Popen[str]:
         """A worker."""
-        return self.run(language, "worker", url, str(self.log))
+        return self.run(language, "worker", url, str(self.log), *options)
 
     def ask(self, language: str, *arguments: str) -> dict[str, Any]:
         """What a program says before it ends: `answer`, or `type` and `message` of its error."""

@@ -22,7 +22,7 @@ from replay.hooks import open_store
 from replay.model.events import Event
 from replay.store.contract import Claim, Commit, Committed, Lease, RunKey
 from tests.helpers import toolchains
-from tests.sdks.faults.shop import filling, lingering, order
+from tests.sdks.faults.shop import deadly, filling, lingering, order
 from tests.sdks.shops import PATIENCE, SDK, Crew, Server, audited, build, crew
 from tests.sdks.shops import language as language_of
 from tests.service.certificates import DAY, Authority
@@ -319,25 +319,39 @@ def test_an_event_of_a_kind_from_the_future_sets_its_run_aside(language: str, se
     assert ({language}, []) == audited(server, hands, orders)
 
 
-@sdk
-def test_a_run_that_takes_its_workers_with_it_is_set_aside(language: str, server: Server, hands: Crew) -> None:
-    """Ten in a row died while they drove it: the eleventh does not try, says so, and `resume` puts it back."""
-    run = server.client.start(order(2), id="poison")
-    asking = Claim(worker="dies", namespace="default", queues=["default"], workflows=["faults.order"], limit=1, ttl=1)
+def dies(server: Server, workflow: str, times: int) -> None:
+    """Workers claim a run and are gone."""
+    asking = Claim(worker="dies", namespace="default", queues=["default"], workflows=[workflow], limit=1, ttl=1)
     deaths: list[RunKey] = []
 
     def died_often() -> bool:
         deaths.extend(found.run.key for found in server.store.claim(asking).runs)
-        return len(deaths) >= 10
+        return len(deaths) >= times
 
     server.until(died_often)
-    hands.worker(language, server.url)
-    server.until(lambda: run.status == "stuck")
-    assert "it was set aside after 10 workers in a row died" in run.about().note
-    run.resume()
-    server.until(lambda: run.status != "stuck")  # the message has been heard
 
-    assert 2 == run.result(PATIENCE)
+
+@pytest.mark.parametrize("order_of_death", [["typescript", "python"], ["python", "typescript"]])
+def test_a_run_that_kills_is_driven_alone_by_every_language_and_set_aside(
+    order_of_death: list[str], server: Server, hands: Crew
+) -> None:
+    """Each writes down what it is about to do, whoever comes next counts on, and what is mended ends."""
+    run = server.client.start(deadly(), id="deadly")
+    dies(server, "faults.deadly", 3)
+    for language in order_of_death:
+        assert -signal.SIGKILL == hands.worker(language, server.url, "4").wait(PATIENCE)
+    last = hands.worker(order_of_death[0], server.url, "4")
+    server.until(lambda: run.status == "stuck")
+    note = run.about().note
+    assert "set aside: 5 workers in a row died while they held it, since event #1 (started faults.deadly); in the last 2" in note
+    assert f"under way on {'' if order_of_death[1] == 'python' else order_of_death[1] + '/'}" in note
+    assert "step faults.kill (command 0, " in note
+    assert last.poll() is None
+
+    Path(f"{hands.log}.mended").touch()
+    run.resume()
+    server.until(lambda: run.status != "stuck")
+    assert "mended" == run.result(PATIENCE)
 
 
 def given_back(lease: Lease, event: Event) -> Commit:

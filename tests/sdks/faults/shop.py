@@ -1,11 +1,13 @@
-"""The shop in Python: `shop.py worker URL LOG`. Each step notes in a file that it was begun, as in shop.mts and go/main.go."""
+"""The shop in Python: `shop.py worker URL LOG [MAX_RECOVERIES]`. Each step notes in a file that it was begun."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import replay
 from replay import Workflow, step, step_info, workflow
@@ -38,6 +40,20 @@ def linger(seconds: int) -> int:
     note()
     time.sleep(seconds)
     return seconds
+
+
+@step(name="faults.kill")
+def kill() -> str:
+    """Takes its worker with it until it is mended."""
+    if not Path(f"{sys.argv[3]}.mended").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "mended"
+
+
+@workflow(name="faults.deadly")
+def deadly() -> Workflow[str]:
+    """A run that kills."""
+    return (yield from kill())
 
 
 @workflow(name="faults.order")
@@ -73,7 +89,8 @@ def planned(seconds: int, more: int) -> int:
 
 def main() -> None:
     """A worker, until it is killed."""
-    with replay.Engine(sys.argv[2], workflows=[order, filling, lingering], ttl=2, concurrency=4):
+    limit = int(sys.argv[4]) if len(sys.argv) > 4 else 10
+    with replay.Engine(sys.argv[2], workflows=[order, filling, lingering, deadly], ttl=2, concurrency=4, max_recoveries=limit):
         threading.Event().wait()
 
 
