@@ -155,6 +155,26 @@ test("a step that takes too long is aborted and timed out", async () => {
   assert.ok(aborted instanceof TimedOut);
 });
 
+test("a step that is silent for too long is timed out, and one that tells of itself is not", async () => {
+  const slow = step("slow", () => undefined, { heartbeat: 10, timeout: 100 });
+  const waiting = workflow("waiting for signs", function* () {
+    return yield* slow();
+  });
+  const world = new World({ workflows: [waiting] });
+  const said: number[] = [];
+  world.stub(slow, async () => {
+    for (const pause of [8, 8, 8, 11]) {
+      await world.delay(pause);
+      said.push(pause);
+      stepInfo().heartbeat(said.length);
+    }
+  });
+
+  await assert.rejects((await world.start(waiting())).result(), /the silence of step slow did not end within 10 s/);
+  assert.deepEqual(said, [8, 8, 8]);
+  assert.throws(() => step("silent", () => undefined, { heartbeat: 0 }), /heartbeat must be more than 0 seconds/);
+});
+
 test("cancelling aborts steps and cleans up", async () => {
   const signals: AbortSignal[] = [];
   const forever = step("forever", () => {

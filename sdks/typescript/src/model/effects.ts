@@ -100,6 +100,8 @@ export interface StepOptions {
   readonly retry?: Retry;
   /** Seconds that one attempt may take. */
   readonly timeout?: number;
+  /** Seconds that one attempt may go without a heartbeat. */
+  readonly heartbeat?: number;
   /** The task queue whose workers do it; default: here. */
   readonly queue?: string;
   /** Never begin it twice: `StepInterrupted` when a crash leaves its end unknown. */
@@ -140,7 +142,7 @@ export class Step<R> extends Effect<R> {
   }
 
   /** The same call, done otherwise; what is left out stays as the step declares it. */
-  options(changed: Pick<StepOptions, "retry" | "timeout" | "queue" | "onCancel" | "id" | "key">): Step<R> {
+  options(changed: Pick<StepOptions, "retry" | "timeout" | "heartbeat" | "queue" | "onCancel" | "id" | "key">): Step<R> {
     return new Step(this.spec, this.payload, checkStep(`step ${this.name}`, { ...this.how, ...changed }));
   }
 
@@ -341,9 +343,10 @@ export function answer(reader: Reader<unknown>, where: string): Answer {
 /** Options that can work, or an error that names their owner. */
 export function checkStep(owner: string, options: StepOptions): StepOptions {
   if (options.retry) checkRetry(owner, options.retry);
-  if (options.timeout !== undefined && !(options.timeout > 0 && options.timeout < Infinity)) {
-    const problem = `timeout must be more than 0 seconds, got ${describe(options.timeout)}`;
-    throw new DefinitionError(owner, problem, "leave it out for no limit");
+  for (const what of ["timeout", "heartbeat"] as const) {
+    const seconds = options[what] ?? 1;
+    if (seconds > 0 && seconds < Infinity) continue;
+    throw new DefinitionError(owner, `${what} must be more than 0 seconds, got ${describe(seconds)}`, "leave it out for no limit");
   }
   if (options.queue === "") throw new DefinitionError(owner, "queue must be a name, got an empty text", "leave it out for here");
   if (options.atMostOnce && (options.retry?.maxAttempts ?? 3) > 1 && options.retry) {

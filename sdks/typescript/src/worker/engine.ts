@@ -11,7 +11,7 @@
  */
 
 import { bytesOf, fromBytes, fromText, toBytes } from "../codec/json.js";
-import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, TimedOut } from "../errors.js";
+import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, type TimedOut } from "../errors.js";
 import type { QueueLimits } from "../generated/worker.js";
 import type { Command } from "../interpreter/fibers.js";
 import { position } from "../interpreter/issue.js";
@@ -299,7 +299,7 @@ export class Engine {
     for (let whom = this.#alarms.due(now); whom !== undefined; whom = this.#alarms.due(now)) {
       rang = true;
       if (whom instanceof Attempt) {
-        this.#tooLate(whom);
+        this.#look(whom, now);
       } else {
         whom.parking = (this.#resting.get(whom) ?? Infinity) <= now;
         this.#touch(whom);
@@ -505,29 +505,30 @@ export class Engine {
     const key = position(live.interp, how.id || command.id, "#");
     const progress = live.progress.get(command.id);
     const told = (text: string) => {
-      if (attempt.wanted && live.takeProgress(command.id, text, this.store.now())) this.#touch(live);
+      attempt.heardAt = this.store.now();
+      if (attempt.wanted && live.takeProgress(command.id, text, attempt.heardAt)) this.#touch(live);
     };
     const known = progress === undefined ? undefined : fromText(progress);
     const info = new StepInfo(live.key.id, live.run.workflow, name, command.id, command.attempts + 1, key, known, told);
-    const attempt = new Attempt(live, command, info, (done, duration) => {
+    const attempt = new Attempt(live, command, info, now, (done, duration) => {
       this.#attempts.delete(attempt);
       this.#alarms.drop(attempt);
       if (attempt.wanted) this.#told(attempt, done, duration);
       else this.#wake?.(); // there is room again
     });
-    if (how.timeout !== undefined) this.#alarms.set(now + micros(how.timeout), attempt);
+    if (attempt.limit !== undefined) this.#alarms.set(attempt.limit.moment, attempt);
     live.tasks.set(command.id, attempt);
     this.#attempts.add(attempt);
     if (command.cancelled) attempt.abort();
     attempt.begin(this.settings.perform);
   }
 
-  /** An attempt has taken too long: its step is told, its answer will be passed over. */
-  #tooLate(attempt: Attempt): void {
-    const { name, how } = attempt.effect;
-    const error = new TimedOut(`step ${name}`, how.timeout ?? 0);
+  /** An attempt may have taken too long, or been silent for too long: its step is told, its answer will be passed over. */
+  #look(attempt: Attempt, now: number): void {
+    const { moment, error } = attempt.limit as { moment: number; error: TimedOut };
+    if (moment > now) return this.#alarms.set(moment, attempt); // it has been heard
     attempt.abort(error);
-    if (attempt.wanted) this.#told(attempt, { error }, micros(error.seconds));
+    if (attempt.wanted) this.#told(attempt, { error }, now - attempt.begunAt);
   }
 
   #told(attempt: Attempt, done: Done, duration: number): void {
