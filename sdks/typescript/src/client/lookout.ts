@@ -39,10 +39,7 @@ export class Lookout {
   /** When the newest waiter came, or the last run ended. */
   #since = 0;
 
-  constructor(
-    readonly channel: Channel,
-    readonly deadline: number,
-  ) {}
+  constructor(readonly channel: Channel, readonly deadline: number) {}
 
   /** The run when it has ended or is stuck; undefined where there is none. Aborting the signal ends the wait with its reason. */
   async ended(key: RunKey, signal?: AbortSignal): Promise<Run | undefined> {

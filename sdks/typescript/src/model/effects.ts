@@ -133,11 +133,7 @@ export interface StepSpec {
 export class Step<R> extends Effect<R> {
   readonly kind = "step";
 
-  constructor(
-    readonly spec: StepSpec,
-    readonly payload: string,
-    readonly how: StepOptions,
-  ) {
+  constructor(readonly spec: StepSpec, readonly payload: string, readonly how: StepOptions) {
     super(spec.name, spec.answers, how.compareArguments === false ? undefined : payload);
   }
 
@@ -197,11 +193,7 @@ export interface WorkflowSpec {
 export class Call<R> extends Effect<R> {
   readonly kind = "child";
 
-  constructor(
-    readonly spec: WorkflowSpec,
-    readonly payload: string,
-    readonly how: RunOptions,
-  ) {
+  constructor(readonly spec: WorkflowSpec, readonly payload: string, readonly how: RunOptions) {
     super(spec.name, spec.answers, payload);
   }
 
@@ -246,11 +238,7 @@ export class Spawned<out R> {
 
 /** A child run that goes on beside its parent; `runId` is its id, `join` waits for its result. */
 export class ChildHandle<out R> extends Spawned<R> {
-  constructor(
-    id: string,
-    fiber: unknown,
-    readonly runId: string,
-  ) {
+  constructor(id: string, fiber: unknown, readonly runId: string) {
     super(id, fiber);
   }
 }
@@ -294,12 +282,7 @@ const ANSWERS: { readonly [K in keyof Parts]?: Answers } = {
 
 /** An effect of one of these kinds. */
 export class Request<K extends keyof Parts, R = unknown> extends Effect<R> {
-  constructor(
-    readonly kind: K,
-    name: string,
-    readonly of: Parts[K],
-    compared?: string,
-  ) {
+  constructor(readonly kind: K, name: string, readonly of: Parts[K], compared?: string) {
     super(name, ANSWERS[kind] ?? EMPTY, compared);
   }
 

@@ -21,30 +21,13 @@ const [HASTE, PAUSE] = [0.05, 0.25];
 export type Claim = Omit<ClaimRequest, "limits"> & Partial<Pick<ClaimRequest, "limits">>;
 
 /** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
-export interface Store {
-  readonly url: string;
-  /** The store's clock, microseconds UTC. */
-  now(): number;
-  /** Take runs that are ready, each with its lease, the journal to recover from and its messages. */
-  claim(claim: Claim): Promise<Claims>;
-  renew(leases: readonly Lease[], ttl: number): Promise<boolean[]>;
-  release(leases: readonly Lease[]): Promise<void>;
-  /** Make turns durable; items are independent, each is all or nothing. */
-  commit(batch: readonly Commit[]): Promise<Fate[]>;
-  post(messages: readonly Message[]): Promise<Posted[]>;
-  /** Events after a seq, in order. */
-  journal(key: RunKey, after: number, limit: number): Promise<Event[]>;
-  get(keys: readonly RunKey[]): Promise<(Run | undefined)[]>;
-  /** Resolves when something may have changed since `seen`, or the time is over. */
-  wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number>;
-  close(): void;
-}
+export type Store = Pick<GrpcStore, "url" | "now" | "claim" | "renew" | "release" | "commit" | "post" | "journal" | "get" | "wait" | "close">;
 
 /** Fates by their numbers on the wire. */
 const FATES: readonly (Fate | undefined)[] = [undefined, "applied", "fenced", "conflict"];
 const POSTED: readonly (Posted | undefined)[] = [undefined, "delivered", "duplicate", "unknown", "closed"];
 
-export class GrpcStore implements Store {
+export class GrpcStore {
   readonly url: string;
   readonly #line: (request: CommitRequest) => Promise<CommitResponse>;
   readonly #clock = new Clock();
@@ -76,10 +59,12 @@ export class GrpcStore implements Store {
     return answer;
   }
 
+  /** The store's clock, microseconds UTC. */
   now(): number {
     return this.#clock.now();
   }
 
+  /** Take runs that are ready, each with its lease, the journal to recover from and its messages. */
   async claim(claim: Claim): Promise<Claims> {
     const options = { retry: false }; // the worker asks when it will
     const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { limits: [], ...claim }, options);
@@ -101,6 +86,7 @@ export class GrpcStore implements Store {
     await this.channel.call(VERBS.release, { leases: [...leases] }, { deadline: 5 });
   }
 
+  /** Make turns durable; items are independent, each is all or nothing. */
   async commit(batch: readonly Commit[]): Promise<Fate[]> {
     const request: CommitRequest = { commits: [...batch] };
     const asked = monotonic();
@@ -120,6 +106,7 @@ export class GrpcStore implements Store {
     return fates.map((fate) => POSTED[fate] ?? "unknown");
   }
 
+  /** Events after a seq, in order. */
   async journal(key: RunKey, after: number, limit: number): Promise<Event[]> {
     const found: Event[] = [];
     for await (const page of this.channel.stream(VERBS.journal, { key, after, limit })) found.push(...page.events); // pages are short
@@ -131,6 +118,7 @@ export class GrpcStore implements Store {
     return runs.map((found) => found.run as Run | undefined);
   }
 
+  /** Resolves when something may have changed since `seen`, or the time is over. */
   async wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number> {
     const until = monotonic() + seconds * 1e6;
     const answer = await this.#timed(VERBS.wait, { seen, timeout: seconds }, { deadline: seconds + DEADLINE, ...(signal && { signal }) });

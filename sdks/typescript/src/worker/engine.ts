@@ -80,10 +80,7 @@ export class Engine {
   /** Whether everything has been given back. */
   stopped = false;
 
-  constructor(
-    readonly store: Store,
-    readonly settings: Settings,
-  ) {
+  constructor(readonly store: Store, readonly settings: Settings) {
     this.#specs = settings.workflows.map(({ spec }) => spec);
     this.#names = [...new Set([...this.#specs.map(({ name }) => name), ...settings.steps.map(({ spec }) => STEP_RUN + spec.name)])].sort();
     this.#queues = [...settings.queues];

@@ -17,26 +17,10 @@ export function newRun(key: RunKey, begin: Begin, at: number, how: Partial<NewRu
   const { workflow, version = "", input = "[]", parent = "", parentCommand = "", tags } = begin;
   const payload = bytesOf(startedText(begin));
   const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload, check: 0, attempt: 0, duration: 0, line: "", worker: "" };
-  return {
-    key,
-    workflow,
-    version,
-    queue: how.queue ?? "default",
-    digest: how.digest ?? digestOf(workflow, input),
-    events: [event],
-    priority: how.priority ?? 0,
-    readyAt: how.readyAt ?? 0,
-    fairnessKey: how.fairnessKey ?? "",
-    parent,
-    parentCommand,
-    tags: { ...tags },
-    state: how.state ?? {},
-    status: "pending",
-    base: 0,
-    applied: 0,
-    result: EMPTY,
-    source: "",
-  };
+  const index = { workflow, version, digest: digestOf(workflow, input), parent, parentCommand, tags: { ...tags }, state: {} };
+  const place = { queue: "default", priority: 0, readyAt: 0, fairnessKey: "" };
+  const beginning = { events: [event], status: "pending", base: 0, applied: 0, result: EMPTY, source: "" };
+  return { key, ...index, ...place, ...beginning, ...how };
 }
 
 /** What tells two starts of one id apart. */

@@ -16,28 +16,8 @@ import { childId, position, savepointText } from "../interpreter/issue.js";
 import type { Call, Output, Step, WorkflowSpec } from "../model/effects.js";
 import { failureOf } from "../model/failure.js";
 import { readResume } from "../model/journal.js";
-import {
-  CLOSING,
-  EMPTY,
-  LOG,
-  LOST,
-  NOTES,
-  PROGRESS,
-  REPLY,
-  SECOND,
-  STEP_RUN,
-  TERMINATED,
-  blank,
-  micros,
-  takesOn,
-  type Commit,
-  type Event,
-  type Lease,
-  type Message,
-  type NewRun,
-  type Run,
-  type RunKey,
-} from "../model/records.js";
+import { CLOSING, EMPTY, LOG, LOST, NOTES, PROGRESS, REPLY, SECOND, STEP_RUN, TERMINATED, blank, micros, takesOn } from "../model/records.js";
+import type { Commit, Event, Lease, Message, NewRun, Run, RunKey } from "../model/records.js";
 import { Alarms } from "./alarms.js";
 import { answerTo, message, runFor, successorOf } from "./family.js";
 import type { Attempt } from "./steps.js";
@@ -487,27 +467,16 @@ export class Live {
         turn.posts.push(answerTo(started, this.key, closing, status, failed));
       }
     }
-    const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
-    const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
-    const [expected, applied] = [this.committed, this.committed + events.length];
     const made: Commit = {
+      ...turn,
       lease: this.lease,
-      expected,
-      events,
+      expected: this.committed,
       status,
-      wakeAt,
-      applied,
-      base,
-      consumed,
-      posts,
-      children,
-      topics,
-      state,
-      tags,
+      wakeAt: isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt,
+      applied: this.committed + turn.events.length,
       result: isOver ? closing.payload : undefined,
       release: release || isOver,
       successor,
-      note,
     };
     if (this.lost > 0) this.#sayLost(made);
     return made;

@@ -26,10 +26,7 @@ export class Line {
   #until = 0;
 
   /** `limit`: how many workers in a row a run may lose; `patience`: microseconds that a run in doubt is driven alone. */
-  constructor(
-    readonly limit: number,
-    readonly patience: number,
-  ) {
+  constructor(readonly limit: number, readonly patience: number) {
     this.#doubt = Math.min(DOUBT, limit);
   }
 

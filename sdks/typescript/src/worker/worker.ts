@@ -24,10 +24,7 @@ export class Worker {
   readonly #settings: Settings;
 
   /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
-  constructor(
-    readonly url: string,
-    options: WorkerOptions,
-  ) {
+  constructor(readonly url: string, options: WorkerOptions) {
     this.#settings = settingsOf(options);
   }
 
