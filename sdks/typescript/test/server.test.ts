@@ -213,7 +213,7 @@ test("cancelling aborts what runs, and the run cleans up", async () => {
   assert.equal(await worker.end("SIGTERM"), 0);
 });
 
-test("SIGTERM lets steps end, commits them, and gives the runs back at once", async () => {
+test("SIGTERM lets steps end, commits them, gives the runs back at once, and nothing holds up the process", { timeout: 15_000 }, async () => {
   const first = new WorkerProcess(server.url);
   const run = await client.start(hanging(700));
   await first.says("hang");

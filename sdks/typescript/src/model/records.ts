@@ -30,9 +30,9 @@ export type Fate = "applied" | "fenced" | "conflict";
 export type Posted = "delivered" | "duplicate" | "unknown" | "closed";
 
 /** How a run that has ended did so. */
-export const CLOSED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "terminated", "continued"]);
-export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | Ended;
-type Ended = "completed" | "failed" | "cancelled" | "terminated" | "continued";
+const ENDS = ["completed", "failed", "cancelled", "terminated", "continued"] as const;
+export const CLOSED: ReadonlySet<string> = new Set(ENDS);
+export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | (typeof ENDS)[number];
 /** The kinds of events after which a journal takes no more. */
 export const CLOSING: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "continued"]);
 /** Name of the closing event of a run that was ended from outside; it fits wherever the run stood. */

@@ -42,10 +42,6 @@ export interface Answer {
   readonly duration?: number;
 }
 
-/** What the event of an answer holds besides. */
-type Told = Pick<Event, "check" | "attempt" | "duration" | "line">;
-const UNTOLD: Told = { check: 0, attempt: 0, duration: 0, line: "" };
-
 export class Live {
   readonly key: RunKey;
   readonly interp: Interpreter;
@@ -303,9 +299,9 @@ export class Live {
     this.#answer("step_intent", command, EMPTY, now);
   }
 
-  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number, told: Told = UNTOLD): Event {
+  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number, told: Partial<Event> = {}): Event {
     const at = Math.max(now, this.interp.clock);
-    const { check, attempt, duration, line } = told;
+    const { check = 0, attempt = 0, duration = 0, line = "" } = told;
     return { seq: this.interp.seq + 1, kind, command, name, at, payload, check, attempt, duration, line, worker: this.lease.worker };
   }
 
