@@ -12,7 +12,7 @@ import { CLOSED, type Run, type RunKey } from "../model/records.js";
 import { VERBS, type Channel } from "../wire/channel.js";
 
 /** Milliseconds of rest at least, and for each run that is waited for. */
-const [SHORTEST, EACH] = [1, 0.05];
+const [SHORTEST, EACH] = [1, 0.15];
 /** An end is told late by this part of the time that it was waited for, and by so many milliseconds at most. */
 const [PART, LONGEST] = [0.1, 25];
 /** Milliseconds of rest that are slept through in any case: a waiting call costs as much as a look. */
