@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -30,7 +31,7 @@ type None = struct{}
 // Offer is what a worker can be given: a Step or a Workflow.
 type Offer interface {
 	Name() string
-	Definition() any
+	Definition() *interpreter.Workflow
 }
 
 // Step is a function whose result is journaled; NewStep makes one.
@@ -75,15 +76,33 @@ func (s *Step[I, O]) With(options StepOptions) *Step[I, O] {
 // Name is the step's name.
 func (s *Step[I, O]) Name() string { return s.core.Name }
 
-// Definition is for package worker.
-func (s *Step[I, O]) Definition() any { return s.core }
+// Definition is for packages worker and replaytest.
+func (s *Step[I, O]) Definition() *interpreter.Workflow { return interpreter.StepWorkflow(s.core) }
 
 // StepInfo is what a step knows of itself: send IdempotencyKey to whatever must not do a thing twice. Hurry is closed when the
 // step was cancelled and its end is awaited (StepOptions.WaitOnCancel); else cancelling ends its context.
 type StepInfo = model.StepInfo
 
 // InfoOf is what a step knows of itself; the zero value outside of one.
-func InfoOf(ctx context.Context) StepInfo { return model.StepInfoOf(ctx) }
+func InfoOf(ctx context.Context) StepInfo { return model.AttemptOf(ctx).StepInfo }
+
+// Heartbeat tells that a step is alive and, with a progress, how far it has come: anything that is spelt as JSON, 64 KB at most. It is
+// cheap enough for every turn of a loop. What was told last is saved about once a second, and with a failed attempt; after a crash it
+// may be a second old, so tell only what has been done. The error says why nobody wants the answer any more: return it.
+func Heartbeat(ctx context.Context, progress ...any) error {
+	return model.AttemptOf(ctx).Heartbeat(ctx, progress...)
+}
+
+// Progress is what the last heartbeat told, in this attempt or the one before, on whichever worker; false when none did.
+func Progress[T any](ctx context.Context) (progress T, ok bool, err error) {
+	attempt := model.AttemptOf(ctx)
+	told := attempt.Progress()
+	if told == nil {
+		return progress, false, nil
+	}
+	progress, err = model.Read[T]("progress of step", attempt.Step, told)
+	return progress, err == nil, err
+}
 
 // Workflow is a workflow function with its name; NewWorkflow and NewResumable make one.
 type Workflow[I, O any] struct{ core *interpreter.Workflow }
@@ -133,7 +152,7 @@ func newWorkflow[I, O any](name string, takes func(any) error, do func(*Run, I, 
 		core.Patches = append(core.Patches, given.Patches...)
 	}
 	slices.Sort(core.Patches)
-	core.Begin = func(input, state []byte) (func(*interpreter.Fiber) ([]byte, error), error) {
+	core.Begin = func(input, state []byte) (interpreter.Body, error) {
 		in, err := model.ReadArguments[I]("arguments of workflow", name, input)
 		if err != nil {
 			return nil, err
@@ -157,7 +176,7 @@ func (w *Workflow[I, O]) With(options RunOptions) *Workflow[I, O] {
 func (w *Workflow[I, O]) Name() string { return w.core.Name }
 
 // Definition is for packages client, worker and replaytest.
-func (w *Workflow[I, O]) Definition() any { return w.core }
+func (w *Workflow[I, O]) Definition() *interpreter.Workflow { return w.core }
 
 // Raises names a type of errors that a step's failure comes back as, so that errors.As finds it in the workflow. The name is
 // what journals call it; without one it is the type's own.
@@ -170,7 +189,7 @@ func Raises[E error](name ...string) Raise {
 		made.Name = name[0]
 	}
 	made.Match = func(err error) ([]byte, bool) {
-		found, ok := as[E](err)
+		found, ok := errors.AsType[E](err)
 		if !ok {
 			return nil, false
 		}

@@ -15,12 +15,12 @@ func Calling[I, O any](step *Step[I, O], in I) Branch[O] {
 }
 
 func body[T any](branch Branch[T], into *T) interpreter.Body {
-	return func(f *interpreter.Fiber) error {
+	return func(f *interpreter.Fiber) ([]byte, error) {
 		value, err := branch(&Run{f})
 		if err == nil {
 			*into = value
 		}
-		return err
+		return nil, err
 	}
 }
 
@@ -37,7 +37,7 @@ func bodies[T any](branches []Branch[T]) ([]interpreter.Body, []T) {
 // branches, waits until they have cleaned up, and is returned.
 func Gather[T any](run *Run, branches ...Branch[T]) ([]T, error) {
 	made, values := bodies(branches)
-	if err := run.fiber.Gather(made, interpreter.Gathering{}); err != nil {
+	if err := run.fiber.Gather(made, GatherOptions{}); err != nil {
 		return nil, err
 	}
 	return values, nil
@@ -45,15 +45,8 @@ func Gather[T any](run *Run, branches ...Branch[T]) ([]T, error) {
 
 // Gather2 runs two branches of different types side by side.
 func Gather2[A, B any](run *Run, first Branch[A], second Branch[B]) (a A, b B, err error) {
-	err = run.fiber.Gather([]interpreter.Body{body(first, &a), body(second, &b)}, interpreter.Gathering{})
+	err = run.fiber.Gather([]interpreter.Body{body(first, &a), body(second, &b)}, GatherOptions{})
 	return a, b, err
-}
-
-// GatherOptions says how GatherWith goes about it.
-type GatherOptions struct {
-	Limit         int  // so many branches at a time; the next begins when one ends
-	MinSuccessful int  // it ends with so many successes and cancels the rest
-	ReturnErrors  bool // failures stand in their places instead of ending it
 }
 
 // Result is what became of one branch.
@@ -68,13 +61,13 @@ func GatherWith[T any](run *Run, options GatherOptions, branches ...Branch[T]) (
 	results := make([]Result[T], len(branches))
 	made := make([]interpreter.Body, len(branches))
 	for i, branch := range branches {
-		made[i] = func(f *interpreter.Fiber) error {
+		made[i] = func(f *interpreter.Fiber) ([]byte, error) {
 			value, err := branch(&Run{f})
 			results[i] = Result[T]{value, err, err == nil}
-			return err
+			return nil, err
 		}
 	}
-	err := run.fiber.Gather(made, interpreter.Gathering(options))
+	err := run.fiber.Gather(made, options)
 	return results, err
 }
 

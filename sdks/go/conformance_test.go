@@ -69,9 +69,9 @@ func field[T any](t *testing.T, entry object, name string) (value T) {
 	return value
 }
 
-func eventOf(t *testing.T, entry object) model.Event {
+func eventOf(t *testing.T, entry object) *model.Event {
 	t.Helper()
-	return model.Event{
+	return &model.Event{
 		Seq: field[int64](t, entry, "seq"), Kind: field[string](t, entry, "kind"), Command: field[string](t, entry, "command"),
 		Name: field[string](t, entry, "name"), At: field[int64](t, entry, "at"), Check: field[uint32](t, entry, "check"),
 		Payload: bytesOf(t, entry, "payload"),
@@ -137,9 +137,9 @@ func newPlayer(t *testing.T, c *scenario) *player {
 	return p
 }
 
-func (p *player) feed(event model.Event) {
+func (p *player) feed(event *model.Event) {
 	p.machine.Withdrawn, p.machine.Issued, p.machine.Outputs = nil, nil, nil
-	if p.failure = p.machine.Feed([]model.Event{event}, interpreter.Unlimited); p.failure == nil {
+	if p.failure = p.machine.Feed([]*model.Event{event}, interpreter.Unlimited); p.failure == nil {
 		p.note()
 	}
 }
@@ -327,7 +327,7 @@ func TestEveryEventKeepsItsSeal(t *testing.T) {
 	for name, c := range readCases(t) {
 		for _, entry := range c.Script {
 			event := eventOf(t, entry)
-			same(t, name, field[uint32](t, entry, "seal"), seal(&event))
+			same(t, name, field[uint32](t, entry, "seal"), seal(event))
 		}
 	}
 }
@@ -338,7 +338,7 @@ func TestACaseMayBeCutAnywhere(t *testing.T) {
 			commands, outputs := expected(t, c.Commands), expected(t, c.Outputs)
 			for cut := 1; cut < len(commands); cut++ {
 				p := newPlayer(t, c)
-				first := make([]model.Event, cut)
+				first := make([]*model.Event, cut)
 				for i := range first {
 					first[i] = eventOf(t, c.Script[i])
 				}
@@ -366,7 +366,7 @@ func TestGoingOnEqualsStartingAgain(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				p := newPlayer(t, c)
 				started := eventOf(t, c.Script[0])
-				must(t, p.machine.Recover(&started, &savepoint, interpreter.Unlimited))
+				must(t, p.machine.Recover(started, savepoint, interpreter.Unlimited))
 				p.note()
 				for _, later := range c.Script[place+1:] {
 					p.feed(eventOf(t, later))

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -27,11 +28,6 @@ func Call[I, O any](run *Run, step *Step[I, O], in I) (O, error) {
 // Sleep waits for a durable timer.
 func Sleep(run *Run, span time.Duration) error { return sleep(run, micros(span), 0) }
 
-// SleepSeconds is Sleep in seconds, as other languages write it.
-func SleepSeconds(run *Run, seconds float64) error {
-	return sleep(run, max(0, int64(math.RoundToEven(seconds*1e6))), 0)
-}
-
 // SleepUntil waits for a moment.
 func SleepUntil(run *Run, moment time.Time) error { return sleep(run, -1, moment.UnixMicro()) }
 
@@ -50,7 +46,7 @@ func SignalWithin[T any](run *Run, name string, span time.Duration) (T, error) {
 // SignalOr is Signal with an end: when no message has come in time, it returns the fallback.
 func SignalOr[T any](run *Run, name string, span time.Duration, fallback T) (T, error) {
 	got, err := listen[T](run, name, micros(span))
-	if _, late := as[*TimedOut](err); late {
+	if _, late := errors.AsType[*TimedOut](err); late {
 		return fallback, nil
 	}
 	return got, err
@@ -99,29 +95,21 @@ type Notes map[string]any
 
 // Savepoint marks a named place that the run can be forked from.
 func Savepoint(run *Run, name string, notes ...Notes) error {
-	spelt, err := speltNotes(name, notes)
-	if err != nil {
-		return err
-	}
-	return run.fiber.Savepoint(name, spelt)
+	return run.fiber.Savepoint(name, merged(notes))
 }
 
 // SavepointState is a savepoint that recovery begins at: what lies before need not be read again. It belongs into the
 // workflow's own body, with nothing pending; the workflow is declared with NewResumable, and state is of its type.
 func SavepointState[S any](run *Run, name string, state S, notes ...Notes) error {
-	spelt, err := speltNotes(name, notes)
-	if err != nil {
-		return err
-	}
-	return run.fiber.SavepointState(name, spelt, state)
+	return run.fiber.Savepoint(name, merged(notes), state)
 }
 
-func speltNotes(name string, notes []Notes) ([]byte, error) {
+func merged(notes []Notes) Notes {
 	all := Notes{}
 	for _, given := range notes {
 		maps.Copy(all, given)
 	}
-	return model.Spell("notes of savepoint", name, all)
+	return all
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id, with another input. It returns only when it is

@@ -1,10 +1,6 @@
 package replay
 
-import (
-	"errors"
-
-	"example.org/replay/model"
-)
+import "example.org/replay/model"
 
 // Errors that a workflow can meet; errors.As tells them apart. Their fields are documented in package model.
 type (
@@ -22,11 +18,12 @@ type (
 
 // How steps are done and runs are started; their fields are documented in package model.
 type (
-	Retry       = model.Retry       // how often and how patiently a step or a run is tried again
-	StepOptions = model.StepOptions // how a step is done
-	RunOptions  = model.RunOptions  // how a run is started
-	ParentClose = model.ParentClose // what becomes of a child when its parent ends
-	Raise       = model.Raise       // a type of errors that a step's failure comes back as; Raises makes one
+	Retry         = model.Retry         // how often and how patiently a step or a run is tried again
+	StepOptions   = model.StepOptions   // how a step is done
+	RunOptions    = model.RunOptions    // how a run is started
+	GatherOptions = model.GatherOptions // how GatherWith goes about it
+	ParentClose   = model.ParentClose   // what becomes of a child when its parent ends
+	Raise         = model.Raise         // a type of errors that a step's failure comes back as; Raises makes one
 )
 
 // What becomes of a child when its parent ends: RunOptions.OnParentClose.
@@ -47,9 +44,3 @@ type permanent struct{ err error }
 func (p *permanent) Error() string   { return p.err.Error() }
 func (p *permanent) Unwrap() error   { return p.err }
 func (p *permanent) Permanent() bool { return true }
-
-func as[E error](err error) (E, bool) {
-	var found E
-	ok := errors.As(err, &found)
-	return found, ok
-}

@@ -3,6 +3,7 @@ module example.org/replay
 go 1.26.0
 
 require (
+	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 )

@@ -17,7 +17,7 @@ import (
 // begin makes an interpreter for a workflow and feeds its first event.
 func begin[I, O any](t testing.TB, workflow *replay.Workflow[I, O], in I) *interpreter.Interpreter {
 	t.Helper()
-	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
+	machine := interpreter.New(workflow.Definition(), "run")
 	t.Cleanup(machine.Close)
 	input, err := codec.Arguments(in)
 	if err != nil {
@@ -27,21 +27,21 @@ func begin[I, O any](t testing.TB, workflow *replay.Workflow[I, O], in I) *inter
 	if err != nil {
 		t.Fatal(err)
 	}
-	tell(t, machine, model.Event{Kind: model.Begun, Name: workflow.Name(), Payload: payload})
+	tell(t, machine, &model.Event{Kind: model.Begun, Name: workflow.Name(), Payload: payload})
 	return machine
 }
 
 // tell feeds the next event.
-func tell(t testing.TB, machine *interpreter.Interpreter, event model.Event) {
+func tell(t testing.TB, machine *interpreter.Interpreter, event *model.Event) {
 	t.Helper()
 	event.Seq = machine.Seq + 1
-	if err := machine.Feed([]model.Event{event}, interpreter.Unlimited); err != nil {
+	if err := machine.Feed([]*model.Event{event}, interpreter.Unlimited); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func stepped(command, result string) model.Event {
-	return model.Event{Kind: model.StepCompleted, Command: command, Name: "double", Payload: []byte(result)}
+func stepped(command, result string) *model.Event {
+	return &model.Event{Kind: model.StepCompleted, Command: command, Name: "double", Payload: []byte(result)}
 }
 
 func ended(t *testing.T, machine *interpreter.Interpreter, want string) {
@@ -86,7 +86,7 @@ func TestNestingCostsNoStack(t *testing.T) {
 	}
 	workflow := replay.NewWorkflow("deep", func(run *replay.Run, n int) (int, error) { return deep(n)(run) })
 	machine := begin(t, workflow, 10_000)
-	tell(t, machine, model.Event{Kind: model.CancelRequested, Name: "cancel"})
+	tell(t, machine, &model.Event{Kind: model.CancelRequested, Name: "cancel"})
 	ended(t, machine, `cancelled {"reason":"cancelled"}`)
 }
 
@@ -101,9 +101,9 @@ func TestAMillionAnswersInARowAreGivenByBudget(t *testing.T) {
 		}
 		return drawn, nil
 	})
-	machine := interpreter.New(workflow.Definition().(*interpreter.Workflow), "run")
-	started := model.Event{Seq: 1, Kind: model.Begun, Name: "busy", Payload: []byte(`{"workflow":"busy"}`)}
-	must(t, machine.Feed([]model.Event{started}, 20_000))
+	machine := interpreter.New(workflow.Definition(), "run")
+	started := &model.Event{Seq: 1, Kind: model.Begun, Name: "busy", Payload: []byte(`{"workflow":"busy"}`)}
+	must(t, machine.Feed([]*model.Event{started}, 20_000))
 	rests := 1
 	for !machine.Advance(20_000) {
 		rests++
@@ -169,7 +169,7 @@ func TestAnAnswerThatDoesNotFitItsTypeIsRefused(t *testing.T) {
 	event := stepped("0", `"two"`)
 	event.Seq = 2
 	var unfit *replay.PayloadError
-	if err := machine.Feed([]model.Event{event}, interpreter.Unlimited); !errors.As(err, &unfit) || unfit.Where != "result of step double" {
+	if err := machine.Feed([]*model.Event{event}, interpreter.Unlimited); !errors.As(err, &unfit) || unfit.Where != "result of step double" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestAnAnswerThatDoesNotFitItsTypeIsRefused(t *testing.T) {
 func TestTheReportOfAMisfitShowsBothSides(t *testing.T) {
 	machine := begin(t, inTurn, 1)
 	tell(t, machine, stepped("0", "2"))
-	err := machine.Feed([]model.Event{{Seq: 3, Kind: model.StepCompleted, Command: "1", Name: "triple", Line: "old.go:7"}}, interpreter.Unlimited)
+	err := machine.Feed([]*model.Event{{Seq: 3, Kind: model.StepCompleted, Command: "1", Name: "triple", Line: "old.go:7"}}, interpreter.Unlimited)
 	var misfit *replay.NonDeterminism
 	if !errors.As(err, &misfit) {
 		t.Fatal(err)

@@ -36,7 +36,7 @@ func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
 // TestTheRoomsImportDownwards: a room imports only from those before it.
 func TestTheRoomsImportDownwards(t *testing.T) {
 	rooms := []string{
-		"internal/codec", "model", "internal/interpreter", ".", "internal/generated", "internal/service", "internal/engine", "client",
+		"internal/codec", "internal/generated", "model", "internal/interpreter", ".", "internal/service", "internal/engine", "client",
 		"worker", "replaytest", "internal/servertest", "examples/internal/server",
 	}
 	height := map[string]int{}

@@ -17,12 +17,12 @@ var conformance = map[string]*interpreter.Workflow{}
 
 func declare[I, O any](name string, do func(*replay.Run, I) (O, error), options ...replay.WorkflowOptions) *replay.Workflow[I, O] {
 	made := replay.NewWorkflow(name, do, options...)
-	conformance[name] = made.Definition().(*interpreter.Workflow)
+	conformance[name] = made.Definition()
 	return made
 }
 
 func declareResumable[I, O, S any](name string, do func(*replay.Run, I, *S) (O, error), options ...replay.WorkflowOptions) {
-	conformance[name] = replay.NewResumable(name, do, options...).Definition().(*interpreter.Workflow)
+	conformance[name] = replay.NewResumable(name, do, options...).Definition()
 }
 
 type chargeArgs struct {

@@ -331,7 +331,7 @@ def dies(server: Server, workflow: str, times: int) -> None:
     server.until(died_often)
 
 
-@pytest.mark.parametrize("order_of_death", [["typescript", "python"], ["python", "typescript"]])
+@pytest.mark.parametrize("order_of_death", [["python", "go"], ["go", "typescript"], ["typescript", "python"]])
 def test_a_run_that_kills_is_driven_alone_by_every_language_and_set_aside(
     order_of_death: list[str], server: Server, hands: Crew
 ) -> None:

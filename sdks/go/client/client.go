@@ -22,7 +22,6 @@ import (
 	"example.org/replay"
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
-	"example.org/replay/internal/interpreter"
 	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
@@ -68,16 +67,20 @@ func Start[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I
 		return nil, err
 	}
 	started, err := c.conn.Client.StartRun(ctx, request)
+	return handle[O](c, started.GetRun().GetKey().GetId(), err)
+}
+
+func handle[O any](c *Client, id string, err error) (*Handle[O], error) {
 	if err != nil {
 		return nil, err
 	}
-	return Of[O](c, started.Run.Key.Id), nil
+	return Of[O](c, id), nil
 }
 
 // StartMany starts runs of one workflow, by id, in one call of the server: what Start does for each of them. The handles are in the
 // order of the ids that are given.
 func StartMany[I, O any](ctx context.Context, c *Client, workflow *replay.Workflow[I, O], ids []string, in func(id string) I) ([]*Handle[O], error) {
-	core := definition(workflow)
+	core := workflow.Definition()
 	var handles []*Handle[O]
 	request := &wire.CreateRequest{}
 	for _, id := range ids {
@@ -115,10 +118,7 @@ func SignalWithStart[I, O any](ctx context.Context, c *Client, workflow *replay.
 	started, err := c.conn.Client.SignalWithStart(ctx, &wire.SignalWithStartRequest{
 		Start: request, Signal: &wire.SignalRunRequest{Name: signal, Payload: payload, MessageId: rand.Text()},
 	})
-	if err != nil {
-		return nil, err
-	}
-	return Of[O](c, started.Run.Key.Id), nil
+	return handle[O](c, started.GetRun().GetKey().GetId(), err)
 }
 
 // Debounce starts a run when it has not been called for a while, with the input of the last call for the same workflow and key. The
@@ -128,37 +128,22 @@ func Debounce[I, O any](ctx context.Context, c *Client, workflow *replay.Workflo
 	if err != nil {
 		return nil, err
 	}
-	if definition(workflow).Options.ID == "" {
+	if workflow.Definition().Options.ID == "" {
 		request.Key.Id = "" // one of the server's choice, the same for all calls
 	}
 	answer, err := c.conn.Client.DebounceRun(ctx, &wire.DebounceRunRequest{
-		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: optional(longest.Seconds()),
+		Start: request, Key: key, Delay: delay.Seconds(), MaxWait: service.Optional(longest.Seconds()),
 	})
-	if err != nil {
-		return nil, err
-	}
-	return Of[O](c, answer.RunId), nil
-}
-
-func definition(offer replay.Offer) *interpreter.Workflow {
-	return offer.Definition().(*interpreter.Workflow) //nolint:forcetypeassert // NewWorkflow made it
-}
-
-// optional is a field that is left out when it has its zero value.
-func optional[T comparable](value T) *T {
-	if value == *new(T) {
-		return nil
-	}
-	return &value
+	return handle[O](c, answer.GetRunId(), err)
 }
 
 func startRequest[I, O any](c *Client, workflow *replay.Workflow[I, O], in I) (*wire.StartRunRequest, error) {
-	core := definition(workflow)
+	core := workflow.Definition()
 	options := core.Options
 	input, err := model.SpellArguments("arguments of workflow", core.Name, in)
 	return &wire.StartRunRequest{
 		Key: c.key(cmp.Or(options.ID, rand.Text())), Workflow: core.Name, Version: core.Version, Input: input, Queue: options.Queue,
-		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: optional(options.Deadline.Microseconds()), Tags: options.Tags,
+		Priority: options.Priority, Delay: options.Delay.Microseconds(), Deadline: service.Optional(options.Deadline.Microseconds()), Tags: options.Tags,
 		Patches: core.Patches, KnowsPatches: true, FairnessKey: options.FairnessKey,
 	}, err
 }
@@ -232,11 +217,11 @@ func (c *Client) Page(ctx context.Context, filter Filter, limit int, cursor stri
 		if t.IsZero() {
 			return nil
 		}
-		return optional(t.UnixMicro())
+		return service.Optional(t.UnixMicro())
 	}
 	query := &wire.Filter{
-		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: optional(filter.Workflow), Prefix: optional(filter.Prefix),
-		Parent: optional(filter.Parent), FairnessKey: optional(filter.FairnessKey),
+		Namespace: c.namespace, Statuses: filter.Statuses, Tags: filter.Tags, Workflow: service.Optional(filter.Workflow), Prefix: service.Optional(filter.Prefix),
+		Parent: service.Optional(filter.Parent), FairnessKey: service.Optional(filter.FairnessKey),
 		CreatedAfter: moment(filter.CreatedAfter), CreatedBefore: moment(filter.CreatedBefore),
 	}
 	answer, err := c.conn.Client.ListRuns(ctx, &wire.ListRunsRequest{Filter: query, Limit: int32(min(limit, 1_000)), Cursor: cursor})

@@ -160,7 +160,7 @@ func TestManyAreStartedInOneCallAndReadWithoutAWorker(t *testing.T) {
 	for event, err := range handle.Journal(ctx, 0, false) {
 		check(t, err)
 		if events++; event.Kind != model.Begun {
-			t.Errorf("got %s", event.String())
+			t.Errorf("got %s", model.Show(event))
 		}
 	}
 	brief, stop := context.WithTimeout(ctx, 50*time.Millisecond)

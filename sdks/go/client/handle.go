@@ -158,14 +158,14 @@ func (h *Handle[T]) control(ctx context.Context, verb, reason string) error {
 }
 
 // Journal reads events after a number, and, when it is followed, what comes until the run ends.
-func (h *Handle[T]) Journal(ctx context.Context, after int64, follow bool) iter.Seq2[model.Event, error] {
+func (h *Handle[T]) Journal(ctx context.Context, after int64, follow bool) iter.Seq2[*model.Event, error] {
 	open := func(ctx context.Context) (receiver[wire.ReadJournalResponse], error) {
 		return h.c.conn.Client.ReadJournal(ctx, &wire.ReadJournalRequest{Key: h.key(), After: after, Follow: follow})
 	}
-	return following(ctx, follow, open, func(page *wire.ReadJournalResponse, yield func(model.Event) bool) bool {
+	return following(ctx, follow, open, func(page *wire.ReadJournalResponse, yield func(*model.Event) bool) bool {
 		for _, event := range page.Events {
 			after = event.Seq
-			if !yield(service.EventIn(event)) || model.Closing(event.Kind) {
+			if !yield(event) || model.Closing(event.Kind) {
 				return false
 			}
 		}
@@ -216,8 +216,5 @@ func (h *Handle[T]) Fork(ctx context.Context, options ForkOptions) (*Handle[T], 
 		request.Edits[number] = payload
 	}
 	answer, err := h.c.conn.Client.ForkRun(ctx, request)
-	if err != nil {
-		return nil, err
-	}
-	return Of[T](h.c, answer.Run.Key.Id), nil
+	return handle[T](h.c, answer.GetRun().GetKey().GetId(), err)
 }

@@ -28,12 +28,10 @@ type Failure struct {
 
 // FailureOf is what is kept of an error.
 func FailureOf(err error, attempts int) Failure {
-	made := Failure{Type: TypeOf(err), Message: cut(text(err.Error()), messageLimit), Attempts: attempts}
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
-		stack := text(panicked.Stack)
-		made.Traceback = stack[max(0, len(stack)-tracebackLimit):]
-		made.Traceback = strings.ToValidUTF8(made.Traceback, "")
+	made := Failure{Type: TypeOf(err), Message: Cut(err.Error(), messageLimit, ""), Attempts: attempts}
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
+		stack := panicked.Stack
+		made.Traceback = strings.ToValidUTF8(stack[max(0, len(stack)-tracebackLimit):], "?")
 	}
 	known, _ := Named(err)
 	if late, ok := known.(*TimedOut); ok { // made again from these where it comes back
@@ -86,8 +84,7 @@ func TypeOf(err error) string {
 	if known, name := Named(err); known != nil {
 		return "replay.errors." + name
 	}
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	if _, panicked := errors.AsType[*PanicError](err); panicked {
 		return "panic"
 	}
 	for strings.HasPrefix(fmt.Sprintf("%T", err), "*fmt.wrapError") && errors.Unwrap(err) != nil {
@@ -107,22 +104,17 @@ func TypeName(kind reflect.Type) string {
 	return kind.PkgPath() + "." + kind.Name()
 }
 
-func text(given string) string { return strings.ToValidUTF8(given, "?") }
-
-// cut keeps the first characters.
-func cut(given string, limit int) string {
-	runes := 0
-	for place := range given {
-		if runes == limit {
-			return given[:place]
-		}
-		runes++
+// Cut keeps the first characters of a text, and says with what follows that there were more.
+func Cut(text string, limit int, more string) string {
+	runes := []rune(strings.ToValidUTF8(text, "?"))
+	if len(runes) <= limit {
+		return string(runes)
 	}
-	return given
+	return string(runes[:limit]) + more
 }
 
 // CancelledPayload is the journal form of a cancellation.
 func CancelledPayload(reason string) []byte {
-	payload, _ := codec.Marshal(map[string]string{"reason": cut(text(reason), messageLimit)})
+	payload, _ := codec.Marshal(map[string]string{"reason": Cut(reason, messageLimit, "")})
 	return payload
 }

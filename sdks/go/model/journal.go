@@ -72,7 +72,7 @@ func DecodeStarted(event *Event, run string) (Started, error) {
 		return Started{}, &JournalDamaged{run, event.Seq, fmt.Sprintf(problem, args...)}
 	}
 	if event.Kind != Begun || event.Seq != 1 {
-		return damaged("a journal begins with #1 started, here stands %s", event)
+		return damaged("a journal begins with #1 started, here stands %s", Show(event))
 	}
 	made := Started{Input: json.RawMessage("[]"), Namespace: "default", Attempt: 1, Format: Format}
 	if err := json.Unmarshal(event.Payload, &made); err != nil {

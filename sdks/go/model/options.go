@@ -39,6 +39,7 @@ func (r *Retry) longest() time.Duration { return cmp.Or(r.MaxDelay, time.Minute)
 type StepOptions struct {
 	Retry           Retry         // when to try again; by default never
 	Timeout         time.Duration // that one attempt may take; 0 for no limit
+	Heartbeat       time.Duration // that one attempt may be silent for between two heartbeats; 0 for no limit
 	Queue           string        // the task queue whose workers do it; empty for here
 	AtMostOnce      bool          // never begin it twice: StepInterrupted when a crash leaves its end unknown
 	IgnoreArguments bool          // replay does not compare a checksum of the arguments
@@ -68,8 +69,9 @@ func over[T any](base, other T) T {
 // StepPolicy is how a call differs from how its step is declared, for whoever does it on another queue: seconds, and nothing where it
 // does not differ.
 type StepPolicy struct {
-	Retry   *RetryPolicy    `json:"retry,omitempty"`
-	Timeout json.RawMessage `json:"timeout,omitempty"` // null for none
+	Retry     *RetryPolicy    `json:"retry,omitempty"`
+	Timeout   json.RawMessage `json:"timeout,omitempty"`   // null for none
+	Heartbeat json.RawMessage `json:"heartbeat,omitempty"` // the same
 }
 
 // RetryPolicy is a Retry as it is written down.
@@ -83,20 +85,24 @@ type RetryPolicy struct {
 
 // Difference is what a call's options have otherwise than those declared; nil for nothing.
 func (o StepOptions) Difference(declared StepOptions) *StepPolicy {
-	var made StepPolicy
-	mine, theirs := o.Retry.policy(), declared.Retry.policy()
-	if mine != theirs {
+	made := StepPolicy{Timeout: otherwise(o.Timeout, declared.Timeout), Heartbeat: otherwise(o.Heartbeat, declared.Heartbeat)}
+	if mine := o.Retry.policy(); mine != declared.Retry.policy() {
 		made.Retry = &mine
 	}
-	if o.Timeout != declared.Timeout {
-		if made.Timeout = json.RawMessage("null"); o.Timeout > 0 {
-			made.Timeout = strconv.AppendFloat(nil, o.Timeout.Seconds(), 'g', -1, 64)
-		}
-	}
-	if made.Retry == nil && made.Timeout == nil {
+	if made.Retry == nil && made.Timeout == nil && made.Heartbeat == nil {
 		return nil
 	}
 	return &made
+}
+
+func otherwise(span, declared time.Duration) json.RawMessage {
+	switch span {
+	case declared:
+		return nil
+	case 0:
+		return json.RawMessage("null")
+	}
+	return strconv.AppendFloat(nil, span.Seconds(), 'g', -1, 64)
 }
 
 func (r *Retry) policy() RetryPolicy {
@@ -111,11 +117,16 @@ func (o StepOptions) Under(policy *StepPolicy) StepOptions {
 	if r := policy.Retry; r != nil {
 		o.Retry = Retry{r.MaxAttempts, seconds(r.Initial), r.Factor, seconds(r.MaxDelay), r.Jitter, o.Retry.GiveUpOn}
 	}
-	var limit float64
-	if policy.Timeout != nil && json.Unmarshal(policy.Timeout, &limit) == nil { // null leaves it at 0: no limit
-		o.Timeout = seconds(limit)
-	}
+	o.Timeout, o.Heartbeat = limit(policy.Timeout, o.Timeout), limit(policy.Heartbeat, o.Heartbeat)
 	return o
+}
+
+func limit(asked json.RawMessage, declared time.Duration) time.Duration {
+	var span float64
+	if asked == nil || json.Unmarshal(asked, &span) != nil { // null leaves it at 0: no limit
+		return declared
+	}
+	return seconds(span)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
@@ -123,8 +134,8 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // Check refuses options that cannot work.
 func (o StepOptions) Check(owner string) error {
 	switch {
-	case o.Timeout < 0:
-		return &DefinitionError{owner, "its timeout is negative", "leave it out for no limit"}
+	case o.Timeout < 0 || o.Heartbeat < 0:
+		return &DefinitionError{owner, "its timeout or heartbeat is negative", "leave it out for no limit"}
 	case o.AtMostOnce && o.Retry.MaxAttempts > 1:
 		return &DefinitionError{owner, "it is at most once and has a retry policy", "choose one of them"}
 	case o.Retry.MaxAttempts < 0 || o.Retry.Initial < 0 || o.Retry.Jitter < 0 || o.Retry.Jitter > 1:
@@ -138,6 +149,13 @@ type Raise struct {
 	Name   string
 	Match  func(error) (arguments []byte, ok bool)
 	Revive func(arguments []byte) (error, bool)
+}
+
+// GatherOptions says how GatherWith goes about it. The zero value of each field means: all of them, and the first failure ends it.
+type GatherOptions struct {
+	Limit         int  // so many branches at a time; the next begins when one ends
+	MinSuccessful int  // it ends with so many successes and cancels the rest
+	ReturnErrors  bool // failures stand in their places instead of ending it
 }
 
 // ParentClose says what becomes of a child when its parent ends.

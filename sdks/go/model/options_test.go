@@ -14,6 +14,7 @@ func TestACallsPolicyGoesAlongWhereItDiffers(t *testing.T) {
 	for want, called := range map[string]StepOptions{
 		`null`:             declared,
 		`{"timeout":null}`: {Retry: declared.Retry},
+		`{"heartbeat":30}`: {Retry: declared.Retry, Timeout: time.Minute, Heartbeat: 30 * time.Second},
 		`{"timeout":1.5}`:  {Retry: declared.Retry, Timeout: 1500 * time.Millisecond},
 		`{"retry":{"factor":2,"initial":0.2,"jitter":0.5,"max_attempts":9,"max_delay":60}}`: {
 			Retry: Retry{MaxAttempts: 9, Initial: 200 * time.Millisecond, Jitter: 0.5}, Timeout: time.Minute,
@@ -28,7 +29,7 @@ func TestACallsPolicyGoesAlongWhereItDiffers(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := declared.Under(policy)
-		if got.Retry.policy() != called.Retry.policy() || got.Timeout != called.Timeout || got.Queue != "gpu" {
+		if got.Retry.policy() != called.Retry.policy() || got.Timeout != called.Timeout || got.Heartbeat != called.Heartbeat || got.Queue != "gpu" {
 			t.Errorf("%s: expected %+v, got %+v", want, called, got)
 		}
 	}

@@ -21,7 +21,6 @@ import (
 	"example.org/replay/internal/engine"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
-	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
 
@@ -40,7 +39,7 @@ type World struct {
 type run struct {
 	*engine.Live
 	workflow *interpreter.Workflow
-	journal  []model.Event
+	journal  []*model.Event
 	state    map[string][]byte
 	commit   *wire.Commit // the last one
 }
@@ -53,7 +52,7 @@ func New(t testing.TB, offers ...replay.Offer) *World {
 		stubs: map[string]func(context.Context, []byte) ([]byte, error){}, runs: map[string]*run{}, topics: map[string][]json.RawMessage{},
 	}
 	for _, offer := range offers {
-		w.offer(offer)
+		w.workflows[offer.Definition().Name] = offer.Definition()
 	}
 	t.Cleanup(func() {
 		for _, run := range w.order {
@@ -63,19 +62,10 @@ func New(t testing.TB, offers ...replay.Offer) *World {
 	return w
 }
 
-func (w *World) offer(offer replay.Offer) {
-	switch core := offer.Definition().(type) {
-	case *interpreter.Workflow:
-		w.workflows[core.Name] = core
-	case *interpreter.Step:
-		w.workflows[interpreter.StepRun+core.Name] = interpreter.StepWorkflow(core)
-	}
-}
-
 // Stub does a step otherwise from here on.
 func Stub[I, O any](w *World, step *replay.Step[I, O], do func(in I) (O, error)) {
 	made := replay.NewStep(step.Name(), func(_ context.Context, in I) (O, error) { return do(in) })
-	w.stubs[step.Name()] = made.Definition().(*interpreter.Step).Do //nolint:forcetypeassert // NewStep made it
+	w.stubs[step.Name()] = made.Definition().Step.Do
 }
 
 // Run is one run of a world; T is the type of its result.
@@ -88,8 +78,8 @@ type Run[T any] struct {
 // go on: by Result, Settle or Advance.
 func Start[I, O any](w *World, workflow *replay.Workflow[I, O], in I) *Run[O] {
 	w.t.Helper()
-	w.offer(workflow)
-	core := w.workflows[workflow.Name()]
+	core := workflow.Definition()
+	w.workflows[core.Name] = core
 	input, err := codec.Arguments(in)
 	if err != nil {
 		w.t.Fatalf("arguments of workflow %s: %v", core.Name, err)
@@ -114,7 +104,7 @@ func (w *World) create(made *wire.NewRun) {
 	index := &wire.Run{Key: made.Key, Workflow: made.Workflow, Queue: made.Queue, Seq: 1, Status: "pending", Digest: made.Digest}
 	claimed := &wire.Claimed{Run: index, Lease: &wire.Lease{Key: made.Key, Worker: "replaytest"}, Journal: made.Events}
 	created := &run{
-		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: service.EventsIn(made.Events), state: map[string][]byte{},
+		Live: engine.NewLive(claimed, workflow, 16<<20), workflow: workflow, journal: made.Events, state: map[string][]byte{},
 	}
 	w.runs[made.Key.Id] = created
 	w.order = append(w.order, created)
@@ -151,20 +141,22 @@ func (w *World) turn(r *run) bool {
 			w.t.Fatalf("run %s is stuck: %v", r.Run.Key.Id, err)
 		}
 		if ready {
-			r.Tell(w.perform(r, command))
+			w.perform(r, command)
 		}
 	}
 	return len(r.journal) > before || len(acting) > 0 || len(r.commit.Children) > 0 || !r.Interp.Settled()
 }
 
-func (w *World) perform(r *run, command *interpreter.Command) model.Event {
+func (w *World) perform(r *run, command *interpreter.Command) {
+	performed := command
 	if stub := w.stubs[command.Name]; stub != nil {
 		stubbed := *command
 		stubbed.Step = &interpreter.Step{Name: command.Name, Options: command.Step.Options, Do: stub}
-		command = &stubbed
+		performed = &stubbed
 	}
-	payload, err := engine.Perform(model.WithStepInfo(context.Background(), r.StepInfo(command)), command)
-	return engine.Outcome(command, payload, err, 16<<20, 0.5)
+	attempt := r.Attempt(command)
+	payload, err := engine.Perform(attempt.Within(context.Background()), performed)
+	r.Answer(attempt, command, payload, err, 0, 0.5)
 }
 
 // apply does what a store does with a commit.
@@ -172,7 +164,7 @@ func (w *World) apply(r *run, commit *wire.Commit) {
 	w.t.Helper()
 	r.Applied(commit)
 	r.commit = commit
-	r.journal = append(r.journal, service.EventsIn(commit.Events)...)
+	r.journal = append(r.journal, commit.Events...)
 	maps.Copy(r.state, commit.State)
 	for _, entry := range commit.Topics {
 		w.topics[entry.Topic] = append(w.topics[entry.Topic], entry.Payload)
@@ -223,7 +215,7 @@ func (r *run) startAgain(i int) error {
 	}
 	machine := interpreter.New(r.workflow, r.Run.Key.Id)
 	defer machine.Close()
-	if err := machine.Recover(&r.journal[0], &r.journal[i], interpreter.Unlimited); err != nil {
+	if err := machine.Recover(r.journal[0], r.journal[i], interpreter.Unlimited); err != nil {
 		return err
 	}
 	return machine.Feed(r.journal[i+1:], interpreter.Unlimited)
@@ -369,7 +361,7 @@ func (w *World) post(id, kind, name string, value any) string {
 }
 
 // Journal is what the run was told so far.
-func (r *Run[T]) Journal() []model.Event { return slices.Clone(r.w.runs[r.ID].journal) }
+func (r *Run[T]) Journal() []*model.Event { return slices.Clone(r.w.runs[r.ID].journal) }
 
 // State is what the run shows under a key; nil for nothing.
 func (r *Run[T]) State(key string) json.RawMessage { return r.w.runs[r.ID].state[key] }

@@ -58,6 +58,26 @@ func TestAMonthPassesInAMoment(t *testing.T) {
 	}
 }
 
+func TestTheNextAttemptReadsTheProgressOfTheLast(t *testing.T) {
+	counting := replay.NewStep("counting", func(ctx context.Context, _ replay.None) (int, error) {
+		camp, _, err := replay.Progress[int](ctx)
+		if err != nil || camp == 2 {
+			return camp, err
+		}
+		return 0, errors.Join(replay.Heartbeat(ctx, camp+1), replay.Heartbeat(ctx), errors.New("not yet"))
+	}, replay.StepOptions{Retry: replay.Retry{MaxAttempts: 3, Initial: time.Minute}})
+	climbing := replay.NewWorkflow("climbing", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, counting, replay.None{}) })
+	w := replaytest.New(t)
+	run := replaytest.Start(w, climbing, replay.None{})
+	got, err := run.Result()
+	if err != nil || got != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if told := string(run.State("~progress")); told != "{}" {
+		t.Errorf("expected no progress to be left, got %s", told)
+	}
+}
+
 func TestASignalIsTaken(t *testing.T) {
 	w := replaytest.New(t)
 	replaytest.Stub(w, charge, func(order) (string, error) { return "r-1", nil })

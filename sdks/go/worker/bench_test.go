@@ -134,15 +134,15 @@ func BenchmarkLatency(b *testing.B) {
 // BenchmarkReplay is the interpreter alone: one run driven over a journal of 10,000 steps in sequence.
 func BenchmarkReplay(b *testing.B) {
 	const steps = 10_000
-	spec := counting.Definition().(*interpreter.Workflow)
+	spec := counting.Definition()
 	begin, err := model.Started{Workflow: counting.Name(), Input: fmt.Appendf(nil, "[%d]", steps)}.Encode()
 	fatal(b, err)
-	journal := []model.Event{{Seq: 1, Kind: model.Begun, Name: counting.Name(), Payload: begin}}
+	journal := []*model.Event{{Seq: 1, Kind: model.Begun, Name: counting.Name(), Payload: begin}}
 	first := interpreter.New(spec, "run")
 	fatal(b, first.Feed(journal, interpreter.Unlimited))
 	for i := range steps {
 		command := first.Waiting()[0]
-		event := model.Event{
+		event := &model.Event{
 			Seq: int64(i + 2), Kind: model.StepCompleted, Command: command.ID, Name: command.Name, Payload: fmt.Append(nil, i+1), Check: command.Check(),
 		}
 		journal = append(journal, event)

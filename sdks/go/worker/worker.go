@@ -18,6 +18,9 @@ import (
 // Options say how a worker works; the zero value of each field means its default.
 type Options = model.WorkerOptions
 
+// QueueLimits say how many runs of a queue go at once, and how fast they may begin.
+type QueueLimits = model.QueueLimits
+
 // Run connects to the server of a URL (package client has its options) and works until ctx ends. Then it drains: it takes no more
 // runs, lets steps that run come to an end for Grace, and gives everything back. Programs drain on SIGTERM with
 //
@@ -25,14 +28,7 @@ type Options = model.WorkerOptions
 func Run(ctx context.Context, url string, options Options, offers ...replay.Offer) error {
 	var workflows []*interpreter.Workflow
 	for _, offer := range offers {
-		switch core := offer.Definition().(type) {
-		case *interpreter.Workflow:
-			workflows = append(workflows, core)
-		case *interpreter.Step:
-			workflows = append(workflows, interpreter.StepWorkflow(core))
-		default:
-			return &model.DefinitionError{What: offer.Name(), Problem: "it is neither a step nor a workflow", Advice: "make it with package replay"}
-		}
+		workflows = append(workflows, offer.Definition())
 	}
 	options, err := options.Complete()
 	if err != nil {
@@ -45,6 +41,9 @@ func Run(ctx context.Context, url string, options Options, offers ...replay.Offe
 	defer conn.Close() //nolint:errcheck // everything was given back, or the error is told already
 	if !slices.Contains(conn.Hello.Scopes, "work") {
 		return &model.StoreRefused{Store: conn.URL, Reason: "the token does not allow to work", Advice: "use one that has the scope work"}
+	}
+	if len(options.Limits) > 0 && !slices.Contains(conn.Hello.Capabilities, "limits") {
+		return &model.StoreRefused{Store: conn.URL, Reason: "it keeps to no limits of queues", Advice: "leave Limits out, or serve another store"}
 	}
 	w, err := engine.NewWorker(conn, options, workflows)
 	if err != nil {

@@ -64,13 +64,18 @@ var (
 	mixed      = replay.NewWorkflow("go.mixed", mix)
 	careful    = replay.NewStep("careful", finish, replay.StepOptions{WaitOnCancel: true})
 	stubborn   = replay.NewWorkflow("go.stubborn", func(run *replay.Run, file string) (any, error) { return replay.Call(run, careful, file) })
+	climb      = replay.NewStep("climb", climbOn)
+	climbing   = replay.NewWorkflow("go.climbing", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, climb, replay.None{}) })
+	silent     = replay.NewStep("silent", fallSilent, replay.StepOptions{Heartbeat: 100 * time.Millisecond})
+	deadly     = replay.NewStep("deadly", kill)
+	dying      = replay.NewWorkflow("go.dying", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, deadly, replay.None{}) })
 	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
 	lingering  = replay.NewWorkflow("go.lingering", func(run *replay.Run, _ replay.None) (string, error) {
 		return replay.Call(run, patient, replay.None{})
 	}, replay.WorkflowOptions{Version: "2"})
 	offers = []replay.Offer{
-		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, elsewhere,
-		increment,
+		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, climbing,
+		dying, elsewhere, increment,
 	}
 )
 
@@ -98,6 +103,40 @@ func waiting(ctx context.Context, _ replay.None) (string, error) {
 		cancelled <- why.Reason
 	}
 	return "", ctx.Err()
+}
+
+// climbOn tells where it is, and stays there; another attempt has arrived.
+func climbOn(ctx context.Context, _ replay.None) (int, error) {
+	if camp, ok, err := replay.Progress[int](ctx); ok || err != nil {
+		return camp, err
+	}
+	for camp := range 9 {
+		if err := replay.Heartbeat(ctx, camp); err != nil {
+			return 0, err
+		}
+	}
+	<-ctx.Done()
+	return 0, replay.Heartbeat(ctx, 100) // nobody hears it
+}
+
+// fallSilent is alive for longer than it may be silent.
+func fallSilent(ctx context.Context, _ replay.None) (int, error) {
+	for range 10 {
+		time.Sleep(20 * time.Millisecond)
+		if err := replay.Heartbeat(ctx); err != nil {
+			return 0, err
+		}
+	}
+	<-ctx.Done()
+	return 0, context.Cause(ctx)
+}
+
+// kill takes its worker with it, if that is one that expects it.
+func kill(context.Context, replay.None) (int, error) {
+	if os.Getenv(brief) != "" {
+		return 0, syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	return 1, nil
 }
 
 func pay(_ context.Context, card string) (string, error) {
@@ -146,6 +185,9 @@ func fail(run *replay.Run, how string) (string, error) {
 		var failed *replay.StepFailed
 		errors.As(err, &failed)
 		return fmt.Sprint(failed.ErrorType, " ", failed.Message, " ", strings.Contains(failed.Traceback, "worker_test.go")), nil
+	case "silence":
+		_, err := replay.Call(run, silent, replay.None{})
+		return fmt.Sprint(err), nil
 	case "timeout":
 		_, err := replay.Call(run, slow, replay.None{})
 		return fmt.Sprint(err), nil
@@ -304,14 +346,21 @@ func write(run *replay.Run, in struct {
 
 // ---- scenery ---------------------------------------------------------------------------------------------------------------
 
-const workerProcess = "REPLAY_TEST_WORKER"
+const (
+	workerProcess = "REPLAY_TEST_WORKER"
+	brief         = "REPLAY_TEST_BRIEF" // set in a worker that will not live for long
+)
 
 // TestMain is also the worker process that some tests kill.
 func TestMain(m *testing.M) {
 	if url := os.Getenv(workerProcess); url != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		if err := worker.Run(ctx, url, worker.Options{Queues: []string{"default", "gpu"}, Lease: time.Second, Logger: quiet}, offers...); err != nil {
+		options := worker.Options{Queues: []string{"default", "gpu"}, Lease: time.Second, Logger: quiet}
+		if os.Getenv(brief) != "" {
+			options.Lease, options.MaxRecoveries = 300*time.Millisecond, 4
+		}
+		if err := worker.Run(ctx, url, options, offers...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -456,7 +505,7 @@ func TestStepsFailAsTheyShould(t *testing.T) {
 	c := dial(t, s)
 	for how, want := range map[string]string{
 		"retry": "3", "give up": "attempt 3 fails 3", "panic": "panic out of order true", "timeout": "step slow did not end within 0.05 s",
-		"typed": "true visa was declined",
+		"typed": "true visa was declined", "silence": "the silence of step silent did not end within 0.1 s",
 	} {
 		same(t, want, result(t, start(t, c, failing, how, how)))
 	}
@@ -627,6 +676,104 @@ func TestRecoveryBeginsAtASavepointWithState(t *testing.T) {
 	fork, err := handle.Fork(within(t), client.ForkOptions{At: "turn 2"})
 	check(t, err)
 	same(t, 4, result(t, fork))
+}
+
+func TestProgressOutlivesItsWorker(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	handle := start(t, c, climbing, replay.None{}, "climb")
+	process := spawnWorker(t, s.URL)
+	told := func() string {
+		run, err := handle.Run(within(t))
+		check(t, err)
+		return string(run.State["~progress"])
+	}
+	until(t, "its progress is saved", func() bool { return told() == `{"0":8}` })
+	check(t, process.Process.Signal(syscall.SIGKILL))
+	work(t, s, worker.Options{})
+	same(t, 8, result(t, handle))
+	same(t, "{}", told())
+}
+
+func TestARunThatKillsItsWorkersIsDrivenAloneAndSetAside(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	t.Setenv(brief, "yes")
+	handle := start(t, c, dying, replay.None{}, "dying")
+	victim := start(t, c, approving, replay.None{}, "victim") // dies with it, and is not to blame
+	for range 5 {
+		if killed := new(exec.ExitError); !errors.As(spawnWorker(t, s.URL).Wait(), &killed) {
+			t.Fatal("the worker outlived it")
+		}
+	}
+	leaving := spawnWorker(t, s.URL)
+	_, err := handle.Result(within(t))
+	var failed *client.RunFailed
+	if !errors.As(err, &failed) || failed.Status != "stuck" {
+		t.Fatalf("expected a stuck run, got %v", err)
+	}
+	for _, part := range []string{
+		"set aside: 5 workers in a row died while they held it, since event #1 (started go.dying); in the last 2 of them no other run in doubt was driven",
+		": step deadly (command 0, ", "worker_test.go:", "Mend what ends them, then `replay resume dying` puts it back",
+	} {
+		if !strings.Contains(failed.Message, part) {
+			t.Errorf("expected %q in %s", part, failed.Message)
+		}
+	}
+	check(t, leaving.Process.Signal(syscall.SIGTERM))
+	check(t, leaving.Wait())
+	t.Setenv(brief, "")
+	work(t, s, worker.Options{})
+	check(t, handle.Resume(within(t)))
+	until(t, "it is tried again", func() bool { run, err := handle.Run(within(t)); return err == nil && run.Status != "stuck" })
+	same(t, 1, result(t, handle))
+	check(t, victim.Signal(within(t), "approved", true))
+	same(t, true, result(t, victim))
+}
+
+func TestLimitsOfAQueueHoldOverAllWorkers(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	var mu sync.Mutex
+	here, most, all := map[string]int{}, map[string]int{}, 0
+	occupied := func(name string) *replay.Workflow[replay.None, int] {
+		step := replay.NewStep("occupy", func(context.Context, replay.None) (int, error) {
+			mu.Lock()
+			here[name]++
+			all++
+			most[name], most["all"] = max(most[name], here[name]), max(most["all"], all)
+			mu.Unlock()
+			time.Sleep(30 * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			here[name]--
+			all--
+			return 1, nil
+		})
+		return replay.NewWorkflow("go.occupying", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, step, replay.None{}) })
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	for name, limits := range map[string]worker.QueueLimits{"one": {Concurrency: 3, Here: 1}, "two": {Concurrency: 3}} {
+		options := worker.Options{Queues: []string{"slots"}, Limits: map[string]worker.QueueLimits{"slots": limits}, Logger: quiet, Name: name}
+		go func() { ended <- worker.Run(ctx, s.URL, options, occupied(name)) }()
+	}
+	var handles []*client.Handle[int]
+	for i := range 20 {
+		handles = append(handles, start(t, c, occupied("").With(replay.RunOptions{Queue: "slots"}), replay.None{}, fmt.Sprint("slot-", i)))
+	}
+	for _, handle := range handles {
+		same(t, 1, result(t, handle))
+	}
+	cancel()
+	check(t, errors.Join(<-ended, <-ended))
+	same(t, "1 3", fmt.Sprint(most["one"], " ", most["all"]))
+
+	err := worker.Run(within(t), s.URL, worker.Options{Limits: map[string]worker.QueueLimits{"gpu": {Here: 1}}}, counting)
+	var invalid *client.InvalidRequest
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "queue gpu") {
+		t.Errorf("expected InvalidRequest, got %v", err)
+	}
 }
 
 func TestDrainingLetsStepsEndAndGivesRunsBack(t *testing.T) {
@@ -948,7 +1095,7 @@ func TestWhatGoBeginsPythonFinishesAndTheOtherWayRound(t *testing.T) {
 		for event, err := range handle.Journal(within(t), 1, false) {
 			check(t, err)
 			uuid := fmt.Sprint(got[3])
-			journal += strings.ReplaceAll(fmt.Sprintf("%s %d %s\n", event.String(), event.Check, event.Payload), uuid, "UUID")
+			journal += strings.ReplaceAll(fmt.Sprintf("%s %d %s\n", model.Show(event), event.Check, event.Payload), uuid, "UUID")
 		}
 		journals = append(journals, journal)
 	}

@@ -15,6 +15,7 @@ import (
 	"example.org/replay"
 	"example.org/replay/client"
 	"example.org/replay/examples/internal/server"
+	"example.org/replay/model"
 	"example.org/replay/worker"
 )
 
@@ -59,7 +60,7 @@ func show(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(out, event.String())
+		fmt.Fprintln(out, model.Show(event))
 	}
 	return leave()
 }

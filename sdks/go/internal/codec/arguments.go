@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -21,10 +22,11 @@ func ArgumentsOf(v reflect.Value) ([]byte, error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		var err error
-		if dst, err = appendValue(dst, p.value, MaxDepth); err != nil {
+		spelt, err := Marshal(p.value.Interface())
+		if err != nil {
 			return nil, fmt.Errorf("%s%w", p.where(), err)
 		}
+		dst = append(dst, spelt...)
 		if !p.omit || !p.value.IsZero() {
 			end = len(dst)
 		}
@@ -54,17 +56,14 @@ func ReadArguments(payload []byte, into any) error {
 			return fmt.Errorf("argument %d: %w", i, err)
 		}
 	}
-next:
 	for name, raw := range named.Kwargs {
-		for _, p := range places {
-			if p.name != "" && strings.EqualFold(p.name, name) {
-				if err := Unmarshal(raw, p.value.Addr().Interface()); err != nil {
-					return fmt.Errorf("argument %s: %w", name, err)
-				}
-				continue next
-			}
+		i := slices.IndexFunc(places, func(p place) bool { return p.name != "" && strings.EqualFold(p.name, name) })
+		if i < 0 {
+			return fmt.Errorf("expected no argument %q: pass it by position", name)
 		}
-		return fmt.Errorf("expected no argument %q: pass it by position", name)
+		if err := Unmarshal(raw, places[i].value.Addr().Interface()); err != nil {
+			return fmt.Errorf("argument %s: %w", name, err)
+		}
 	}
 	return nil
 }

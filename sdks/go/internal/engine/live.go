@@ -3,7 +3,6 @@ package engine
 
 import (
 	"cmp"
-	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"example.org/replay/internal/codec"
 	wire "example.org/replay/internal/generated"
 	"example.org/replay/internal/interpreter"
-	"example.org/replay/internal/service"
 	"example.org/replay/model"
 )
 
@@ -29,6 +27,7 @@ const (
 	never        = math.MaxInt64
 
 	replyTopic, notesTopic, logTopic = "~reply:", "~notes:", "~log:"
+	progressKey, lostKey             = "~progress", "~lost"
 )
 
 // Live is one claimed run in memory: what it has been told, what it wants, and the commit that makes a turn durable.
@@ -45,24 +44,31 @@ type Live struct {
 	Withdrawn []*interpreter.Command // to stop once the next commit is applied
 	Paused    bool
 
-	journal    []model.Event // old events, of which `fed` have been fed, and `said` had their outputs applied
+	journal    []*model.Event // old events, of which `fed` have been fed, and `said` had their outputs applied
 	fed, said  int
 	arrived    bool
 	committed  int64
 	applied    int64
-	answers    []model.Event // what the world told of commands: Kind, Command, Payload, Attempt and Duration
+	answers    []*model.Event // what the world told of commands: Kind, Command, Payload, Attempt and Duration
 	mail       []*wire.Message
 	known      map[string]bool
-	retries    map[string]int64
-	timers     timers
+	timers     []timer         // by moment, the earliest first
 	intents    map[string]bool // at-most-once steps whose beginning was noted in this life
 	cancelling bool
 	terminated bool
 	maxPayload int
+	err        error              // why today's code cannot go on
 	turn       *wire.Commit       // all that this turn led to, so far
 	logged     []interpreter.Said // lines to hand to the logger once the next commit is applied
 	state      map[string][]byte  // what it shows, by key; replay's own keys begin with a tilde
 	tags       map[string]string
+	progress   map[string]json.RawMessage // what steps told of themselves, by command
+	saveAt     int64                      // when that is saved, or never while there is nothing new
+	savedAt    int64
+
+	lost   int    // workers that it will have cost in a row if this one dies now; 0 when it is not in doubt
+	doing  string // what it is about to do, once that is written down
+	inLine bool   // it is in doubt, and waits for its turn to be driven
 
 	tasks    map[string]*attempt // what the worker has under way for it
 	parking  bool
@@ -76,10 +82,12 @@ func NewLive(claimed *wire.Claimed, workflow *interpreter.Workflow, maxPayload i
 	run := claimed.Run
 	live := &Live{
 		Run: run, Lease: claimed.Lease, Interp: interpreter.New(workflow, run.Key.Id), Paused: run.Status == "paused",
-		journal: service.EventsIn(claimed.Journal), committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
-		known: map[string]bool{}, retries: map[string]int64{}, intents: map[string]bool{},
+		journal: claimed.Journal, committed: run.Seq, applied: run.Applied, maxPayload: maxPayload,
+		known: map[string]bool{}, intents: map[string]bool{},
 		tasks: map[string]*attempt{}, state: map[string][]byte{}, tags: map[string]string{}, turn: newTurn(),
+		progress: map[string]json.RawMessage{}, saveAt: never,
 	}
+	_ = json.Unmarshal(run.State[progressKey], &live.progress)
 	maps.Copy(live.tags, run.Tags)
 	maps.Copy(live.state, run.State)
 	maps.DeleteFunc(live.state, func(key string, _ []byte) bool { return strings.HasPrefix(key, "~") })
@@ -110,7 +118,18 @@ func (l *Live) Deliver(mail ...*wire.Message) (fresh bool) {
 }
 
 // Tell takes in an answer.
-func (l *Live) Tell(answer model.Event) { l.answers = append(l.answers, answer) }
+func (l *Live) Tell(answer *model.Event) { l.answers = append(l.answers, answer) }
+
+// saveSoon: a step has told how far it has come.
+func (l *Live) saveSoon(now int64) { l.saveAt = min(l.saveAt, max(now, l.savedAt+second)) }
+
+// forgetProgress: its command waits for no further attempt.
+func (l *Live) forgetProgress(command string) {
+	if l.progress[command] != nil {
+		delete(l.progress, command)
+		l.saveAt = l.savedAt
+	}
+}
 
 // Drive lets the run take a turn, after as many of its old events as the budget allows; whether it rests then. What the author's types
 // panic with while they are read is an error of this run.
@@ -121,97 +140,85 @@ func (l *Live) Drive(budget *int, now int64) (rests bool, err error) {
 		}
 	}()
 	if !l.arrived {
-		if *budget, err = l.replay(max(*budget, 1)); err != nil || !(l.arrived || l.Over()) {
-			return false, err
-		}
+		*budget = l.replay(max(*budget, 1))
 	}
-	err = l.turnOn(now)
-	return l.Interp.Settled() || l.Over(), err
+	if l.arrived || l.Over() {
+		l.turnOn(now)
+		rests = l.Interp.Settled() || l.Over()
+	}
+	return rests, l.err
 }
 
 // replay feeds old events; what is left of the budget.
-func (l *Live) replay(budget int) (int, error) {
+func (l *Live) replay(budget int) int {
 	it := l.Interp
 	if it.Seq == 0 && l.Run.Base > 1 && len(l.journal) > 1 {
-		if err := it.Recover(&l.journal[0], &l.journal[1], answerBudget); err != nil {
-			return budget, err
-		}
+		l.err = it.Recover(l.journal[0], l.journal[1], answerBudget)
 		l.fed = 2
 	} else if !it.Settled() {
 		it.Advance(answerBudget)
 	}
 	l.forgetSaid()
-	for it.Settled() && budget > 0 && l.fed < len(l.journal) {
+	for l.err == nil && it.Settled() && budget > 0 && l.fed < len(l.journal) {
 		until := len(l.journal)
 		if l.fed < l.said {
 			until = l.said
 		}
 		before := it.Seq
-		err := it.Feed(l.journal[l.fed:min(until, l.fed+budget)], answerBudget)
+		l.err = it.Feed(l.journal[l.fed:min(until, l.fed+budget)], answerBudget)
 		l.fed += int(it.Seq - before)
 		budget -= int(it.Seq - before)
-		if err != nil {
-			return budget, err
-		}
 		l.forgetSaid()
 	}
-	if l.fed < len(l.journal) {
-		return budget, nil
-	}
-	if it.Settled() {
+	switch {
+	case l.err != nil || l.fed < len(l.journal):
+	case it.Settled():
 		l.journal, l.arrived = nil, true
-		return budget, l.arrive()
+		l.arrive()
+	default:
+		l.terminateBusy()
 	}
-	return budget, l.terminateBusy()
+	return budget
 }
 
 // forgetSaid: outputs of events up to `applied` were said long ago, and what they issued may have been answered since. Only a
 // child that was asked for and abandoned in the same breath is nowhere else to be found.
 func (l *Live) forgetSaid() {
-	var abandoned []*interpreter.Command
-	for _, command := range l.Interp.Issued {
-		if command.Abandoned && l.fed > l.said {
-			abandoned = append(abandoned, command)
-		}
-	}
-	l.Interp.Issued = abandoned
+	l.Interp.Issued = slices.DeleteFunc(l.Interp.Issued, func(c *interpreter.Command) bool { return !c.Abandoned || l.fed <= l.said })
 	if l.fed <= l.said {
 		l.Interp.Outputs = nil
 	}
 }
 
 // arrive: all old events are fed; what is pending now is what the run wants.
-func (l *Live) arrive() error {
+func (l *Live) arrive() {
 	it := l.Interp
 	abandoned := it.Issued
 	it.Issued, it.Withdrawn = nil, nil
 	l.cancelling = it.CancelAsked()
 	if it.Started.Deadline != nil && !l.cancelling {
-		l.remind(*it.Started.Deadline, "")
+		l.remind(*it.Started.Deadline, nil)
 	}
 	l.want(append(it.Waiting(), abandoned...))
 	l.hear()
-	return l.close() // the closing event itself may have been lost with its worker
+	l.close() // the closing event itself may have been lost with its worker
 }
 
 // ---- a turn ----------------------------------------------------------------------------------------------------------------
 
 // turnOn feeds what has come in, until nothing more has or the turn is long enough.
-func (l *Live) turnOn(now int64) error {
+func (l *Live) turnOn(now int64) {
 	if l.terminated {
-		return nil
+		return
 	}
 	if !l.Interp.Settled() {
 		settled := l.Interp.Advance(answerBudget)
-		if err := l.gatherIn(); err != nil || !settled {
-			if err == nil {
-				err = l.terminateBusy()
-			}
-			return err
+		if l.gatherIn(); !settled {
+			l.terminateBusy()
+			return
 		}
 	}
-	for streak := 1; len(l.turn.Events) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
-		var err error
+	for streak := 1; l.err == nil && len(l.turn.Events) < turnLimit && !l.Over() && l.Interp.Settled(); streak++ {
 		mailed := now
 		if len(l.mail) > 0 {
 			mailed = min(now, l.mail[0].At)
@@ -220,90 +227,86 @@ func (l *Live) turnOn(now int64) error {
 		case len(l.answers) > 0 && streak%heed != 0:
 			answer := l.answers[0]
 			l.answers = l.answers[1:]
-			err = l.takeAnswer(answer, now)
+			l.takeAnswer(answer, now)
 		case l.nextTimer() <= mailed:
-			err = l.time(now)
+			l.time(now)
 		case len(l.mail) > 0:
 			message := l.mail[0]
 			l.mail = l.mail[1:]
-			err = l.takeMessage(message, now)
+			l.takeMessage(message, now)
 		case len(l.answers) == 0:
-			return nil
-		}
-		if err != nil {
-			return err
+			return
 		}
 	}
-	return nil
 }
 
 // terminateBusy: code that never rests hears no message; it can be ended from outside all the same.
-func (l *Live) terminateBusy() error {
-	for i, message := range l.mail {
-		if message.Kind == "terminate" {
-			l.mail = slices.Delete(l.mail, i, i+1)
-			return l.takeMessage(message, message.At)
-		}
+func (l *Live) terminateBusy() {
+	if i := slices.IndexFunc(l.mail, func(m *wire.Message) bool { return m.Kind == "terminate" }); i >= 0 && l.err == nil {
+		message := l.mail[i]
+		l.mail = slices.Delete(l.mail, i, i+1)
+		l.takeMessage(message, message.At)
 	}
-	return nil
 }
 
 // Over says whether the run has ended, as far as this turn knows.
 func (l *Live) Over() bool { return l.Interp.Outcome != nil || l.terminated }
 
-func (l *Live) takeAnswer(answer model.Event, now int64) error {
+func (l *Live) takeAnswer(answer *model.Event, now int64) {
 	command := l.Interp.Pending(answer.Command)
 	if command == nil {
-		return nil // withdrawn meanwhile
+		return // withdrawn meanwhile
 	}
-	delete(l.retries, answer.Command)
-	answer.Name, answer.Check = command.Name, command.Check()
-	if err := l.feed(answer, now); err != nil {
-		return err
-	}
+	command.RetryAt = 0
+	l.feedAnswer(answer.Kind, command, answer, now)
 	if answer.Kind == model.AttemptFailed {
 		l.retryLater(command)
+	} else {
+		l.forgetProgress(answer.Command)
 	}
-	return nil
+}
+
+// feedAnswer feeds what answers a command, or tells of it.
+func (l *Live) feedAnswer(kind string, command *interpreter.Command, event *model.Event, now int64) {
+	event.Kind, event.Command, event.Name, event.Check = kind, command.ID, command.Name, command.Check()
+	l.feed(event, now)
 }
 
 // retryLater: the next attempt follows when the pause that the failed one recorded is over.
 func (l *Live) retryLater(command *interpreter.Command) {
-	pause := int64(math.RoundToEven(model.DecodeFailure(command.Failure).RetryIn * second))
-	if _, known := l.retries[command.ID]; !known {
-		l.retries[command.ID] = command.FailedAt + pause
+	if command.RetryAt == 0 {
+		command.RetryAt = command.FailedAt + int64(math.RoundToEven(model.DecodeFailure(command.Failure).RetryIn*second))
 	}
-	l.remind(l.retries[command.ID], command.ID)
+	l.remind(command.RetryAt, command)
 }
 
 // giveUp: its end is awaited by a cancellation, and no other attempt will follow.
 func (l *Live) giveUp(command *interpreter.Command) {
-	l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: command.Failure, Attempt: int32(command.Attempts)})
+	l.Tell(&model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: command.Failure, Attempt: int32(command.Attempts)})
 }
 
-func (l *Live) takeMessage(message *wire.Message, now int64) error {
+func (l *Live) takeMessage(message *wire.Message, now int64) {
 	l.turn.Consumed = append(l.turn.Consumed, message.Id)
 	switch message.Kind {
 	case "signal":
 		if refused := l.Interp.RefusesSignal(message.Name, message.Payload); refused != nil {
 			l.note(fmt.Sprintf("signal '%s' was refused: %v", message.Name, refused))
-			return nil
+			return
 		}
-		return l.feed(model.Event{Kind: model.SignalReceived, Name: message.Name, Payload: message.Payload}, now)
+		l.feed(&model.Event{Kind: model.SignalReceived, Name: message.Name, Payload: message.Payload}, now)
 	case "update":
 		if refused := l.Interp.RefusesUpdate(message.Name, message.Payload); refused != nil {
 			l.say(replyTopic+message.Id, map[string]any{"refused": refused.Error()})
-			return nil
+			return
 		}
 		payload, err := codec.Marshal(map[string]any{"id": message.Id, "value": json.RawMessage(message.Payload)})
-		if err != nil {
-			return err
+		if l.err = err; err == nil {
+			l.feed(&model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 		}
-		return l.feed(model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 	case "query":
 		l.say(replyTopic+message.Id, l.Interp.Query(message.Name, message.Payload))
 	case "cancel":
-		return l.cancel("cancel", message.Payload, now)
+		l.cancel("cancel", message.Payload, now)
 	case "terminate":
 		l.terminate(message, now)
 	case "pause":
@@ -317,26 +320,24 @@ func (l *Live) takeMessage(message *wire.Message, now int64) error {
 	case "answer":
 		if command := l.Interp.Pending(message.Command); command == nil || !command.Takes(message.Name) {
 			l.note(fmt.Sprintf("an answer (%s) came for command %s, which the code does not ask for", message.Name, message.Command))
-			return nil
+			return
 		}
-		return l.takeAnswer(model.Event{Kind: message.Name, Command: message.Command, Payload: message.Payload}, now)
+		l.takeAnswer(&model.Event{Kind: message.Name, Command: message.Command, Payload: message.Payload}, now)
 	}
-	return nil
 }
 
-func (l *Live) cancel(name string, payload []byte, now int64) error {
-	if l.cancelling {
-		return nil
+func (l *Live) cancel(name string, payload []byte, now int64) {
+	if !l.cancelling {
+		l.cancelling = true
+		l.feed(&model.Event{Kind: model.CancelRequested, Name: name, Payload: payload}, now)
 	}
-	l.cancelling = true
-	return l.feed(model.Event{Kind: model.CancelRequested, Name: name, Payload: payload}, now)
 }
 
 func (l *Live) terminate(message *wire.Message, now int64) {
 	said := struct{ Reason string }{"terminated"}
 	_ = json.Unmarshal(message.Payload, &said)
 	failure := model.Failure{Type: "Terminated", Message: said.Reason, Attempts: 1}
-	l.record(l.whole(model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now))
+	l.record(&model.Event{Kind: model.Failed, Name: model.Terminated, Payload: failure.Encode()}, now)
 	l.terminated = true
 	for _, command := range l.Interp.Waiting() { // none of its code runs, so nobody else would tell them
 		child := command.Kind == interpreter.Child && cmp.Or(command.Workflow.Options.OnParentClose, model.CancelChild) == model.CancelChild
@@ -347,20 +348,18 @@ func (l *Live) terminate(message *wire.Message, now int64) {
 }
 
 // time: the earliest timer, retry or deadline is due.
-func (l *Live) time(now int64) error {
-	due := heap.Pop(&l.timers).(timer)
-	if due.command == "" {
-		return l.cancel("deadline", model.CancelledPayload("the deadline has passed"), now)
-	}
-	command := l.Interp.Pending(due.command)
-	if command.Timed {
-		return l.feed(model.Event{Kind: model.TimerFired, Command: command.ID, Name: command.Name}, now)
-	}
-	if _, waits := l.retries[command.ID]; waits && !l.Paused {
-		delete(l.retries, command.ID)
+func (l *Live) time(now int64) {
+	command := l.timers[0].command
+	l.timers = l.timers[1:]
+	switch {
+	case command == nil:
+		l.cancel("deadline", model.CancelledPayload("the deadline has passed"), now)
+	case command.Timed:
+		l.feedAnswer(model.TimerFired, command, &model.Event{}, now)
+	case command.RetryAt != 0 && !l.Paused:
+		command.RetryAt = 0
 		l.Acting = append(l.Acting, command)
 	}
-	return nil
 }
 
 // Announce says whether a step may begin now. One that is done at most once is noted first, and begins when that is durable; one
@@ -371,43 +370,36 @@ func (l *Live) Announce(command *interpreter.Command, now int64) (bool, error) {
 	}
 	if command.Intent {
 		failure := model.FailureOf(&model.StepInterrupted{Step: command.Name}, 1)
-		l.Tell(model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: failure.Encode(), Attempt: 1})
+		l.Tell(&model.Event{Kind: model.StepGaveUp, Command: command.ID, Payload: failure.Encode(), Attempt: 1})
 		return false, nil
 	}
 	l.intents[command.ID] = true
-	if err := l.feed(model.Event{Kind: model.StepIntent, Command: command.ID, Name: command.Name, Check: command.Check()}, now); err != nil {
-		return false, err
-	}
+	l.feedAnswer(model.StepIntent, command, &model.Event{}, now)
 	l.Acting = append(l.Acting, command)
-	return false, nil
+	return false, l.err
 }
 
-// whole is an event with all that its kind does not say.
-func (l *Live) whole(event model.Event, now int64) model.Event {
+// record is told an event with all that its kind does not say.
+func (l *Live) record(event *model.Event, now int64) *model.Event {
 	event.Seq, event.At, event.Worker = l.Interp.Seq+1, max(now, l.Interp.Clock), l.Lease.GetWorker()
 	if command := l.Interp.Pending(event.Command); command != nil {
 		event.Line = command.Line()
 	}
+	l.turn.Events = append(l.turn.Events, event)
 	return event
 }
 
 // feed hands an event to the interpreter, and collects what it led to.
-func (l *Live) feed(event model.Event, now int64) error {
-	event = l.whole(event, now)
-	if err := l.Interp.Feed([]model.Event{event}, answerBudget); err != nil {
-		return err
+func (l *Live) feed(event *model.Event, now int64) {
+	if l.err = l.Interp.Feed([]*model.Event{l.record(event, now)}, answerBudget); l.err != nil {
+		return
 	}
-	l.record(event)
 	if event.Kind == model.SavepointTaken {
 		if resume, err := model.DecodeResume(event.Payload); err == nil && resume != nil {
 			l.turn.Base = event.Seq
 		}
 	}
-	return l.gatherIn()
-}
-
-func (l *Live) record(event model.Event) {
-	l.turn.Events = append(l.turn.Events, service.EventOut(&event))
+	l.gatherIn()
 }
 
 // hear takes down what the interpreter said.
@@ -443,7 +435,7 @@ func (l *Live) hear() {
 }
 
 // gatherIn collects what the interpreter said, withdrew and asked for.
-func (l *Live) gatherIn() error {
+func (l *Live) gatherIn() {
 	it := l.Interp
 	l.hear()
 	if len(it.Withdrawn) > 0 {
@@ -454,7 +446,7 @@ func (l *Live) gatherIn() error {
 		it.Issued = nil
 		l.want(slices.DeleteFunc(issued, func(c *interpreter.Command) bool { return it.Pending(c.ID) != c && !c.Abandoned }))
 	}
-	return l.close()
+	l.close()
 }
 
 // want sorts commands by who answers them: a savepoint at once, a child by being created, a step by acting, a timer by time.
@@ -462,7 +454,7 @@ func (l *Live) want(commands []*interpreter.Command) {
 	for _, command := range commands {
 		switch {
 		case command.Kind == interpreter.Savepoint:
-			l.Tell(model.Event{Kind: model.SavepointTaken, Command: command.ID, Payload: l.Interp.SavepointPayload(command)})
+			l.Tell(&model.Event{Kind: model.SavepointTaken, Command: command.ID, Payload: l.Interp.SavepointPayload(command)})
 		case command.Kind == interpreter.StepCall && command.Attempts > 0 && command.Cancelled:
 			l.giveUp(command)
 		case command.Kind == interpreter.StepCall && command.Attempts > 0:
@@ -474,7 +466,7 @@ func (l *Live) want(commands []*interpreter.Command) {
 			l.Acting = append(l.Acting, command)
 		}
 		if command.Timed {
-			l.remind(command.Due, command.ID)
+			l.remind(command.Due, command)
 		}
 	}
 }
@@ -488,8 +480,9 @@ func (l *Live) withdraw() {
 	withdrawn := l.Interp.Withdrawn
 	l.Interp.Withdrawn = nil
 	for _, command := range withdrawn {
-		_, waits := l.retries[command.ID]
-		delete(l.retries, command.ID)
+		waits := command.RetryAt != 0
+		command.RetryAt = 0
+		l.forgetProgress(command.ID)
 		switch {
 		case command.Kind == interpreter.Child || l.isRemote(command):
 			l.callOff(command, "no longer waits for it")
@@ -514,17 +507,17 @@ func (l *Live) key(id string) *wire.RunKey {
 }
 
 // close: when the workflow has ended, its closing event says how.
-func (l *Live) close() error {
+func (l *Live) close() {
 	outcome := l.Interp.Outcome
-	if outcome == nil || l.closing() != nil {
-		return nil
+	if outcome == nil || l.closing() != nil || l.err != nil {
+		return
 	}
 	kind, name, payload := outcome.Kind, l.Interp.Started.Workflow, outcome.Payload
 	if kind == model.Completed && len(payload) > l.maxPayload {
 		tooLarge := &model.PayloadTooLarge{Where: "result of workflow " + name, Size: len(payload), Limit: l.maxPayload}
 		kind, name, payload = model.Failed, model.Terminated, model.FailureOf(tooLarge, 1).Encode()
 	}
-	return l.feed(model.Event{Kind: kind, Name: name, Payload: payload}, l.Interp.Clock)
+	l.feed(&model.Event{Kind: kind, Name: name, Payload: payload}, l.Interp.Clock)
 }
 
 // closing is the event of this turn that ends the run, or nil.
@@ -606,24 +599,16 @@ func isStep(workflow string) bool { return strings.HasPrefix(workflow, interpret
 
 // ---- the commit ------------------------------------------------------------------------------------------------------------
 
-// wakeAt is when its next timer, retry or deadline is due; nil for never.
-func (l *Live) wakeAt() *int64 {
-	if moment := l.nextTimer(); moment != never {
-		return &moment
-	}
-	return nil
-}
-
 // idle says whether nothing is under way for it in this process.
 func (l *Live) idle() bool {
 	return l.Interp.Settled() && len(l.tasks)+len(l.answers)+len(l.mail)+len(l.Acting) == 0
 }
 
 // unsaid says whether there is anything to commit.
-func (l *Live) unsaid() bool {
+func (l *Live) unsaid(now int64) bool {
 	turn := l.turn
 	said := len(turn.Events) + len(turn.Consumed) + len(turn.Posts) + len(turn.Children) + len(turn.Topics) + len(turn.State) + len(turn.Tags)
-	return l.Interp.Settled() && said > 0
+	return l.Interp.Settled() && (said > 0 || l.saveAt <= now)
 }
 
 // Commit is all of this turn, as one commit; afterwards the turn is empty.
@@ -632,13 +617,13 @@ func (l *Live) Commit(release bool) *wire.Commit {
 	maps.Copy(l.state, made.State)
 	maps.Copy(l.tags, made.Tags)
 	maps.DeleteFunc(l.tags, func(_, word string) bool { return word == "" })
-	switch {
-	case l.Paused:
+	if made.Status = "running"; release {
+		made.Status = "waiting"
+	}
+	if moment := l.nextTimer(); l.Paused {
 		made.Status = "paused"
-	case release:
-		made.Status, made.WakeAt = "waiting", l.wakeAt()
-	default:
-		made.Status, made.WakeAt = "running", l.wakeAt()
+	} else if moment != never {
+		made.WakeAt = &moment
 	}
 	if closing := l.closing(); closing != nil {
 		made.Status = closing.Kind
@@ -651,8 +636,24 @@ func (l *Live) Commit(release bool) *wire.Commit {
 		made.WakeAt, made.Result, release = nil, append([]byte{}, closing.Payload...), true
 	}
 	made.Lease, made.Expected, made.Applied, made.Release = l.Lease, l.committed, l.committed+int64(len(made.Events)), release
+	l.sayProgress(made)
+	l.sayLost(made)
 	l.turn = newTurn()
 	return made
+}
+
+// sayProgress: what steps told of themselves is shown while they are not answered.
+func (l *Live) sayProgress(made *wire.Commit) {
+	if l.saveAt == never {
+		return
+	}
+	for id, task := range l.tasks {
+		if task.heard.Swap(false) {
+			l.progress[id] = task.told.Progress()
+		}
+	}
+	made.State[progressKey], _ = codec.Marshal(l.progress) // its parts were spelt before
+	l.savedAt, l.saveAt = l.saveAt, never
 }
 
 // Applied is told when a commit of this run has become durable.
@@ -723,44 +724,29 @@ func (l *Live) successor(closing *wire.Event) *wire.NewRun {
 
 type timer struct {
 	moment  int64
-	number  int
-	command string // empty for the run's deadline
+	command *interpreter.Command // nil for the run's deadline
 }
 
-type timers struct {
-	heap   []timer
-	number int
+// isGone says whether nobody waits for it any more.
+func (l *Live) isGone(t timer) bool {
+	return t.command != nil && l.Interp.Pending(t.command.ID) != t.command
 }
 
-func (t *timers) Len() int { return len(t.heap) }
-func (t *timers) Less(i, j int) bool {
-	a, b := t.heap[i], t.heap[j]
-	return a.moment < b.moment || (a.moment == b.moment && a.number < b.number)
-}
-func (t *timers) Swap(i, j int) { t.heap[i], t.heap[j] = t.heap[j], t.heap[i] }
-func (t *timers) Push(made any) { t.heap = append(t.heap, made.(timer)) }
-func (t *timers) Pop() (last any) {
-	last, t.heap = t.heap[len(t.heap)-1], t.heap[:len(t.heap)-1]
-	return last
-}
-
-func (l *Live) remind(moment int64, command string) {
-	if len(l.timers.heap) > 1_000 && len(l.timers.heap) > 2*l.Interp.Open() {
-		l.timers.heap = slices.DeleteFunc(l.timers.heap, func(t timer) bool { return t.command != "" && l.Interp.Pending(t.command) == nil })
-		heap.Init(&l.timers)
+func (l *Live) remind(moment int64, command *interpreter.Command) {
+	if len(l.timers) > 1_000 && len(l.timers) > 2*l.Interp.Open() {
+		l.timers = slices.DeleteFunc(l.timers, l.isGone)
 	}
-	l.timers.number++
-	heap.Push(&l.timers, timer{moment, l.timers.number, command})
+	place, _ := slices.BinarySearchFunc(l.timers, moment+1, func(t timer, after int64) int { return cmp.Compare(t.moment, after) })
+	l.timers = slices.Insert(l.timers, place, timer{moment, command})
 }
 
 // nextTimer is when the next timer, retry or deadline is due; those of commands that are gone are forgotten.
 func (l *Live) nextTimer() int64 {
-	for len(l.timers.heap) > 0 {
-		first := l.timers.heap[0]
-		if first.command == "" || l.Interp.Pending(first.command) != nil {
-			return first.moment
-		}
-		heap.Pop(&l.timers)
+	for len(l.timers) > 0 && l.isGone(l.timers[0]) {
+		l.timers = l.timers[1:]
 	}
-	return never
+	if len(l.timers) == 0 {
+		return never
+	}
+	return l.timers[0].moment
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"example.org/replay/internal/interpreter"
@@ -17,25 +18,30 @@ import (
 type attempt struct {
 	live    *Live
 	command *interpreter.Command
+	told    *model.Attempt // nil while it waits for room
+	heard   atomic.Bool    // it has told something that is not yet saved
 	stop    context.CancelCauseFunc
 	hurry   chan struct{}
-	alarm   *time.Timer
-	waiting bool // for room
+	alarms  []*time.Timer
 }
 
 // perform begins an attempt; its context ends with the worker.
 func (w *Worker) perform(a *attempt) {
-	a.hurry = make(chan struct{})
-	info := a.live.StepInfo(a.command)
-	info.Hurry = a.hurry
-	var ctx context.Context
-	ctx, a.stop = context.WithCancelCause(model.WithStepInfo(w.steps, info))
-	if limit := a.command.Step.Options.Timeout; limit > 0 { // a goroutine cannot be stopped; its answer will be passed over
-		late := &model.TimedOut{What: "step " + a.command.Name, Seconds: limit.Seconds()}
-		a.alarm = time.AfterFunc(limit, func() {
-			w.report(func() { w.answer(a, nil, late, limit) })
-		})
+	a.told, a.hurry = a.live.Attempt(a.command), make(chan struct{})
+	a.told.Hurry = a.hurry
+	options := a.command.Step.Options
+	w.limit(a, "step "+a.command.Name, options.Timeout)
+	silence := w.limit(a, "the silence of step "+a.command.Name, options.Heartbeat)
+	a.told.Beat = func() {
+		if silence != nil {
+			silence.Reset(options.Heartbeat)
+		}
+		if a.heard.CompareAndSwap(false, true) {
+			w.report(func() { a.live.saveSoon(w.conn.Now()) })
+		}
 	}
+	var ctx context.Context
+	ctx, a.stop = context.WithCancelCause(a.told.Within(w.steps))
 	began := time.Now()
 	go func() {
 		payload, err := Perform(ctx, a.command)
@@ -48,12 +54,25 @@ func (w *Worker) perform(a *attempt) {
 	}()
 }
 
-// StepInfo is what a step knows of itself.
-func (l *Live) StepInfo(command *interpreter.Command) model.StepInfo {
-	return model.StepInfo{
+// limit fails an attempt after a while. A goroutine cannot be stopped: its answer will be passed over.
+func (w *Worker) limit(a *attempt, what string, span time.Duration) *time.Timer {
+	if span == 0 {
+		return nil
+	}
+	late := &model.TimedOut{What: what, Seconds: span.Seconds()}
+	alarm := time.AfterFunc(span, func() {
+		w.report(func() { w.answer(a, nil, late, span) })
+	})
+	a.alarms = append(a.alarms, alarm)
+	return alarm
+}
+
+// Attempt is the next attempt of a step.
+func (l *Live) Attempt(command *interpreter.Command) *model.Attempt {
+	return model.NewAttempt(model.StepInfo{
 		RunID: l.Run.Key.Id, Workflow: l.Run.Workflow, Step: command.Name, Command: command.ID, Attempt: command.Attempts + 1,
 		IdempotencyKey: l.Interp.Position(cmp.Or(command.Step.Options.ID, command.ID), "#"),
-	}
+	}, l.progress[command.ID])
 }
 
 // Perform calls a step's function here and now.
@@ -73,8 +92,8 @@ func Perform(ctx context.Context, command *interpreter.Command) (payload []byte,
 
 // abandon: nobody wants the answer any more.
 func (a *attempt) abandon(why error) {
-	if a.alarm != nil {
-		a.alarm.Stop()
+	for _, alarm := range a.alarms {
+		alarm.Stop()
 	}
 	if a.stop != nil {
 		a.stop(why)
@@ -88,16 +107,25 @@ func (a *attempt) warn() {
 	}
 }
 
-// Outcome is the answer that an attempt comes to: a result, a failure, or a failure that another attempt follows.
-func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload int, chance float64) model.Event {
+// Answer takes in what an attempt came to: a result, a failure, or a failure that another attempt follows.
+func (l *Live) Answer(a *model.Attempt, command *interpreter.Command, payload []byte, err error, took time.Duration, chance float64) {
+	if err == nil && len(payload) > l.maxPayload {
+		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: l.maxPayload}
+	}
+	answer := &model.Event{
+		Kind: model.StepCompleted, Command: command.ID, Payload: payload, Attempt: int32(a.Attempt), Duration: took.Microseconds(),
+	}
+	if err != nil {
+		answer.Kind, answer.Payload = failed(command, err, chance)
+		if told := a.Progress(); told != nil { // saved with the failure
+			l.progress[command.ID], l.saveAt = told, l.savedAt
+		}
+	}
+	l.Tell(answer)
+}
+
+func failed(command *interpreter.Command, err error, chance float64) (kind string, payload []byte) {
 	number := command.Attempts + 1
-	if err == nil && len(payload) > maxPayload {
-		err = &model.PayloadTooLarge{Where: "result of step " + command.Name, Size: len(payload), Limit: maxPayload}
-	}
-	answer := model.Event{Kind: model.StepCompleted, Command: command.ID, Payload: payload, Attempt: int32(number)}
-	if err == nil {
-		return answer
-	}
 	options := command.Step.Options
 	failure := model.FailureOf(err, number)
 	for _, raise := range options.Raises {
@@ -107,13 +135,11 @@ func Outcome(command *interpreter.Command, payload []byte, err error, maxPayload
 			break
 		}
 	}
-	answer.Kind = model.StepGaveUp
-	if !command.Cancelled && !isPermanent(err) && options.Retry.Allows(err, number) {
-		answer.Kind = model.AttemptFailed
-		failure.RetryIn = options.Retry.Delay(number, chance).Seconds()
+	if command.Cancelled || isPermanent(err) || !options.Retry.Allows(err, number) {
+		return model.StepGaveUp, failure.Encode()
 	}
-	answer.Payload = failure.Encode()
-	return answer
+	failure.RetryIn = options.Retry.Delay(number, chance).Seconds()
+	return model.AttemptFailed, failure.Encode()
 }
 
 // isPermanent says whether no further attempt would mend it.

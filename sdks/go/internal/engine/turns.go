@@ -25,7 +25,7 @@ func (w *Worker) turns(now int64) {
 	budget := replayBudget
 	for _, live := range touched {
 		live.touched = false
-		if w.live[live.Run.Key.Id] != live {
+		if w.live[live.Run.Key.Id] != live || live.inLine {
 			continue
 		}
 		rests, err := live.Drive(&budget, now)
@@ -54,12 +54,12 @@ func (w *Worker) commitOf(live *Live, now int64) *wire.Commit {
 		return live.Commit(true)
 	}
 	if live.idle() {
-		if parking || live.Paused || w.leaveAt != 0 || w.hungry {
+		if _, limited := w.set.Limits[live.Run.Queue]; parking || live.Paused || w.leaveAt != 0 || w.hungry || limited {
 			return live.Commit(true)
 		}
 		live.restless = now + w.set.Linger.Microseconds()
 	}
-	if live.unsaid() {
+	if live.warns() || live.unsaid(now) {
 		return live.Commit(false)
 	}
 	return nil
@@ -157,6 +157,9 @@ func (w *Worker) settle(live *Live, commit *wire.Commit, err error, now int64) {
 		w.claimAt = 0
 		return
 	}
+	if live.lost == 0 {
+		w.leaveLine(live)
+	}
 	if len(commit.Posts)+len(commit.Children) > 0 || commit.Successor != nil {
 		w.claimAt = min(w.claimAt, now)
 	}
@@ -222,6 +225,7 @@ func (w *Worker) drop(live *Live) {
 		delete(w.live, live.Run.Key.Id)
 	}
 	live.restless = 0
+	w.leaveLine(live)
 	if w.hungry {
 		w.claimAt = 0
 	}
@@ -286,7 +290,7 @@ func (w *Worker) begin(live *Live, command *interpreter.Command, now int64) erro
 		w.touch(live)
 		return err
 	}
-	live.tasks[command.ID] = &attempt{live: live, command: command, waiting: true}
+	live.tasks[command.ID] = &attempt{live: live, command: command}
 	if len(live.queued) == 0 {
 		w.todo = append(w.todo, live)
 	}
@@ -296,6 +300,9 @@ func (w *Worker) begin(live *Live, command *interpreter.Command, now int64) erro
 
 // fill begins as many waiting steps as there is room for, one of each run in turn; when leaving, only those announced.
 func (w *Worker) fill() {
+	if now := w.conn.Now(); len(w.todo) > 0 && now >= w.renewAt { // after a long break: begin nothing for a run that another may hold by now
+		w.renew(now)
+	}
 	for len(w.todo) > 0 && w.attempts < w.set.Steps {
 		live := w.todo[0]
 		w.todo = w.todo[1:]
@@ -307,7 +314,7 @@ func (w *Worker) fill() {
 			w.todo = append(w.todo, live)
 		}
 		task := live.tasks[command.ID]
-		if task == nil || !task.waiting {
+		if task == nil || task.told != nil {
 			continue
 		}
 		if (w.leaveAt != 0 || live.Paused) && !live.intents[command.ID] {
@@ -315,7 +322,6 @@ func (w *Worker) fill() {
 			w.touch(live)
 			continue
 		}
-		task.waiting = false
 		w.attempts++
 		w.perform(task)
 	}
@@ -328,8 +334,6 @@ func (w *Worker) answer(a *attempt, payload []byte, err error, took time.Duratio
 	}
 	a.abandon(err)
 	delete(live.tasks, a.command.ID)
-	answer := Outcome(a.command, payload, err, w.set.MaxPayload, rand.Float64())
-	answer.Duration = took.Microseconds()
-	live.Tell(answer)
+	live.Answer(a.told, a.command, payload, err, took, rand.Float64())
 	w.touch(live)
 }

@@ -18,15 +18,14 @@ import (
 )
 
 const (
-	breath        = time.Millisecond      // between two claims at the least
-	idleBreath    = 5 * time.Millisecond  // the same when the server says that something changed
-	busyBreath    = 20 * time.Millisecond // the same while this worker commits
-	claimShare    = 10                    // while runs are under way, claiming takes one part in so many of the time
-	stuckPause    = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
-	claimLimit    = 500                   // runs taken in one claim at most
-	maxRecoveries = 10                    // workers in a row that a run may lose before it is set aside
-	replayBudget  = 5_000                 // old events fed per round, so that one long journal does not hold up the others
-	patience      = 20 * time.Second      // of a call that waits for something to change
+	breath       = time.Millisecond      // between two claims at the least
+	idleBreath   = 5 * time.Millisecond  // the same when the server says that something changed
+	busyBreath   = 20 * time.Millisecond // the same while this worker commits
+	claimShare   = 10                    // while runs are under way, claiming takes one part in so many of the time
+	stuckPause   = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
+	claimLimit   = 500                   // runs taken in one claim at most
+	replayBudget = 5_000                 // old events fed per round, so that one long journal does not hold up the others
+	patience     = 20 * time.Second      // of a call that waits for something to change
 )
 
 // Worker is one worker over one server. One goroutine holds everything: it takes what has come in, lets every run that heard
@@ -36,7 +35,7 @@ const (
 type Worker struct {
 	conn      *service.Connection
 	set       model.WorkerOptions                // with all defaults
-	workflows map[string][]*interpreter.Workflow // by name; of its versions none comes first, the highest last
+	workflows map[string][]*interpreter.Workflow // by name; of its versions the highest comes first, none last
 	names     []string
 	inbox     chan func() // what was heard, for the one goroutine to take in
 	live      map[string]*Live
@@ -44,6 +43,7 @@ type Worker struct {
 	todo      []*Live // with steps that wait for room
 	attempts  int
 	claiming  bool
+	claims    int
 	hungry    bool
 	waiting   bool
 	seen      int64
@@ -53,6 +53,7 @@ type Worker struct {
 	committed bool // since the last claim
 	failures  int
 	presence  presence
+	line      line            // runs in doubt
 	refused   error           // what the server said when it gave this worker no runs at all
 	leaveAt   int64           // when steps that run are given up, or 0 while nobody has asked to leave
 	asked     context.Context // ends when the worker is asked to leave
@@ -65,7 +66,7 @@ func NewWorker(conn *service.Connection, options model.WorkerOptions, workflows 
 	w := &Worker{
 		conn: conn, set: options, workflows: map[string][]*interpreter.Workflow{}, inbox: make(chan func(), 1_024), live: map[string]*Live{},
 	}
-	slices.SortFunc(workflows, func(a, b *interpreter.Workflow) int { return strings.Compare(a.Version, b.Version) })
+	slices.SortFunc(workflows, func(a, b *interpreter.Workflow) int { return strings.Compare(b.Version, a.Version) })
 	for _, workflow := range workflows {
 		versions := w.workflows[workflow.Name]
 		if n := len(versions); n > 0 && versions[n-1] != workflow && versions[n-1].Version == workflow.Version {
@@ -159,6 +160,9 @@ func (w *Worker) untilNext() time.Duration {
 	if len(w.live) > 0 {
 		next = min(next, w.renewAt)
 	}
+	if len(w.line.waiting) > 0 && w.leaveAt == 0 {
+		next = min(next, w.line.until)
+	}
 	if !w.presence.already {
 		next = min(next, w.presence.due)
 	}
@@ -170,7 +174,10 @@ func (w *Worker) untilNext() time.Duration {
 
 // nextLook is when a run that nothing happens to must be looked at.
 func (l *Live) nextLook() int64 {
-	return min(l.nextTimer(), cmp.Or(l.restless, never))
+	if l.inLine {
+		return never
+	}
+	return min(l.nextTimer(), cmp.Or(l.restless, never), l.saveAt)
 }
 
 // round is one round of work; whether the worker has ended.
@@ -194,6 +201,7 @@ func (w *Worker) round() (ended bool) {
 	}
 	if w.leaveAt == 0 {
 		w.claim(now)
+		w.letIn(now)
 	}
 	w.announce(now)
 	w.turns(now)
@@ -210,8 +218,11 @@ func (w *Worker) claim(now int64) {
 	}
 	w.claiming, w.claimedAt, w.committed = true, now, false
 	room := max(0, w.set.Concurrency-len(w.live))
+	first := w.claims % len(w.set.Queues) // another one each time
+	w.claims++
 	request := &wire.ClaimRequest{
-		Worker: w.set.Name, Namespace: w.set.Namespace, Queues: w.set.Queues, Workflows: w.names, Limit: int32(min(room, claimLimit)), Ttl: w.set.Lease.Microseconds(),
+		Worker: w.set.Name, Namespace: w.set.Namespace, Queues: slices.Concat(w.set.Queues[first:], w.set.Queues[:first]), Workflows: w.names,
+		Limits: w.limits(), Limit: int32(min(room, claimLimit)), Ttl: w.set.Lease.Microseconds(),
 	}
 	go func() {
 		began := time.Now()
@@ -219,6 +230,28 @@ func (w *Worker) claim(now int64) {
 		took := time.Since(began)
 		w.report(func() { w.claimed(answer, err, room, took) })
 	}()
+}
+
+// limits are those of the queues, with what is left of their room here.
+func (w *Worker) limits() (made []*wire.QueueLimits) {
+	for queue, limits := range w.set.Limits {
+		one := &wire.QueueLimits{
+			Name: queue, Concurrency: service.Optional(int32(limits.Concurrency)), PerKey: service.Optional(int32(limits.PerKey)),
+			RateCount: service.Optional(int64(limits.Rate)), RatePer: cmp.Or(limits.Per, time.Second).Seconds(),
+		}
+		if limits.Here > 0 {
+			here := int32(limits.Here)
+			for _, live := range w.live {
+				if live.Run.Queue == queue {
+					here--
+				}
+			}
+			here = max(0, here)
+			one.Here = &here
+		}
+		made = append(made, one)
+	}
+	return made
 }
 
 // listen asks to be told when something changes. A worker that commits is not told: each of its own commits would be such a change,
@@ -249,7 +282,7 @@ func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took t
 	w.claiming = false
 	now := w.conn.Now()
 	w.claimAt = now + w.set.Poll.Microseconds()
-	if refused := (*model.StoreRefused)(nil); errors.As(err, &refused) {
+	if refused, no := errors.AsType[*model.StoreRefused](err); no {
 		w.refused = refused // asking again does not help
 		return
 	}
@@ -295,18 +328,14 @@ func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took t
 // workflow is the version that a run began with when it is offered, else today's code: the one of no or the highest version.
 func (w *Worker) workflow(name, version string) *interpreter.Workflow {
 	versions := w.workflows[name]
-	for _, offered := range versions {
-		if offered.Version == version {
-			return offered
-		}
-	}
-	switch {
-	case len(versions) == 0:
+	if len(versions) == 0 {
 		return nil
-	case versions[0].Version == "":
-		return versions[0]
 	}
-	return versions[len(versions)-1]
+	place := slices.IndexFunc(versions, func(offered *interpreter.Workflow) bool { return offered.Version == version })
+	if last := len(versions) - 1; place < 0 && versions[last].Version == "" {
+		place = last
+	}
+	return versions[max(0, place)]
 }
 
 // take takes a claimed run into memory.
@@ -315,12 +344,6 @@ func (w *Worker) take(claimed *wire.Claimed) {
 	workflow := w.workflow(run.Workflow, run.Version)
 	if workflow == nil {
 		w.release(lease)
-		return
-	}
-	if run.Recoveries >= maxRecoveries && !slices.ContainsFunc(claimed.Mail, putsBack) {
-		note := fmt.Sprintf("it was set aside after %d workers in a row died while they drove it; resume puts it back", run.Recoveries)
-		w.set.Logger.Error("run is stuck", "run", run.Key.Id, "workflow", run.Workflow, "error", note)
-		w.send([]*wire.Commit{{Lease: lease, Expected: run.Seq, Status: "stuck", Applied: run.Applied, Note: note, Release: true}})
 		return
 	}
 	if known := w.live[run.Key.Id]; known != nil {
@@ -332,17 +355,18 @@ func (w *Worker) take(claimed *wire.Claimed) {
 		}
 		w.drop(known)
 	}
+	if w.isBeyond(claimed) {
+		w.setAside(claimed)
+		return
+	}
 	live := NewLive(claimed, workflow, w.set.MaxPayload)
 	w.live[run.Key.Id] = live
 	if due := lease.Until - w.set.Lease.Microseconds()*2/3; w.renewAt == 0 || due < w.renewAt || len(w.live) == 1 {
 		w.renewAt = due
 	}
-	w.touch(live)
-}
-
-// putsBack says whether a message has a run that was set aside driven again.
-func putsBack(message *wire.Message) bool {
-	return slices.Contains([]string{"resume", "cancel", "terminate"}, message.Kind)
+	if !w.enterLine(claimed, live) {
+		w.touch(live)
+	}
 }
 
 func (w *Worker) restNoMore() {
@@ -368,10 +392,9 @@ func (w *Worker) renew(now int64) {
 	if len(w.live) == 0 {
 		return
 	}
-	request := &wire.RenewRequest{Ttl: w.set.Lease.Microseconds()}
-	held := make([]*Live, 0, len(w.live))
-	for _, live := range w.live {
-		held, request.Leases = append(held, live), append(request.Leases, live.Lease)
+	request, held := &wire.RenewRequest{Ttl: w.set.Lease.Microseconds()}, slices.Collect(maps.Values(w.live))
+	for _, live := range held {
+		request.Leases = append(request.Leases, live.Lease)
 	}
 	answer, err := w.conn.Worker.Renew(w.calls, request)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"runtime"
+	"slices"
 	"strings"
 
 	"example.org/replay/internal/codec"
@@ -25,12 +26,13 @@ type Step struct {
 // Workflow is what an interpreter needs to know of a workflow, and how it is started by default.
 type Workflow struct {
 	Name, Version string
+	Step          *Step            // that it consists of, when that was sent here
 	Patches       []string         // sorted
 	Retry         model.Retry      // tells when a failed run is begun again
 	Options       model.RunOptions // of its runs
 	// Begin decodes input and, where it recovers from a savepoint, state; the function that it returns is the root fiber's,
 	// and returns the encoded result.
-	Begin func(input, state []byte) (func(*Fiber) ([]byte, error), error)
+	Begin func(input, state []byte) (Body, error)
 	// TakesState refuses a savepoint's state that Begin would not take.
 	TakesState func(state any) error
 }
@@ -38,8 +40,8 @@ type Workflow struct {
 // StepWorkflow is the workflow of one step that was sent here: results pass through as the step spells them.
 func StepWorkflow(step *Step) *Workflow {
 	return &Workflow{
-		Name: StepRun + step.Name, Patches: []string{},
-		Begin: func(input, _ []byte) (func(*Fiber) ([]byte, error), error) {
+		Name: StepRun + step.Name, Step: step, Patches: []string{},
+		Begin: func(input, _ []byte) (Body, error) {
 			return func(f *Fiber) (result []byte, err error) {
 				called := *step
 				called.Options = step.Options.Under(f.it.Started.Step)
@@ -81,12 +83,14 @@ type Command struct {
 	Attempts  int    // that have failed so far
 	Failure   []byte // payload of the last one that did
 	FailedAt  int64
-	Intent    bool // an at-most-once step was begun
-	Cancelled bool // a cancellation waits for its end
-	Abandoned bool // a child that goes on by itself, its parent having ended
+	RetryAt   int64 // when the next attempt is due, for whoever makes them; 0 while none is
+	Intent    bool  // an at-most-once step was begun
+	Cancelled bool  // a cancellation waits for its end
+	Abandoned bool  // a child that goes on by itself, its parent having ended
 
 	accept func(payload []byte) error // takes the answer, where the author's type is known
 	fiber  *Fiber
+	number int // in order of issue
 	frames frames
 }
 
@@ -102,7 +106,7 @@ func (c *Command) Check() uint32 {
 }
 
 // answers are the kinds of events that answer a command, success first; signals are matched by name.
-var answers = map[Kind][2]string{
+var answers = map[Kind][]string{
 	StepCall:  {model.StepCompleted, model.StepGaveUp},
 	Child:     {model.ChildCompleted, model.ChildEnded},
 	Timer:     {model.TimerFired},
@@ -110,17 +114,11 @@ var answers = map[Kind][2]string{
 }
 
 // Takes says whether an answer of this kind would be taken.
-func (c *Command) Takes(kind string) bool {
-	known := answers[c.Kind]
-	return kind != "" && (kind == known[0] || kind == known[1])
-}
+func (c *Command) Takes(kind string) bool { return slices.Contains(answers[c.Kind], kind) }
 
 func (c *Command) agrees(event *model.Event, kind string) bool {
-	if !c.Takes(kind) || event.Name != c.Name {
-		return false
-	}
 	check := c.Check()
-	return event.Check == 0 || check == 0 || check == event.Check
+	return c.Takes(kind) && event.Name == c.Name && (event.Check == 0 || check == 0 || check == event.Check)
 }
 
 // failed is the error that the answer of one that failed comes back as.
@@ -163,10 +161,7 @@ func (c *Command) String() string {
 		if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
 			text = "(" + text[1:len(text)-1] + ")"
 		}
-		if runes := []rune(text); len(runes) > shown {
-			text = string(runes[:shown]) + "…)"
-		}
-		return string(c.Kind) + " " + c.Name + text
+		return string(c.Kind) + " " + c.Name + model.Cut(text, shown, "…)")
 	case Timer:
 		if c.Span < 0 {
 			return "sleep until a moment"

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.org/replay/model"
@@ -19,15 +21,20 @@ func (it *Interpreter) misfit(event *model.Event) error {
 	if event.Command != "" {
 		report.Recorded += " as command " + event.Command
 	}
+	for _, past := range it.recent {
+		if past != nil {
+			report.Before = append(report.Before, model.Show(past))
+		}
+	}
 	command, waiting := it.Pending(event.Command), it.Waiting()
 	switch {
 	case it.Outcome != nil:
-		report.Asked = "the workflow has ended: " + it.Outcome.Kind + " " + cut(it.Outcome.Payload)
+		report.Asked = "the workflow has ended: " + it.Outcome.Kind + " " + model.Cut(string(it.Outcome.Payload), shown, "…")
 		if model.Closing(event.Kind) {
-			report.Recorded += " " + cut(event.Payload)
+			report.Recorded += " " + model.Cut(string(event.Payload), shown, "…")
 		}
 	case event.Kind == model.UpdateReceived:
-		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(it.handled))
+		report.Asked = fmt.Sprintf("handles no update '%s'; known: %s", event.Name, model.Listed(slices.Sorted(maps.Keys(it.updates))))
 	case command != nil:
 		report.Asked, report.AskedLine = command.String()+" as command "+command.ID, command.Line()
 		if event.Name == command.Name && event.Check != 0 && event.Check != command.Check() {
@@ -44,14 +51,6 @@ func (it *Interpreter) misfit(event *model.Event) error {
 		report.Asked, report.AskedLine = strings.Join(asked, "; "), waiting[0].Line()
 	}
 	return report
-}
-
-func cut(payload []byte) string {
-	text := []rune(strings.ToValidUTF8(string(payload), "\uFFFD"))
-	if len(text) <= shown {
-		return string(text)
-	}
-	return string(text[:shown]) + "…"
 }
 
 // Chance is the random source of one run: a counter under SHA-256. Draw n of a fiber is the digest of seed, base, path and n

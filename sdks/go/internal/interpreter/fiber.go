@@ -72,7 +72,7 @@ func (f *Fiber) whole(yield func(struct{}) bool) {
 			f.ended, f.err = true, panicked(cause)
 		}
 	}()
-	f.err = f.body(f)
+	f.result, f.err = f.body(f)
 	f.ended = true
 }
 
@@ -136,6 +136,19 @@ func (f *Fiber) unwind() {
 	<-unwound
 }
 
+// close unwinds it and its branches.
+func (f *Fiber) close() {
+	inside, _ := f.waits.(*scope)
+	f.unwind()
+	if inside != nil {
+		for _, branch := range inside.fibers {
+			if !branch.done {
+				branch.close()
+			}
+		}
+	}
+}
+
 // ---- effects -----------------------------------------------------------------------------------------------------------------
 
 // Ask issues a command and waits for its answer: nil when it was accepted, else its failure.
@@ -163,28 +176,28 @@ func (f *Fiber) Listen(name string, span int64, accept func([]byte) error) error
 	return f.wait()
 }
 
-// Savepoint marks a place to fork from.
-func (f *Fiber) Savepoint(name string, notes []byte) error {
-	return f.Ask(&Command{Kind: Savepoint, Name: name, Notes: notes}, nil)
-}
-
-// SavepointState marks a place to fork and to recover from.
-func (f *Fiber) SavepointState(name string, notes []byte, state any) error {
+// Savepoint marks a place to fork from, and with a state also to recover from.
+func (f *Fiber) Savepoint(name string, notes any, state ...any) (err error) {
 	f.enter()
-	if f != f.it.root || f.it.pending.len() > 0 || f.it.beside.len() > 0 {
-		return &model.EffectError{
-			Got:    fmt.Sprintf("savepoint %q with state while something else is in flight", name),
-			Advice: "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave the state out",
+	command := &Command{Kind: Savepoint, Name: name}
+	for _, saved := range state {
+		if f != f.it.root || len(f.it.pending) > 0 || len(f.it.beside) > 0 {
+			return &model.EffectError{
+				Got:    fmt.Sprintf("savepoint %q with state while something else is in flight", name),
+				Advice: "take it in the root fiber, with nothing pending and no spawned fiber alive; or leave the state out",
+			}
+		}
+		if err := f.it.Workflow.TakesState(saved); err != nil {
+			return err
+		}
+		if command.State, err = model.Spell("state of savepoint", name, saved); err != nil {
+			return err
 		}
 	}
-	if err := f.it.Workflow.TakesState(state); err != nil {
+	if command.Notes, err = model.Spell("notes of savepoint", name, notes); err != nil {
 		return err
 	}
-	spelt, err := model.Spell("state of savepoint", name, state)
-	if err != nil {
-		return err
-	}
-	return f.Ask(&Command{Kind: Savepoint, Name: name, Notes: notes, State: spelt}, nil)
+	return f.Ask(command, nil)
 }
 
 // ContinueAsNew ends this journal and begins a fresh one under the same id. It returns only when it is refused.

@@ -24,8 +24,8 @@ import (
 // Unlimited is a budget of immediate answers without an end.
 const Unlimited = -1
 
-// Body is what a fiber runs: the author's code, with its result put where the author's types are known.
-type Body func(*Fiber) error
+// Body is what a fiber runs: the author's code, with its result encoded, or put where the author's types are known.
+type Body func(*Fiber) ([]byte, error)
 
 // Outcome is how a run ends: the closing event's kind and payload.
 type Outcome struct {
@@ -45,6 +45,12 @@ type Said struct {
 type Update struct {
 	Validate func(payload []byte) error
 	Handle   func(f *Fiber, payload []byte) ([]byte, error)
+}
+
+// letters are the signals of one name that nobody has read.
+type letters struct {
+	number   int
+	payloads [][]byte
 }
 
 type turn struct {
@@ -68,13 +74,13 @@ type Interpreter struct {
 
 	root      *Fiber
 	current   *Fiber
-	pending   ordered[string, *Command]
-	beside    ordered[*Fiber, *Fiber] // those that no scope waits for
-	ready     []turn                  // fibers that can run, first ready first: the only source of order
+	pending   map[string]*Command
+	beside    map[*Fiber]int // those that no scope waits for, and which of them came first
+	ready     []turn         // fibers that can run, first ready first: the only source of order
 	listeners map[string][]*Command
-	mail      ordered[string, [][]byte] // signals that nobody has read, by name
+	mail      map[string]*letters // signals that nobody has read, by name
+	count     int                 // of what is listed in the order in which it came
 	updates   map[string]*Update
-	handled   []string // names of updates, in order
 	updated   int
 	queries   map[string]func(arguments []byte) ([]byte, error)
 	chance    Chance
@@ -87,25 +93,21 @@ type Interpreter struct {
 
 // New makes an interpreter that was told nothing.
 func New(workflow *Workflow, run string) *Interpreter {
-	return &Interpreter{Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{}}
+	return &Interpreter{
+		Run: run, Workflow: workflow, left: Unlimited, listeners: map[string][]*Command{}, updates: map[string]*Update{},
+		pending: map[string]*Command{}, beside: map[*Fiber]int{}, mail: map[string]*letters{},
+		queries: map[string]func([]byte) ([]byte, error){},
+	}
 }
 
 // ---- feeding ---------------------------------------------------------------------------------------------------------------
 
 // Feed takes in the next events, one after the other, as far as the budget of immediate answers allows; Seq tells how far.
-func (it *Interpreter) Feed(journal []model.Event, budget int) error {
+func (it *Interpreter) Feed(journal []*model.Event, budget int) error {
 	it.Advance(Unlimited) // the last event has all of its consequences before the next comes
 	it.left = budget
-	for i := range journal {
-		event := &journal[i]
+	for _, event := range journal {
 		if err := it.feed(event); err != nil {
-			if misfit, ok := err.(*model.NonDeterminismError); ok {
-				for _, past := range it.recent {
-					if past != nil {
-						misfit.Before = append(misfit.Before, past.String())
-					}
-				}
-			}
 			return err
 		}
 		it.recent[0], it.recent[1], it.recent[2] = it.recent[1], it.recent[2], event
@@ -135,7 +137,7 @@ func (it *Interpreter) feed(event *model.Event) error {
 			return err
 		}
 	}
-	it.pending.remove(command.ID)
+	delete(it.pending, command.ID)
 	if event.Kind == model.SavepointTaken {
 		if err := it.passSavepoint(event); err != nil {
 			return err
@@ -150,25 +152,34 @@ func (it *Interpreter) feed(event *model.Event) error {
 	return nil
 }
 
-// takers are for events that answer no pending command; an answer is taken only by the command that it fits.
-var takers = map[string]func(*Interpreter, *model.Event) error{
-	model.Begun: (*Interpreter).takeStarted, model.AttemptFailed: (*Interpreter).takeAttempt, model.StepIntent: (*Interpreter).takeAttempt,
-	model.TimerFired: (*Interpreter).takeTimer, model.SignalReceived: (*Interpreter).takeSignal, model.UpdateReceived: (*Interpreter).takeUpdate,
-	model.CancelRequested: (*Interpreter).takeCancel, model.StepCompleted: (*Interpreter).misfit, model.StepGaveUp: (*Interpreter).misfit,
-	model.ChildCompleted: (*Interpreter).misfit, model.ChildEnded: (*Interpreter).misfit, model.SavepointTaken: (*Interpreter).misfit,
-	model.Completed: (*Interpreter).takeClosing, model.Failed: (*Interpreter).takeClosing, model.WasCancelled: (*Interpreter).takeClosing,
-	model.Continued: (*Interpreter).takeClosing,
-}
-
+// take is for events that answer no pending command; an answer is taken only by the command that it fits.
 func (it *Interpreter) take(event *model.Event) error {
-	taker := takers[event.Kind]
-	if taker == nil {
-		return it.damaged(event.Seq, fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind))
+	switch {
+	case model.Closing(event.Kind):
+		return it.takeClosing(event)
+	case it.closed || it.Outcome != nil:
+		return it.misfit(event)
 	}
-	if (it.closed || it.Outcome != nil) && !model.Closing(event.Kind) {
-		taker = (*Interpreter).misfit
+	switch event.Kind {
+	case model.Begun:
+		return it.begin(event, nil)
+	case model.AttemptFailed, model.StepIntent:
+		return it.takeAttempt(event)
+	case model.TimerFired:
+		return it.takeTimer(event)
+	case model.SignalReceived:
+		return it.takeSignal(event)
+	case model.UpdateReceived:
+		return it.takeUpdate(event)
+	case model.CancelRequested:
+		said := struct{ Reason string }{"cancelled"}
+		_ = json.Unmarshal(event.Payload, &said)
+		it.Cancel(it.root, said.Reason)
+		return nil
+	case model.StepCompleted, model.StepGaveUp, model.ChildCompleted, model.ChildEnded, model.SavepointTaken:
+		return it.misfit(event)
 	}
-	return taker(it, event)
+	return it.damaged(event.Seq, fmt.Sprintf("of unknown kind %q: upgrade the SDK", event.Kind))
 }
 
 func (it *Interpreter) damaged(seq int64, problem string) error {
@@ -227,18 +238,12 @@ func (it *Interpreter) begin(event *model.Event, resume *model.Resume) (err erro
 	if err != nil {
 		return err
 	}
-	it.root = &Fiber{it: it}
-	it.root.body = func(f *Fiber) (err error) {
-		f.result, err = body(f)
-		return err
-	}
+	it.root = &Fiber{it: it, body: body}
 	it.resume(it.root, nil)
 	return nil
 }
 
 // ---- one method per kind of event that no command waits for -------------------------------------------------------------------
-
-func (it *Interpreter) takeStarted(event *model.Event) error { return it.begin(event, nil) }
 
 func (it *Interpreter) passSavepoint(event *model.Event) error {
 	resume, err := model.DecodeResume(event.Payload)
@@ -311,20 +316,10 @@ func (it *Interpreter) takeUpdate(event *model.Event) error {
 		}
 		it.Outputs = append(it.Outputs, Said{f.path + "reply", "reply", request.ID, label, payload})
 	}
-	fiber.body = func(f *Fiber) (err error) {
-		f.result, err = update.Handle(f, request.Value)
-		return err
-	}
+	fiber.body = func(f *Fiber) ([]byte, error) { return update.Handle(f, request.Value) }
 	it.updated++
 	it.resume(fiber, nil)
 	it.runBeside(fiber)
-	return nil
-}
-
-func (it *Interpreter) takeCancel(event *model.Event) error {
-	said := struct{ Reason string }{"cancelled"}
-	_ = json.Unmarshal(event.Payload, &said)
-	it.Cancel(it.root, said.Reason)
 	return nil
 }
 
@@ -339,7 +334,7 @@ func (it *Interpreter) takeClosing(event *model.Event) error {
 		return it.misfit(event)
 	}
 	it.closed = true
-	it.pending = ordered[string, *Command]{}
+	clear(it.pending)
 	return nil
 }
 
@@ -349,16 +344,15 @@ func (it *Interpreter) takeClosing(event *model.Event) error {
 func (it *Interpreter) Settled() bool { return len(it.ready) == 0 }
 
 // Pending is a command that waits for an answer, or nil.
-func (it *Interpreter) Pending(id string) *Command {
-	command, _ := it.pending.get(id)
-	return command
-}
+func (it *Interpreter) Pending(id string) *Command { return it.pending[id] }
 
 // Waiting lists the pending commands in order of issue.
-func (it *Interpreter) Waiting() []*Command { return it.pending.list() }
+func (it *Interpreter) Waiting() []*Command {
+	return slices.SortedFunc(maps.Values(it.pending), func(a, b *Command) int { return a.number - b.number })
+}
 
 // Open is the number of pending commands.
-func (it *Interpreter) Open() int { return it.pending.len() }
+func (it *Interpreter) Open() int { return len(it.pending) }
 
 // CancelAsked says whether the run was asked to stop.
 func (it *Interpreter) CancelAsked() bool { return it.root != nil && it.root.cancel != nil }
@@ -375,24 +369,18 @@ func (it *Interpreter) RefusesSignal(name string, payload []byte) error {
 func (it *Interpreter) RefusesUpdate(name string, payload []byte) error {
 	update := it.updates[name]
 	if update == nil {
-		return &model.UnknownName{What: "update", Name: name, Known: it.handled}
+		return &model.UnknownName{What: "update", Name: name, Known: slices.Sorted(maps.Keys(it.updates))}
 	}
 	return update.Validate(payload)
 }
 
 // OnUpdate answers updates of a name from here on.
 func (it *Interpreter) OnUpdate(name string, update *Update) {
-	if it.updates[name] == nil {
-		it.handled = append(it.handled, name)
-	}
 	it.updates[name] = update
 }
 
 // OnQuery answers queries of a name from here on.
 func (it *Interpreter) OnQuery(name string, answer func(arguments []byte) ([]byte, error)) {
-	if it.queries == nil {
-		it.queries = map[string]func([]byte) ([]byte, error){}
-	}
 	it.queries[name] = answer
 }
 
@@ -421,27 +409,40 @@ func (it *Interpreter) Patched(name string) bool {
 	return slices.Contains(it.patches, name)
 }
 
+func (it *Interpreter) next() int {
+	it.count++
+	return it.count
+}
+
+// apart lists the fibers that no scope waits for, oldest first.
+func (it *Interpreter) apart() []*Fiber {
+	return slices.SortedFunc(maps.Keys(it.beside), func(a, b *Fiber) int { return it.beside[a] - it.beside[b] })
+}
+
 func (it *Interpreter) putMail(name string, payload []byte) {
-	waiting, _ := it.mail.get(name)
-	it.mail.set(name, append(waiting, payload))
+	if it.mail[name] == nil {
+		it.mail[name] = &letters{number: it.next()}
+	}
+	it.mail[name].payloads = append(it.mail[name].payloads, payload)
 }
 
 func (it *Interpreter) takeMail(name string) ([]byte, bool) {
-	waiting, ok := it.mail.get(name)
-	if !ok {
+	box := it.mail[name]
+	if box == nil {
 		return nil, false
 	}
-	if it.mail.set(name, waiting[1:]); len(waiting) == 1 {
-		it.mail.remove(name)
+	first := box.payloads[0]
+	if box.payloads = box.payloads[1:]; len(box.payloads) == 0 {
+		delete(it.mail, name)
 	}
-	return waiting[0], true
+	return first, true
 }
 
 // Unread lists the signals that came and were not taken, per name oldest first, names in the order of their first one.
 func (it *Interpreter) Unread() (unread []model.Letter) {
-	for _, waiting := range it.mail.items {
-		for _, payload := range waiting.value {
-			unread = append(unread, model.Letter{Name: waiting.key, Payload: payload})
+	for _, name := range slices.SortedFunc(maps.Keys(it.mail), func(a, b string) int { return it.mail[a].number - it.mail[b].number }) {
+		for _, payload := range it.mail[name].payloads {
+			unread = append(unread, model.Letter{Name: name, Payload: payload})
 		}
 	}
 	return unread
@@ -452,24 +453,13 @@ func (it *Interpreter) Draw(purpose string) float64 { return it.chance.Random(pu
 
 // Close evicts the run: every coroutine is unwound. What deferred functions ask for is refused, nothing of it is journaled.
 func (it *Interpreter) Close() {
-	alive := it.beside.list()
 	if it.root != nil {
-		alive = append(alive, it.root)
+		it.root.close()
 	}
-	for len(alive) > 0 {
-		fiber := alive[len(alive)-1]
-		alive = alive[:len(alive)-1]
-		if scope, ok := fiber.waits.(*scope); ok {
-			for _, child := range scope.fibers {
-				if !child.done {
-					alive = append(alive, child)
-				}
-			}
-		}
-		fiber.unwind()
+	for _, fiber := range it.apart() {
+		fiber.close()
 	}
-	it.ready = nil
-	it.current = nil
+	it.ready, it.current = nil, nil
 }
 
 // Position is a name for what a command brings about, the same in every replay and in no other journal of this run.
@@ -527,7 +517,7 @@ func (it *Interpreter) ended(f *Fiber, err error) {
 	} else if f.reply != nil {
 		f.reply(f)
 	}
-	it.beside.remove(f)
+	delete(it.beside, f)
 	if f == it.root {
 		it.closeRun(it.outcome(f, err))
 	} else if it.closing != nil {
@@ -540,7 +530,7 @@ func (it *Interpreter) outcome(f *Fiber, err error) *Outcome {
 	if err == nil {
 		return &Outcome{Kind: model.Completed, Payload: f.result}
 	}
-	if cancelled := (*model.Cancelled)(nil); errors.As(err, &cancelled) {
+	if cancelled, ok := errors.AsType[*model.Cancelled](err); ok {
 		return &Outcome{Kind: model.WasCancelled, Payload: model.CancelledPayload(cancelled.Reason)}
 	}
 	return &Outcome{Kind: model.Failed, Payload: model.FailureOf(err, it.Started.Attempt).Encode()}
@@ -551,7 +541,7 @@ func (it *Interpreter) closeRun(outcome *Outcome) {
 	if it.closing == nil {
 		it.closing = outcome
 	}
-	for _, fiber := range it.beside.list() {
+	for _, fiber := range it.apart() {
 		it.part(fiber)
 	}
 	it.finish()
@@ -559,7 +549,7 @@ func (it *Interpreter) closeRun(outcome *Outcome) {
 
 // runBeside keeps a fiber that no scope waits for; one that is made while the run ends shares its end.
 func (it *Interpreter) runBeside(f *Fiber) {
-	it.beside.set(f, f)
+	it.beside[f] = it.next()
 	if it.closing != nil {
 		it.part(f)
 	}
@@ -581,7 +571,7 @@ func (it *Interpreter) part(f *Fiber) {
 }
 
 func (it *Interpreter) finish() {
-	if it.beside.len() == 0 {
+	if len(it.beside) == 0 {
 		it.Outcome = it.closing
 	}
 }
@@ -590,7 +580,7 @@ func (it *Interpreter) finish() {
 func (it *Interpreter) abandon(f *Fiber) {
 	if command, ok := f.waits.(*Command); ok {
 		command.Abandoned = true
-		it.pending.remove(command.ID)
+		delete(it.pending, command.ID)
 	}
 	it.ended(f, &model.Cancelled{Reason: "the run has ended"})
 }
@@ -613,30 +603,27 @@ func (it *Interpreter) Cancel(f *Fiber, reason string) {
 
 // deliver cancels where a fiber waits; where that is a scope, in its branches, outermost and first ones first.
 func (it *Interpreter) deliver(f *Fiber) {
-	for stack := []*Fiber{f}; len(stack) > 0; {
-		f := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		inside, ok := f.waits.(*scope)
-		if !ok {
-			it.throw(f)
+	inside, ok := f.waits.(*scope)
+	if !ok {
+		it.throw(f)
+		return
+	}
+	if inside.shields {
+		return
+	}
+	inside.closing = true
+	var waiting []*Fiber
+	for _, child := range inside.fibers {
+		if child.done || child.cancel != nil {
 			continue
 		}
-		if inside.shields {
-			continue
+		child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
+		if child.waits != nil {
+			waiting = append(waiting, child)
 		}
-		inside.closing = true
-		var waiting []*Fiber
-		for _, child := range inside.fibers {
-			if child.done || child.cancel != nil {
-				continue
-			}
-			child.cancel = &model.Cancelled{Reason: f.cancel.Reason}
-			if child.waits != nil {
-				waiting = append(waiting, child)
-			}
-		}
-		slices.Reverse(waiting)
-		stack = append(stack, waiting...)
+	}
+	for _, child := range waiting {
+		it.deliver(child)
 	}
 }
 
@@ -658,18 +645,18 @@ func (it *Interpreter) throw(f *Fiber) {
 
 // issue asks the world.
 func (it *Interpreter) issue(f *Fiber, command *Command) {
-	command.ID, command.fiber, command.IssuedAt = f.nextID(), f, it.Clock
+	command.ID, command.fiber, command.IssuedAt, command.number = f.nextID(), f, it.Clock, it.next()
 	if command.Timed && command.Span >= 0 {
 		command.Due = it.Clock + command.Span
 	}
-	it.pending.set(command.ID, command)
+	it.pending[command.ID] = command
 	it.Issued = append(it.Issued, command)
 	f.waits = command
 }
 
 // forget: nobody waits for this answer any more.
 func (it *Interpreter) forget(command *Command) {
-	it.pending.remove(command.ID)
+	delete(it.pending, command.ID)
 	if command.Kind == Signal {
 		waiting := it.listeners[command.Name]
 		if waiting[0] == command {

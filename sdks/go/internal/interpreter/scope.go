@@ -1,6 +1,7 @@
 package interpreter
 
 import (
+	"slices"
 	"strconv"
 
 	"example.org/replay/model"
@@ -70,15 +71,8 @@ func (s *scope) close(err error, reason string) {
 	}
 }
 
-// Gathering says how a gather goes about it.
-type Gathering struct {
-	Limit         int  // so many branches at a time; 0 for all
-	MinSuccessful int  // enough successes; 0 for all
-	ReturnErrors  bool // failures are results
-}
-
 // Gather runs branches side by side.
-func (f *Fiber) Gather(branches []Body, policy Gathering) error {
+func (f *Fiber) Gather(branches []Body, policy model.GatherOptions) error {
 	s := f.within()
 	s.joins = true
 	if len(branches) == 0 {
@@ -198,7 +192,7 @@ func (f *Fiber) Join(target *Fiber) error {
 		f.answered()
 		return target.err
 	}
-	if target.waitsFor(f) {
+	if target.waitsFor(f, map[*Fiber]bool{}) {
 		return &model.EffectError{Got: "fibers join each other in a ring", Advice: "none of them could ever end; let one of them go on without the others"}
 	}
 	target.joiners = append(target.joiners, f)
@@ -207,28 +201,16 @@ func (f *Fiber) Join(target *Fiber) error {
 }
 
 // waitsFor says whether a fiber cannot end before another one has: it joins it, gathers it, or waits so for one that does.
-func (f *Fiber) waitsFor(other *Fiber) bool {
-	met := map[*Fiber]bool{}
-	for waiting := []*Fiber{f}; len(waiting) > 0; {
-		here := waiting[len(waiting)-1]
-		waiting = waiting[:len(waiting)-1]
-		if here == other {
-			return true
-		}
-		if met[here] {
-			continue
-		}
-		met[here] = true
-		switch waits := here.waits.(type) {
-		case *Fiber:
-			waiting = append(waiting, waits)
-		case *scope: // a race frees the others
-			for _, branch := range waits.fibers {
-				if !branch.done && waits.joins {
-					waiting = append(waiting, branch)
-				}
-			}
-		}
+func (f *Fiber) waitsFor(other *Fiber, met map[*Fiber]bool) bool {
+	if f == other || met[f] {
+		return f == other
+	}
+	met[f] = true
+	switch waits := f.waits.(type) {
+	case *Fiber:
+		return waits.waitsFor(other, met)
+	case *scope: // a race frees the others
+		return waits.joins && slices.ContainsFunc(waits.fibers, func(branch *Fiber) bool { return !branch.done && branch.waitsFor(other, met) })
 	}
 	return false
 }

@@ -276,8 +276,7 @@ func (c *Connection) Commit(ctx context.Context, request *wire.CommitRequest) (*
 	defer c.lineLock.Unlock()
 	asked := time.Since(c.born)
 	answer, err := c.overLine(request)
-	var refused *model.StoreRefused
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[*model.StoreRefused](err); refused {
 		return c.Worker.Commit(ctx, request)
 	}
 	if err != nil {
@@ -396,33 +395,14 @@ func (c *Connection) revived(detail []byte, text string) error {
 
 // IsUnavailable says whether it is unknown if a call took effect.
 func IsUnavailable(err error) bool {
-	var away *model.StoreUnavailable
-	return errors.As(err, &away)
+	_, away := errors.AsType[*model.StoreUnavailable](err)
+	return away
 }
 
-// ---- events ----------------------------------------------------------------------------------------------------------------
-
-// EventIn is an event from the wire.
-func EventIn(e *wire.Event) model.Event {
-	return model.Event{
-		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
+// Optional is a field that is left out when it has its zero value.
+func Optional[T comparable](value T) *T {
+	if value == *new(T) {
+		return nil
 	}
-}
-
-// EventOut is an event for the wire.
-func EventOut(e *model.Event) *wire.Event {
-	return &wire.Event{
-		Seq: e.Seq, Kind: e.Kind, Command: e.Command, Name: e.Name, At: e.At, Payload: e.Payload, Check: e.Check,
-		Attempt: e.Attempt, Duration: e.Duration, Line: e.Line, Worker: e.Worker,
-	}
-}
-
-// EventsIn are events from the wire.
-func EventsIn(events []*wire.Event) []model.Event {
-	made := make([]model.Event, len(events))
-	for i, event := range events {
-		made[i] = EventIn(event)
-	}
-	return made
+	return &value
 }

@@ -1,4 +1,4 @@
-// The shop in Go: `shop worker URL LOG`, `shop start URL ID SIZE`, `shop query URL ID MORE` and
+// The shop in Go: `shop worker URL LOG [MAX_RECOVERIES]`, `shop start URL ID SIZE`, `shop query URL ID MORE` and
 // `shop slow URL TOPIC`.
 //
 // Each step notes in a file that it was begun. What a client or a worker is refused is told as a line of JSON.
@@ -60,6 +60,18 @@ var (
 	})
 )
 
+// kill takes its worker with it until it is mended.
+var kill = replay.NewStep("faults.kill", func(context.Context, replay.None) (string, error) {
+	if _, err := os.Stat(os.Args[3] + ".mended"); err != nil {
+		return "", syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	return "mended", nil
+})
+
+var deadly = replay.NewWorkflow("faults.deadly", func(run *replay.Run, _ replay.None) (string, error) {
+	return replay.Call(run, kill, replay.None{})
+})
+
 var order = replay.NewWorkflow("faults.order", func(run *replay.Run, steps int) (int, error) {
 	total := 0
 	for number := range steps {
@@ -88,7 +100,11 @@ var lingering = replay.NewWorkflow("faults.lingering", func(run *replay.Run, sec
 })
 
 func work(ctx context.Context, url string) (any, error) {
-	return nil, worker.Run(ctx, url, worker.Options{Lease: 2 * time.Second, Concurrency: 4, Name: name}, order, filling, lingering)
+	options := worker.Options{Lease: 2 * time.Second, Concurrency: 4, Name: name}
+	if len(os.Args) > 4 {
+		options.MaxRecoveries, _ = strconv.Atoi(os.Args[4])
+	}
+	return nil, worker.Run(ctx, url, options, order, filling, lingering, deadly)
 }
 
 func start(ctx context.Context, url string) (any, error) {
