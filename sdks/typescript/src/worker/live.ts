@@ -463,16 +463,14 @@ export class Live {
         turn.posts.push(answerTo(started, this.key, closing, status, failed));
       }
     }
+    const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
+    const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
+    const [expected, applied] = [this.committed, this.committed + events.length];
+    const [result, gone] = [isOver ? closing.payload : undefined, release || isOver];
+    // one literal, for V8's sake: with a spread in it a step would cost half as much again
     const made: Commit = {
-      ...turn,
-      lease: this.lease,
-      expected: this.committed,
-      status,
-      wakeAt: isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt,
-      applied: this.committed + turn.events.length,
-      result: isOver ? closing.payload : undefined,
-      release: release || isOver,
-      successor,
+      lease: this.lease, expected, events, status, wakeAt, applied, base, consumed, posts, children, topics, state, tags,
+      result, release: gone, successor, note,
     };
     if (this.lost > 0) this.#sayLost(made);
     return made;
