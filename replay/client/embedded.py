@@ -30,7 +30,7 @@ from replay.engine.pool import Executor, Pool
 from replay.engine.requests import PostRequest, StartRequest, Stop, WaitRequest, Wake
 from replay.engine.settings import Settings
 from replay.engine.worker import Worker, logger
-from replay.errors import DefinitionError, InvalidRequest, StoreError
+from replay.errors import DefinitionError, InvalidRequest
 from replay.hooks import performers, plugins
 from replay.llm.calling import Models
 from replay.model.effects import Call, WorkflowSpec
@@ -41,6 +41,10 @@ from replay.store.contract import Capability, Clock, Created, Message, NewRun, P
 R = TypeVar("R")
 DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
 """The embedded default: a file beside the program."""
+LULL: Final = 0.05
+"""Seconds after which an engine that holds no run looks for those of dead workers."""
+LULLS: Final = 10
+"""How many it waits for at most: what looking loads (SQLAlchemy, on SQLite) would slow the first commits of a short program down."""
 TERMINATED: Final = 128 + signal.SIGTERM
 """The exit code of a program that SIGTERM ended."""
 
@@ -94,8 +98,6 @@ class Engine(Client):
         executor: Executor | None = None,
     ) -> None:
         offered = None if workflows is None else _offered(workflows)
-        if isinstance(queues, str | Queue) or not queues:
-            raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
         if concurrency < 1 or threads < 1 or steps < 1 or ttl <= 0 or poll <= 0 or max_recoveries < 1 or announce < 0:
             problem = "concurrency, threads, steps, ttl, poll and max_recoveries must be positive, announce not negative"
             raise InvalidRequest("Engine", problem)
@@ -253,6 +255,11 @@ class Engine(Client):
     def _wake(self) -> None:
         """Tell the engine when something may have changed in the store; armed anew each time the engine has nothing to do."""
         seen = 0
+        for _ in range(LULLS):
+            if self._ended.wait(LULL):
+                return
+            if not self.worker.live:
+                break
         self._adopt()
         while not self._ended.is_set():
             self._armed.wait()
@@ -270,11 +277,11 @@ class Engine(Client):
                 self._ended.wait((BUSY_BREATH if self.worker.live else IDLE_BREATH) / SECOND)
 
     def _adopt(self) -> None:
-        """Take over what dead workers of this machine hold; here, as looking for it may take a while."""
+        """Take over what dead workers of this machine hold; in the waker's thread, as looking for it may take a while."""
         try:
             if self.worker.claimer.foresees() and end_orphans(self.store, self.namespace):  # a fresh store has none
                 self.worker.inbox.put(Wake())
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - border: as in ``_wake``, which goes on; the leases will end by themselves
             if not self._ended.is_set():  # or the store is closed because the engine is
                 logger.warning("could not look for runs of dead workers: %s", error)
 
@@ -304,8 +311,10 @@ def _served(queues: Sequence[str | Queue]) -> tuple[str | Queue, ...]:
     """Queues, each once.
 
     Raises:
-        InvalidRequest: One of them has no name, or is there twice.
+        InvalidRequest: There are none, or one of them has no name, or is there twice.
     """
+    if isinstance(queues, str | Queue) or not queues:
+        raise InvalidRequest("queues", f"{queues!r} is no list of queues", 'write queues=["default"]')
     found: dict[str, str | Queue] = {}
     for queue in queues:
         name = require_name(queue.name if isinstance(queue, Queue) else queue, "queue")

@@ -22,7 +22,7 @@ from replay.interpreter.issue import savepoint_payload
 from replay.model import events
 from replay.model.asks import ANSWER
 from replay.model.codec import from_json, spell, to_json
-from replay.model.effects import Call, Savepoint, Step, WorkflowSpec
+from replay.model.effects import Call, Output, Savepoint, Step, WorkflowSpec
 from replay.model.events import CLOSING, Event
 from replay.model.failure import Failure
 from replay.model.journal import Resume, Started
@@ -245,10 +245,7 @@ def fork(
         raise InvalidRequest("edit", f"it changes events after #{until}, where the fork begins", "fork later, or edit earlier")
     begin = begun(journal[0], source.id, spec, call)
     interpreter = Interpreter(spec, target.id)
-    past: list[Event] = []
-    state: dict[str, bytes] = {}
-    tags = dict(begin.tags)
-    base, to_say = 0, False
+    past = _Past(dict(begin.tags))
     changed = 1 if call is not None else min(edit, default=len(journal) + 1)
     for event in journal[:until]:
         shared = event._replace(name=begin.workflow, payload=begin.encode()) if event.seq == 1 else event
@@ -262,30 +259,52 @@ def fork(
             if call is None or at is not None or event.seq <= max(edit, default=1):
                 raise
             break  # with another input the code asks for something else from here on: this is where the new run begins
-        past.append(shared)
-        for _, output in interpreter.outputs:
-            if output.name == "set_state":
-                state[output.target] = output.payload
-            elif output.name == "set_tags":
-                tags.update(from_json(output.payload))
-        to_say = to_say or (event.seq >= changed and bool(interpreter.outputs))
+        past.add(shared, interpreter.outputs, is_anew=event.seq >= changed)
         interpreter.outputs = []
-        # What is said between an edit and a savepoint will be said again, so recovery must not begin behind it.
-        if event.kind == events.SAVEPOINT and not to_say and Resume.decode(shared.payload) is not None:
-            base = event.seq
     interpreter.close()
     return NewRun(
         key=target,
         workflow=spec.name,
         version=spec.version,
         digest=digest(spec.name, begin.input),
-        events=past,
-        tags={name: word for name, word in tags.items() if word},
-        state=state,
-        base=base,
-        applied=len(past) if changed > len(past) else changed - 1,
-        source=f"{source.id}#{len(past)}",
+        events=past.journal,
+        tags={name: word for name, word in past.tags.items() if word},
+        state=past.state,
+        base=past.base,
+        applied=min(len(past.journal), changed - 1),
+        source=f"{source.id}#{len(past.journal)}",
     )
+
+
+@attrs.define
+class _Past:
+    """What a fork takes over from the run that it comes from.
+
+    Attributes:
+        tags: The labels that its events have led to.
+        journal: Its events, as the fork has them.
+        state: What they have led to being shown.
+        base: The savepoint with state at which recovery may begin.
+        is_telling: Whether they lead to outputs that will be given again.
+    """
+
+    tags: dict[str, str]
+    journal: list[Event] = attrs.field(factory=list)
+    state: dict[str, bytes] = attrs.field(factory=dict)
+    base: int = 0
+    is_telling: bool = False
+
+    def add(self, event: Event, outputs: Sequence[tuple[str, Output]], *, is_anew: bool) -> None:
+        """One more event, and what it led to. Recovery must not begin behind outputs that are given anew."""
+        self.journal.append(event)
+        for _, output in outputs:
+            if output.name == "set_state":
+                self.state[output.target] = output.payload
+            elif output.name == "set_tags":
+                self.tags.update(from_json(output.payload))
+        self.is_telling = self.is_telling or (is_anew and bool(outputs))
+        if event.kind == events.SAVEPOINT and not self.is_telling and Resume.decode(event.payload) is not None:
+            self.base = event.seq
 
 
 def begun(event: Event, run: str, spec: WorkflowSpec, call: Call[Any] | None = None) -> Started:

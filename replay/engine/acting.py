@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, Final, Protocol
 
+import attrs
+
 from replay.authoring.performing import Performer
 from replay.authoring.step_context import StepInfo
 from replay.engine.attempts import EVERY, Pulse, limit
@@ -58,6 +60,7 @@ class MakeAttempt(Protocol):
         """One attempt of a command, not yet begun."""
 
 
+@attrs.define(eq=False)
 class Actor:
     """What does the steps of one worker.
 
@@ -80,38 +83,21 @@ class Actor:
         at_hand: An attempt that whoever drives is to do itself, or None.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        held: Held,
-        *,
-        leases: Leases,
-        committer: Committer,
-        executor: Executor,
-        performers: Mapping[type[Any], Performer],
-        chance: Callable[[], float],
-        inbox: SimpleQueue[Any],
-        make: MakeAttempt,
-        lends: bool,
-    ) -> None:
-        self.attempts: dict[int, Attempt] = {}
-        self.todo: deque[Live] = deque()
-        self.at_hand: Attempt | None = None
-        self._lasted: dict[str, int] = {}
-        self._store = store
-        self._now = store.now
-        self._held = held
-        self._leases = leases
-        self._committer = committer
-        self._executor = executor
-        self._performers = performers
-        self._chance = chance
-        self._inbox = inbox
-        self._make = make
-        self._lends = lends
-        self._most = settings.steps
-        self._max_payload = settings.max_payload
+    _store: Store
+    _settings: Settings
+    _held: Held
+    _leases: Leases
+    _committer: Committer
+    _executor: Executor
+    _performers: Mapping[type[Any], Performer]
+    _chance: Callable[[], float]
+    _inbox: SimpleQueue[Any]
+    _make: MakeAttempt
+    _lends: bool
+    attempts: dict[int, Attempt] = attrs.field(factory=dict, init=False)
+    todo: deque[Live] = attrs.field(factory=deque, init=False)
+    at_hand: Attempt | None = attrs.field(default=None, init=False)
+    _lasted: dict[str, int] = attrs.field(factory=dict, init=False)
 
     # ---- to begin -------------------------------------------------------------------------------------------------------
 
@@ -168,10 +154,10 @@ class Actor:
         held, todo, attempts = self._held, self.todo, self.attempts
         if not todo:
             return
-        now = self._now()
+        now = self._store.now()
         if now >= self._leases.renew_at:  # after a long break: begin nothing for a run that another may hold by now
             self._leases.renew(now)
-        while todo and len(attempts) < self._most:
+        while todo and len(attempts) < self._settings.steps:
             live = todo.popleft()
             if not live.queued:
                 continue
@@ -209,7 +195,7 @@ class Actor:
         info.cancelled = command.cancelled
         if command.id in live.progress:
             info.progress = from_json(live.progress[command.id])
-        attempt = self._make(live, command, info, self._now, self._inbox.put)
+        attempt = self._make(live, command, info, self._store.now, self._inbox.put)
         if (performer := self._performers.get(type(effect))) is not None:
             attempt.performer = performer
             attempt.scene = EngineScene(self._store, live, command, info)
@@ -240,7 +226,7 @@ class Actor:
         command = attempt.command
         del live.tasks[command.id]
         if done.error is not None and pulse is not None and pulse.last:
-            live.progress[command.id] = pulse.latest(self._now())  # saved with the failure
+            live.progress[command.id] = pulse.latest(self._store.now())  # saved with the failure
         live.answers.append(self._answer_of(attempt, done))
         self._held.touch(live)
 
@@ -278,8 +264,8 @@ class Actor:
 
     def _answer_of(self, attempt: Attempt, done: Done) -> Answer:
         number, error = attempt.info.attempt, done.error
-        if error is None and len(done.payload) > self._max_payload:
-            error = PayloadTooLarge(f"result of step {attempt.effect.name}", len(done.payload), self._max_payload)
+        if error is None and len(done.payload) > self._settings.max_payload:
+            error = PayloadTooLarge(f"result of step {attempt.effect.name}", len(done.payload), self._settings.max_payload)
         if error is None:
             return Answer(attempt.command.id, events.STEP_COMPLETED, done.payload, number, done.duration)
         payload = Failure.of(error, attempts=number).encode()
@@ -309,13 +295,13 @@ class Actor:
 
         def work(connection: Any) -> Commit:
             payload = attempt.call(connection=connection)
-            if len(payload) > self._max_payload:
-                raise PayloadTooLarge(f"result of step {effect.name}", len(payload), self._max_payload)
+            if len(payload) > self._settings.max_payload:
+                raise PayloadTooLarge(f"result of step {effect.name}", len(payload), self._settings.max_payload)
             del live.tasks[command.id]
             live.answers.append(Answer(command.id, events.STEP_COMPLETED, payload, attempt.info.attempt))
-            live.turn(self._now())
+            live.turn(self._store.now())
             while not live.interp.settled:
-                live.turn(self._now())
+                live.turn(self._store.now())
             made.append(live.commit(release=live.over, inline=True))
             return made[0]
 
@@ -329,6 +315,6 @@ class Actor:
             else:  # code that does not fit, or SQL that the database refuses only when it commits
                 self._committer.stuck(live, error)
             return
-        now = self._now()
+        now = self._store.now()
         if self._committer.settle(live, made[0], fate, now):
             self.act(live, now)

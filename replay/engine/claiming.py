@@ -41,6 +41,7 @@ GIVE_WAY: Final = SECOND // 2
 """Microseconds that a worker claims nothing after it gave runs back to those that have their version."""
 
 
+@attrs.define(eq=False)
 class Claimer:
     """What takes runs for one worker.
 
@@ -58,37 +59,23 @@ class Claimer:
         interpreter: Makes the interpreter of a run.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        name: str,
-        settings: Settings,
-        held: Held,
-        *,
-        offers: Offers,
-        leases: Leases,
-        waiters: Waiters,
-        committer: Committer,
-        trouble: Trouble,
-        observers: Observer,
-        interpreter: Callable[[WorkflowSpec, str], Interpreter],
-    ) -> None:
-        self._store = store
-        self._name = name
-        self._settings = settings
-        self._held = held
-        self._offers = offers
-        self._leases = leases
-        self._waiters = waiters
-        self._committer = committer
-        self._trouble = trouble
-        self._observers = observers
-        self._interpreter = interpreter
-        self._claimed_at = 0
-        self._breath = BUSY_BREATH
-        self._first_queue = 0
-        self._others: set[str] = set()
-        self._others_at = self._polite_until = 0
+    _store: Store
+    _name: str
+    _settings: Settings
+    _held: Held
+    _offers: Offers
+    _leases: Leases
+    _waiters: Waiters
+    _committer: Committer
+    _trouble: Trouble
+    _observers: Observer
+    _interpreter: Callable[[WorkflowSpec, str], Interpreter]
+    _claimed_at: int = attrs.field(default=0, init=False)
+    _breath: int = attrs.field(default=BUSY_BREATH, init=False)
+    _first_queue: int = attrs.field(default=0, init=False)
+    _others: set[str] = attrs.field(factory=set, init=False)
+    _others_at: int = attrs.field(default=0, init=False)
+    _polite_until: int = attrs.field(default=0, init=False)
 
     def wake(self) -> None:
         """Something may have changed in the store."""

@@ -31,6 +31,20 @@ class Executor(Protocol):
         """Take no more; what runs is left alone."""
 
 
+class Loop(threading.Thread):
+    """A thread with an event loop of its own, which ends when the loop is stopped."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self.loop = asyncio.new_event_loop()
+
+    def run(self) -> None:
+        """Run the loop; in the end what its coroutines used is closed."""
+        self.loop.run_forever()
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())  # which is how a provider's connections are closed
+        self.loop.close()
+
+
 class Pool:
     """Threads and a loop, made when the first step needs them.
 
@@ -45,8 +59,7 @@ class Pool:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: list[threading.Thread] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._looping: threading.Thread | None = None
+        self._loop: Loop | None = None
         self._lock = threading.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,35 +111,28 @@ class Pool:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._looping = threading.Thread(target=_run_loop, args=[self._loop], name=f"{self._name}-loop", daemon=True)
-                self._looping.start()
-            return self._loop
+                self._loop = Loop(f"{self._name}-loop")
+                self._loop.start()
+            return self._loop.loop
 
     def close(self) -> None:
         """Take no more; what runs in threads is left alone, coroutines are cancelled, and what they used is closed."""
         for _ in self._threads:
             self._jobs.put(None)
         with self._lock:
-            loop, self._loop = self._loop, None
-            looping, self._looping = self._looping, None
-        if loop is not None and looping is not None:
-            asyncio.run_coroutine_threadsafe(self._end(loop), loop)
-            if looping is not threading.current_thread():
-                looping.join(PARTING)
+            ending, self._loop = self._loop, None
+        if ending is not None:
+            asyncio.run_coroutine_threadsafe(self._end(), ending.loop)
+            if ending is not threading.current_thread():
+                ending.join(PARTING)
 
-    async def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _end(self) -> None:
         running = list(self._tasks)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        loop = asyncio.get_running_loop()
         loop.call_soon(loop.stop)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    loop.run_forever()
-    loop.run_until_complete(loop.shutdown_asyncgens())  # which is how a provider's connections are closed
-    loop.close()
 
 
 class Inline:

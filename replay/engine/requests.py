@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+import attrs
+
 from replay.engine.attempts import Beat
 from replay.engine.claiming import Claimer
 from replay.engine.held import Held
@@ -58,6 +60,7 @@ class Stop(NamedTuple):
 Item = StartRequest | PostRequest | WaitRequest | Wake | Stop | Done | Beat
 
 
+@attrs.define(eq=False)
 class Desk:
     """What serves the clients of one worker.
 
@@ -71,16 +74,13 @@ class Desk:
         claimer: Takes what was created for this worker.
     """
 
-    def __init__(
-        self, store: Store, name: str, settings: Settings, held: Held, *, offers: Offers, leases: Leases, claimer: Claimer
-    ) -> None:
-        self._store = store
-        self._name = name
-        self._settings = settings
-        self._held = held
-        self._offers = offers
-        self._leases = leases
-        self._claimer = claimer
+    _store: Store
+    _name: str
+    _settings: Settings
+    _held: Held
+    _offers: Offers
+    _leases: Leases
+    _claimer: Claimer
 
     def start(self, requests: Sequence[StartRequest]) -> None:
         """Create what was asked for in one call of the store, leased to this worker as far as it has room."""

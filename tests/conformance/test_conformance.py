@@ -242,12 +242,13 @@ def test_the_known_answers_of_the_page_are_those_of_the_code() -> None:
 
 
 def test_paths_of_fibers_are_unique_in_every_case() -> None:
-    """No id is issued twice in one run."""
+    """No id is issued twice in one run: neither again when it has been answered, nor to another command."""
     for path in FILES:
-        after = read(path)["commands"]
-        seen: set[str] = set()
-        for before, now in itertools.pairwise([[], *after]):
-            known = {entry["id"] for entry in before}
-            fresh = {entry["id"] for entry in now} - known
-            assert not fresh & seen, path.stem
-            seen |= fresh
+        issued: dict[str, tuple[str, str, int]] = {}
+        for before, now in itertools.pairwise([[], *read(path)["commands"]]):
+            pending = {entry["id"] for entry in before}
+            fresh = {entry["id"] for entry in now} - pending
+            assert not fresh & issued.keys(), path.stem
+            for entry in now:
+                what = (entry["kind"], entry["name"], entry.get("check", 0))
+                assert what == issued.setdefault(entry["id"], what), f"{path.stem}: {entry['id']}"

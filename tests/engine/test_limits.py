@@ -39,12 +39,13 @@ class Gauge:
 
 
 def test_several_engines_hold_no_more_than_a_queue_allows(open_engine: OpenEngine, store_url: str) -> None:
-    """Three engines, thirty runs of three keys, two at once and one of a key."""
-    gauge = Gauge()
+    """Three engines, thirty runs of three keys, two at once and one of a key; while those two are held up all three ask for more."""
+    gauge, gate = Gauge(), Gate()
 
     @step
     def work(key: str) -> str:
         gauge("all", key)
+        gate.enter()
         gauge.leave("all", key)
         return key
 
@@ -54,14 +55,19 @@ def test_several_engines_hold_no_more_than_a_queue_allows(open_engine: OpenEngin
         return first + (yield from work(key))
 
     queues = [Queue("default", concurrency=2, per_key=1)]
-    for _ in range(3):
-        open_engine(store_url, workflows=[flow], queues=queues, poll=0.2)
+    stores = [between(store_url) for _ in range(3)]
+    for store in stores:
+        open_engine(store, workflows=[flow], queues=queues, poll=0.2)
     with Client(store_url) as client:
         calls = [flow(key).options(key=key) for key in ("a", "b", "c") for _ in range(10)]
         handles = client.start_many([Start(call, f"r{n}") for n, call in enumerate(calls)])
+        gate.await_entry(2)
+        asked = [store.calls["claim"] for store in stores]
+        until(lambda: all(store.calls["claim"] > before + 1 for store, before in zip(stores, asked, strict=True)), client.store)
+        gate.open()
         assert 30 == len([handle.result(PATIENCE) for handle in handles])
 
-    assert gauge.most["all"] <= 2
+    assert 2 == gauge.most["all"]
     assert [1, 1, 1] == [gauge.most[key] for key in ("a", "b", "c")]
 
 
@@ -150,6 +156,23 @@ def test_a_rate_spreads_the_beginnings(open_engine: OpenEngine) -> None:
         let_pass(engine, clock, 60)
 
     assert [3, 6, 8] == began
+
+
+def test_queues_take_turns_where_there_is_room_for_one_run(open_engine: OpenEngine, store_url: str) -> None:
+    """Whichever is named first: a queue that is never empty starves no other."""
+    order: list[str] = []
+
+    @workflow(name="limits.turns")
+    def flow(queue: str) -> Workflow[None]:
+        yield from sleep(0)
+        order.append(queue)
+
+    with Client(store_url) as client:
+        handles = [client.start(flow(queue), queue=queue) for queue in ("a", "b") for _ in range(8)]
+        open_engine(workflows=[flow], queues=["a", "b"], concurrency=1)
+        assert [None] * 16 == [handle.result(PATIENCE) for handle in handles]
+
+    assert {"a", "b"} == set(order[:6])
 
 
 def test_an_engine_holds_no_more_of_a_queue_than_it_has_room_for(open_engine: OpenEngine) -> None:

@@ -542,6 +542,35 @@ def test_a_paused_run_begins_nothing_new(engine: Engine) -> None:
     assert [1, 2, 3] == handle.result(PATIENCE)
 
 
+def test_a_paused_run_begins_no_step_that_waits_for_room(open_engine: OpenEngine) -> None:
+    """Of two branches with room for one, the second waits for ``resume``."""
+    engine = open_engine(steps=1)
+    gate = Gate()
+    begun: list[int] = []
+
+    @step
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 1:
+            gate.enter()
+        return number
+
+    @workflow
+    def flow() -> Workflow[list[int]]:
+        return list((yield from gather(work(1), work(2))))
+
+    handle = engine.start(flow())
+    gate.await_entry()
+    handle.pause()
+    reaches(handle, "paused")
+    gate.open()
+    until(lambda: not engine.worker.live, engine.store)
+    assert [1] == begun
+    handle.resume()
+
+    assert [1, 2] == handle.result(PATIENCE)
+
+
 def test_a_pause_survives_a_restart(open_engine: OpenEngine) -> None:
     """Paused is a fact of the run, not of an engine's memory."""
     begun: list[int] = []
@@ -561,10 +590,12 @@ def test_a_pause_survives_a_restart(open_engine: OpenEngine) -> None:
     handle.pause()
     reaches(handle, "paused")
     first.close()
-    second = open_engine(workflows=[flow])
+    second = open_engine(workflows=[flow, adding])
     handle = second.get("a", flow)
     handle.signal("go")
+    assert [] == second.start(adding(0)).result(PATIENCE)  # whose turn came later than that of a run that woke
     assert ("paused", []) == (handle.status, begun)
+    assert ["started"] == kinds(handle)
     handle.resume()
 
     assert 1 == handle.result(PATIENCE)

@@ -444,24 +444,24 @@ def test_a_stuck_run_is_tried_again_by_itself(open_engine: OpenEngine, clock: Vi
 
 
 def test_an_error_in_one_run_holds_up_no_other(open_engine: OpenEngine) -> None:
-    """Of a hundred runs one does not fit; the others end."""
+    """Of twenty runs one does not fit; the others end."""
     yesterday, unfit, fit = versions()
-    first = open_engine(workflows=[yesterday])
-    for number in range(20):
-        _ = first.start(yesterday(), id=f"r{number}")
-    until(lambda: all(named(first.get(f"r{number}"), "step_completed") for number in range(20)), first.store)
-    first.close()
+    names = [f"r{number}" for number in range(20)]
 
-    second = open_engine(workflows=[fit])
-    bad = second.get("r7")
-    bad.terminate()
-    for number in range(20):
-        if number != 7:
-            second.get(f"r{number}").signal("go")
+    def begin(flow: Any, whose: list[str]) -> None:
+        with open_engine(workflows=[flow]) as engine:
+            handles = [engine.start(flow(), id=name) for name in whose]
+            until(lambda: all(named(handle, "step_completed") for handle in handles), engine.store)
 
-    ends = [second.get(f"r{number}", fit).result(PATIENCE) for number in range(20) if number != 7]
-    assert [["alpha", "today"]] * 19 == ends
-    del unfit
+    begin(unfit, ["r7"])
+    begin(yesterday, [name for name in names if name != "r7"])
+
+    today = open_engine(workflows=[fit])
+    for name in names:
+        today.get(name).signal("go")
+
+    assert [["alpha", "today"]] * 19 == [today.get(name, fit).result(PATIENCE) for name in names if name != "r7"]
+    assert "stuck" == reaches(today.get("r7"), "stuck", "completed")
 
 
 def test_an_old_run_keeps_its_path_and_a_new_one_takes_the_patch(open_engine: OpenEngine) -> None:

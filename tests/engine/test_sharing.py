@@ -16,6 +16,7 @@ import pytest
 from replay import Client, Engine, InvalidRequest, RunFailed, Start, Workflow, gather, signal, sleep, step, workflow
 from replay.engine.identity import end_orphans, is_dead, worker_name
 from replay.engine.requests import Wake
+from replay.hooks import open_store
 from replay.store.contract import Claim, Claimed, Lease, RunKey
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, between, crash, kinds, let_pass, named, reaches, until
@@ -118,7 +119,7 @@ def test_a_lease_that_has_merely_ended_is_kept(open_engine: OpenEngine, clock: V
 
 
 def test_a_run_that_was_taken_over_is_dropped(open_engine: OpenEngine, clock: VirtualClock) -> None:
-    """The engine that was late finds another fence, and writes nothing more; the other goes on."""
+    """The engine that was late finds another fence when it renews, and what its step says later is nobody's; the other goes on."""
     gate = Gate()
 
     @step
@@ -140,8 +141,10 @@ def test_a_run_that_was_taken_over_is_dropped(open_engine: OpenEngine, clock: Vi
         return engine.store.claim(claim).runs
 
     (taken,) = until(takes_over, engine.store)
+    let_pass(engine, clock, 0)
+    assert {} == engine.worker.live
     gate.open()
-    until(lambda: not engine.worker.live, engine.store)
+    until(lambda: not engine.worker.actor.attempts, engine.store)
 
     assert (["started"], "another", 2) == (kinds(handle), handle.about().worker, taken.lease.fence)
     engine.store.release([taken.lease])
@@ -249,7 +252,7 @@ def test_closing_is_quick_when_nothing_runs(open_engine: OpenEngine) -> None:
     assert time.monotonic() - began < PATIENCE
 
 
-@workflow
+@workflow(name="sharing.parked")
 def parked() -> Workflow[str]:
     return (yield from signal("word", str))
 
@@ -267,13 +270,17 @@ def test_who_waits_is_told_that_the_engine_was_closed(open_engine: OpenEngine) -
             call()
 
 
-def test_closing_twice_is_closing(open_engine: OpenEngine) -> None:
-    """Also from several threads at once."""
-    engine = open_engine()
+def test_closing_twice_is_closing(store_url: str, open_engine: OpenEngine) -> None:
+    """Also from several threads at once: who comes back finds the engine ended, and its runs given back."""
+    store = open_store(store_url)
+    engine = open_engine(store)
+    _ = engine.start(parked(), id="a")
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda _: engine.close(), range(4)))
-
     engine.close()
+
+    assert not engine._driver.is_alive()
+    assert ("waiting", "") == ((about := Client(store).get("a").about()).status, about.worker)
 
 
 def test_a_context_that_raises_closes_its_engine(store_url: str) -> None:
@@ -323,25 +330,40 @@ def test_a_process_that_nobody_has_buried_is_dead(tmp_path: Path) -> None:
     assert is_dead(names.read_text())
 
 
-def test_runs_of_a_dead_worker_are_taken_at_once(store_url: str, open_engine: OpenEngine) -> None:
-    """A restart need not wait for the lease of its former self."""
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_runs_of_a_dead_worker_are_taken_at_once(store_url: str, open_engine: OpenEngine, is_busy: bool) -> None:
+    """A restart need not wait for the lease of its former self, also when it holds a run from its beginning."""
+    gate = Gate()
+
+    @step
+    def hold() -> int:
+        gate.enter()
+        return 1
+
+    @workflow(name="sharing.busy")
+    def busy() -> Workflow[int]:
+        return (yield from hold())
+
     with Client(store_url) as client:
         handle = client.start(parked(), id="a")
         dead = worker_name().replace(f"{os.getpid()}.", "999999999.")
-        claim = Claim(worker=dead, namespace="default", queues=["default"], workflows=["parked"], limit=1, ttl=10**12)
+        claim = Claim(worker=dead, namespace="default", queues=["default"], workflows=[parked.name], limit=1, ttl=10**12)
         assert 1 == len(client.store.claim(claim).runs)
-        engine = open_engine(workflows=[parked])
+        engine = open_engine(workflows=[parked, busy])
+        if is_busy:
+            _ = engine.start(busy(), id="b")
         handle.signal("word", "taken")
 
         assert "taken" == engine.get("a", parked).result(PATIENCE)
+        gate.open()
 
 
 def test_runs_of_the_living_are_left_alone(store_url: str) -> None:
     """Also those of another namespace."""
     with Client(store_url) as client:
         _ = client.start(parked(), id="a")
-        claim = Claim(worker=worker_name(), namespace="default", queues=["default"], workflows=["parked"], limit=1, ttl=10**12)
-        client.store.claim(claim)
+        claim = Claim(worker=worker_name(), namespace="default", queues=["default"], workflows=[parked.name], limit=1, ttl=10**12)
+        assert 1 == len(client.store.claim(claim).runs)
 
         assert (0, 0) == (end_orphans(client.store, "default"), end_orphans(client.store, "another"))
 
@@ -365,11 +387,15 @@ def test_a_crashed_engine_gives_nothing_back(store_url: str, open_engine: OpenEn
     gate.await_entry()
     crash(first, store)
     gate.open()
-    second = open_engine(workflows=[flow], clock=clock)
+    watched, claimed = between(store_url, clock), threading.Event()
+    second = open_engine(watched, workflows=[flow])
     handle = second.get("a", flow)
+    until(lambda: watched.calls["find"], watched.store)  # for runs of the dead, of which there is none
     clock.advance(59)
+    watched.after = lambda verb, _answer: claimed.set() if verb == "claim" else None
     second.worker.inbox.put(Wake())
-    assert "running" == handle.status
+    assert claimed.wait(PATIENCE)
+    assert (1, first.worker.name) == (handle.about().fence, handle.about().worker)
     clock.advance(2)
     second.worker.inbox.put(Wake())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -30,9 +31,16 @@ from replay import (
     step_info,
     workflow,
 )
+from replay.engine.family import new_run
+from replay.engine.offers import Offers
+from replay.engine.pool import Inline
+from replay.engine.requests import PostRequest, StartRequest
+from replay.engine.settings import Settings
+from replay.engine.worker import Worker
 from replay.hooks import open_store
 from replay.model.codec import from_json
-from replay.store.contract import Committed, Message
+from replay.model.journal import Started
+from replay.store.contract import Committed, Message, RunKey
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Between, OpenEngine, between, kinds, let_pass, until
 
@@ -175,7 +183,7 @@ def test_a_store_that_is_away_for_long_stops_nothing_for_good(store_url: str, op
 
 
 def test_a_request_that_the_store_refuses_is_its_caller_s_error(store_url: str, open_engine: OpenEngine) -> None:
-    """And not that of others whose requests came at the same moment."""
+    """The next request is taken as ever."""
     store = between(store_url)
     engine = open_engine(store)
 
@@ -192,6 +200,33 @@ def test_a_request_that_the_store_refuses_is_its_caller_s_error(store_url: str, 
     handle.signal("go")
 
     assert handle.result(PATIENCE) is None
+
+
+class Choosy(Between):
+    """A store that cannot take what is meant for one run."""
+
+    def _call(self, name: str, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if name in {"create", "post"} and any(item.key.id == "bad" for item in args[0]):
+            raise OverflowError("bad value")
+        return super()._call(name, verb, *args, **kwargs)
+
+
+def test_of_requests_that_came_together_each_has_its_own_fate(store_url: str) -> None:
+    """What the store refuses as a whole is tried one by one: one caller's mistake is not another's."""
+    store: Any = Choosy(open_store(store_url))
+    worker = Worker(store, name="w", executor=Inline(), settings=Settings(), offers=Offers({}))
+    keys = [RunKey("default", name) for name in ("good", "bad", "fine")]
+    starts = [StartRequest([new_run(key, Started(workflow="absent"), at=1)], [], Future()) for key in keys]
+    posts = [PostRequest([Message("m", key, "signal", "go", b"null")], Future()) for key in keys]
+    for requests in (starts, posts):
+        for request in requests:
+            worker.inbox.put(request)
+        worker.pump(0)
+
+    for requests in (starts, posts):
+        assert [False, True, False] == [isinstance(request.future.exception(0), OverflowError) for request in requests]
+    assert [True, False, True] == [run is not None and run.status == "pending" for run in store.get(keys)]
+    store.close()
 
 
 @workflow
@@ -333,13 +368,14 @@ def later_ended(engine: Engine, clock: VirtualClock, seconds: float) -> bool:
 def test_a_clock_that_goes_back_hides_no_message_of_others(store_url: str, clock: VirtualClock, open_engine: OpenEngine) -> None:
     """What another client posts is found by looking, as ever."""
     engine = open_engine(clock=clock, poll=0.2)
-    _ = engine.start(waiting(), id="a")
+    handle = engine.start(waiting(), id="a")
     let_pass(engine, clock, 1)
     let_pass(engine, clock, -3600)
     with Client(store_url, clock=clock) as client:
         client.get("a").signal("go")
-
     until(partial(later_ended, engine, clock, 0.1), engine.store)
+
+    assert ["started", "signal_received", "completed"] == kinds(handle)
 
 
 def test_a_clock_that_jumps_an_hour_ahead_loses_nothing(open_engine: OpenEngine, clock: VirtualClock) -> None:

@@ -205,8 +205,7 @@ def test_an_event_that_comes_before_the_run_has_settled_waits_its_turn() -> None
 # ---- depth -------------------------------------------------------------------------------------------------------------------
 
 
-def onion(depth: int, layer: Any) -> Any:
-    core: Any = double(1)
+def onion(depth: int, layer: Any, core: Any) -> Any:
     for _ in range(depth):
         core = layer(core)
     return core
@@ -224,7 +223,7 @@ LAYERS: dict[str, Any] = {
 @unlisted
 def peeling(layer: str) -> Workflow[str]:
     try:
-        yield from onion(DEEP, LAYERS[layer])
+        yield from onion(DEEP, LAYERS[layer], double(1))
     except Cancelled:
         return "cancelled"
     except StepFailed:
@@ -259,11 +258,24 @@ def test_deeply_nested_combinators_can_be_cancelled(layer: str) -> None:
 
 
 def test_deeply_nested_combinators_can_be_evicted() -> None:
-    """Every generator of them."""
-    world = World(peeling("gather"))
+    """Down to the innermost, whose generator is closed."""
+    closed: list[str] = []
+
+    def core() -> Workflow[int]:
+        try:
+            return (yield from double(1))
+        finally:
+            closed.append("core")
+
+    @workflow
+    @unlisted
+    def wrapped() -> Workflow[None]:
+        yield from onion(DEEP, gather, core())
+
+    world = World(wrapped())
     world.machine.close()
 
-    assert 1 == len(world.ids)
+    assert ["core"] == closed
 
 
 def test_a_long_chain_of_joins_answers() -> None:

@@ -267,7 +267,9 @@ def test_messages_may_be_late_and_come_twice() -> None:
         result: list[int] = world.get("inbox").result()
         assert list(range(6)) == sorted(result)
 
-    simulate(scenario, seeds=range(30), check=all_there, kinds=["late", "twice", "crash"])
+    report = simulate(scenario, seeds=range(30), check=all_there, kinds=["late", "twice", "crash"])
+
+    assert {"late", "twice", "crash"} == set(report.troubles)
 
 
 def test_a_worker_that_stops_past_its_lease_changes_nothing_when_it_goes_on() -> None:

@@ -105,6 +105,8 @@ class Messaging(StoreCase):
 
         deliver(store, signal("m1", "a"), signal("m1", "b"), signal("m1", key=key("a", "bank")))
 
+        assert {"a": ["m1"], "b": ["m1"]} == {claimed.run.key.id: texts(claimed.mail) for claimed in store.claim(wish()).runs}
+
     def test_a_closed_run_that_knew_a_message_says_so(self, store: Store) -> None:
         """Whoever asks again after a lost answer must not take its message for refused."""
         lease = begin(store)
