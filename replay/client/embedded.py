@@ -41,10 +41,6 @@ from replay.store.contract import Capability, Clock, Created, Message, NewRun, P
 R = TypeVar("R")
 DEFAULT_STORE: Final = "sqlite:///.replay/replay.db"
 """The embedded default: a file beside the program."""
-LULL: Final = 0.05
-"""Seconds after which an engine that holds no run looks for those of dead workers."""
-LULLS: Final = 10
-"""How many it waits for at most: what looking loads (SQLAlchemy, on SQLite) would slow the first commits of a short program down."""
 TERMINATED: Final = 128 + signal.SIGTERM
 """The exit code of a program that SIGTERM ended."""
 
@@ -255,11 +251,6 @@ class Engine(Client):
     def _wake(self) -> None:
         """Tell the engine when something may have changed in the store; armed anew each time the engine has nothing to do."""
         seen = 0
-        for _ in range(LULLS):
-            if self._ended.wait(LULL):
-                return
-            if not self.worker.live:
-                break
         self._adopt()
         while not self._ended.is_set():
             self._armed.wait()

@@ -14,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ from replay.service.calls import Calls
 from replay.service.faults import TRAILER, detail_of, status_of, words_of
 from replay.service.generated import client_pb2_grpc, worker_pb2_grpc
 from replay.service.generated import worker_pb2 as wb
+from replay.service.line import Turns
 from replay.service.translate import DEFAULT
 from replay.service.waiting import Pulse, Room
 from replay.store.contract import Capability, Store
@@ -206,19 +208,25 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
         return self._commit(request, context, self.gate.grant(context))
 
     def _commit(self, request: wb.CommitRequest, context: grpc.ServicerContext, grant: Grant) -> wb.CommitResponse:
-        for commit in request.commits:
-            children = [*commit.children, *([commit.successor] if commit.HasField("successor") else [])]
-            touched = (commit.lease.key.namespace, *names(commit.posts), *names(children))
-            self.gate.admit(context, "work", *touched, grant=grant)
         batch = [to.commit_in(commit) for commit in request.commits]
+        for commit in batch:  # as translated, for to read a message twice costs as much as to translate it
+            runs = commit.children if commit.successor is None else (*commit.children, commit.successor)
+            self.gate.admit(context, "work", commit.lease.key.namespace, *names(commit.posts), *names(runs), grant=grant)
         fates = self.gate.run(context, lambda: self.store.commit(batch))
         return wb.CommitResponse(fates=[to.FATES[fate] for fate in fates], now=self.store.now())  # type: ignore[misc]  # enum values
 
     def CommitStream(self, requests: Iterator[wb.CommitRequest], context: grpc.ServicerContext) -> Iterator[wb.CommitResponse]:  # noqa: N802
         """Commit request by request, answers in their order."""
         grant = self.gate.grant(context)
-        for request in self.room.each(requests, context):
-            yield self._commit(request, context, grant)
+        try:
+            turns = Turns(context)
+        except (ImportError, AttributeError):  # another gRPC: the same in its own way, which costs two changes of thread more
+            for request in self.room.each(requests, context):
+                yield self._commit(request, context, grant)
+            return
+        for message in self.room.each(turns, context):
+            request = self.gate.run(context, partial(wb.CommitRequest.FromString, message))
+            turns.answer(self._commit(request, context, grant).SerializeToString())
 
     def Post(self, request: wb.PostRequest, context: grpc.ServicerContext) -> wb.PostResponse:  # noqa: N802
         """Leave messages."""
@@ -355,6 +363,7 @@ class Server:
         self._pulse.close()
         ended.wait(grace + 5)
         self._pool.shutdown(wait=False)
+        self._room.dismiss()
 
     def wait(self) -> None:
         """Sleep until it was stopped."""

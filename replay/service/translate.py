@@ -2,7 +2,8 @@
 
 Rule 1: one pair of functions per noun, named ``x_out`` and ``x_in``. Field names are the same on both sides.
 Rule 2: what is absent in the contract (None) is unset on the wire, and never a zero.
-Rule 3: a commit names no list that is empty: to build one costs as much as its first item, and most commits have one event only.
+Rule 3: a commit names no list that is empty, and none is read: to build one costs as much as its first item, and most commits have
+one event only.
 """
 
 from __future__ import annotations
@@ -247,12 +248,12 @@ def commit_in(commit: pb.Commit) -> Commit:
         wake_at=commit.wake_at if commit.HasField("wake_at") else None,
         applied=commit.applied,
         base=commit.base,
-        consumed=list(commit.consumed),
-        posts=[message_in(message) for message in commit.posts],
-        children=[new_run_in(run) for run in commit.children],
-        topics=[(entry.topic, entry.payload) for entry in commit.topics],
-        state=dict(commit.state),
-        tags=dict(commit.tags),
+        consumed=list(commit.consumed) if commit.consumed else (),
+        posts=[message_in(message) for message in commit.posts] if commit.posts else (),
+        children=[new_run_in(run) for run in commit.children] if commit.children else (),
+        topics=[(entry.topic, entry.payload) for entry in commit.topics] if commit.topics else (),
+        state=dict(commit.state) if commit.state else {},
+        tags=dict(commit.tags) if commit.tags else {},
         result=commit.result if commit.HasField("result") else None,
         release=commit.release,
         successor=new_run_in(commit.successor) if commit.HasField("successor") else None,

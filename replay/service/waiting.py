@@ -152,6 +152,9 @@ class Room:
             silent = [context for context, busy in self._open.items() if not busy]
         for context in silent:
             context.cancel()
+
+    def dismiss(self) -> None:
+        """Let the threads go; once no call can come any more, for one that finds none would end gRPC's own thread."""
         self._pool.shutdown(wait=False)
 
     def _here(self, call: Callable[[Any, Any], T]) -> Callable[[Any, Any], T]:

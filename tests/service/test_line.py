@@ -12,10 +12,12 @@ import grpc
 import pytest
 
 from replay.hooks import open_store
+from replay.service.access import Tokens
 from replay.service.generated import worker_pb2 as wb
 from replay.service.line import Line
-from replay.service.server import Server
+from replay.service.server import Gate, Server, Service, Worker
 from replay.service.store import COMMITS
+from replay.service.waiting import Pulse, Room
 from replay.store.contract import Commit, Committed, Store
 from tests.service.proxy import Proxy
 from tests.service.wire import PATIENCE, served
@@ -136,6 +138,14 @@ def test_what_a_server_does_not_take_any_more_was_not_heard() -> None:
         assert line.try_ask(NOTHING) is None
 
 
+def test_a_call_that_comes_in_while_the_server_closes_is_answered(server: Server, channel: Any) -> None:
+    """Its stream ends after that; without a thread for it, gRPC's own would have ended, and the server heard nobody any more."""
+    server._room.close()
+    with closing(Line(channel, COMMITS, (), PATIENCE)) as line:
+        assert 0 < moment(line.try_ask(NOTHING))
+        assert line.try_ask(NOTHING) is None
+
+
 def test_an_error_of_the_server_is_told_as_gRPC_tells_it(channel: Any) -> None:  # noqa: N802
     """Status, sentence and what came with it."""
     nowhere = Line(channel, "/replay.v1.WorkerService/NoSuchMethod", (), PATIENCE)
@@ -150,6 +160,33 @@ def test_a_gRPC_without_that_mode_has_no_line() -> None:  # noqa: N802
     """Commits are then calls of their own."""
     with closing(Line(object(), COMMITS, (), PATIENCE)) as line:
         assert line.try_ask(NOTHING) is None
+
+
+def test_what_is_no_request_ends_the_stream_and_the_server_goes_on(channel: Any) -> None:
+    """Its sender is told that the server did not expect it; another stream finds it well."""
+    with closing(Line(channel, COMMITS, (), PATIENCE)) as line:
+        with pytest.raises(grpc.RpcError, match="INTERNAL"):
+            line.try_ask(b"\xff")
+        assert 0 < moment(line.try_ask(NOTHING))
+
+
+class Caller:
+    """Who calls, with nothing below gRPC's face to be had."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        """What came with the call."""
+        return ()
+
+
+def test_a_server_whose_gRPC_has_another_form_takes_turns_as_gRPC_does() -> None:  # noqa: N802
+    """One answer to each request."""
+    store = open_store("memory://line-plain")
+    pulse = Pulse(store)
+    with closing(pulse), closing(store):
+        worker = Worker(store, Gate(Tokens(None)), Service(), pulse, Room(1))
+        answers = worker.CommitStream(iter([wb.CommitRequest(), wb.CommitRequest()]), Caller())  # type: ignore[arg-type]  # as much of it as is used
+
+        assert [[], []] == [list(answer.fates) for answer in answers]
 
 
 def test_a_channel_that_was_closed_is_said_so(channel: Any) -> None:
