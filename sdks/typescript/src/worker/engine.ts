@@ -30,8 +30,8 @@ import { Line, reasonOf, warning } from "./recoveries.js";
 import type { Queue, Settings } from "./settings.js";
 import { Attempt, StepInfo, type Done } from "./steps.js";
 
-/** Microseconds between two claims at the least: always, at most while nothing is under way here, and while runs are. */
-const [BREATH, IDLE_BREATH, BUSY_BREATH] = [1_000, 5_000, 20_000];
+/** Microseconds between two claims at the least: always, and while runs are under way here or others change the store for themselves only. */
+const [BREATH, BUSY_BREATH] = [1_000, 20_000];
 /** While runs are under way, claiming takes one part in so many of the time, however slow the store is. */
 const CLAIM_SHARE = 20;
 /** Runs taken in one claim at most. */
@@ -118,7 +118,7 @@ export class Engine {
     if (this.#touched.size > 0 || this.stopped) return;
     const patience = Math.min(LONGEST_REST, (this.#nextLook() - this.store.now()) / SECOND);
     if (patience <= 0) return;
-    if (this.live.size === 0 || this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it claims soon in any case
+    if (this.#claimAt > this.#mayClaimAt) void this.#listen(); // else it will claim soon in any case
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, patience * 1000);
       this.#wake = () => {
@@ -131,7 +131,11 @@ export class Engine {
 
   /** Something may have changed in the store: claim, but not too often. */
   woken(): void {
-    this.#claimBy(this.#claimedAt + (this.live.size > 0 ? this.#breath : this.#idleBreath));
+    this.#claimBy(this.#mayClaimAt);
+  }
+
+  get #mayClaimAt(): number {
+    return this.#claimedAt + (this.live.size > 0 ? this.#breath : this.#idleBreath);
   }
 
   async #listen(): Promise<void> {
@@ -210,7 +214,7 @@ export class Engine {
     this.#trouble.over();
     this.#breath = Math.max(BUSY_BREATH, CLAIM_SHARE * (this.store.now() - now));
     if (claims.nextAt !== undefined) this.#claimBy(Math.max(claims.nextAt, now + BREATH));
-    this.#idleBreath = claims.runs.length > 0 ? BREATH : Math.min(2 * this.#idleBreath, IDLE_BREATH);
+    this.#idleBreath = claims.runs.length > 0 ? BREATH : Math.min(2 * this.#idleBreath, BUSY_BREATH);
     this.#hungry = claims.runs.length === room;
     if (room === 0) this.#restNoMore();
     if (!this.#hungry && claims.runs.length === limit) this.#claimAt = now;
