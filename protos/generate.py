@@ -20,7 +20,7 @@ HOME = "replay.service.generated"
 TYPESCRIPT = ROOT.parent / "sdks" / "typescript"
 TS_TARGET = TYPESCRIPT / "src" / "generated"
 TS_PROTO = TYPESCRIPT / "node_modules" / ".bin" / "protoc-gen-ts_proto"
-TS_OPTIONS = "outputServices=generic-definitions,esModuleInterop=true,importSuffix=.js,forceLong=number,outputJsonMethods=false"
+TS_OPTIONS = "outputServices=grpc-js,esModuleInterop=true,importSuffix=.js,forceLong=number,outputJsonMethods=false"
 
 
 def main(target: Path = TARGET) -> int:

@@ -12,6 +12,6 @@ export type { Moment, RunInfo } from "./interpreter/ambient.js";
 export { Client, Handle } from "./client/client.js";
 export type { ClientOptions, FollowOptions, ForkOptions, RunFilter, RunView, SavepointInfo, StartOptions, TopicEntry } from "./client/client.js";
 export { Worker } from "./worker/worker.js";
-export type { WorkerOptions } from "./worker/settings.js";
+export type { Queue, WorkerOptions } from "./worker/settings.js";
 export { jsonLogger, type Level, type Logger } from "./worker/logger.js";
 export { stepInfo, type StepInfo } from "./worker/steps.js";

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { Server as GrpcServer, ServerCredentials, type sendUnaryData } from "@grpc/grpc-js";
 import {
   Client,
   InvalidRequest,
@@ -29,8 +30,10 @@ import {
   step,
   stepInfo,
   workflow,
+  type Queue,
   type Workflow,
 } from "replay-engine";
+import { HelloResponse } from "../src/generated/worker.js";
 import { PYTHON, REPLAY, ROOT, serve, type Server } from "./server.js";
 import { ALL, everything, hanging, long, turning } from "./shop.js";
 
@@ -230,7 +233,7 @@ test("cancelling aborts what runs, and the run cleans up", async () => {
   assert.equal(await worker.end("SIGTERM"), 0);
 });
 
-test("SIGTERM lets steps end, commits them, and gives the runs back at once", async () => {
+test("SIGTERM lets steps end, commits them, gives the runs back at once, and nothing holds up the process", { timeout: 15_000 }, async () => {
   const first = new WorkerProcess(server.url);
   const run = await client.start(hanging(700));
   await first.says("hang");
@@ -316,6 +319,38 @@ test("two workers share the work, and each run has one owner", async () => {
       const runs = await Promise.all(Array.from({ length: 30 }, () => client.start(long(3))));
       assert.deepEqual(await Promise.all(runs.map((run) => run.result())), runs.map(() => 6));
     }, { concurrency: 5 }), { concurrency: 5 });
+});
+
+test("limits of queues are kept, and a server that knows none is refused", async () => {
+  let [under, most, widest] = [0, 0, 0];
+  const narrow = step("narrow", async () => {
+    most = Math.max(most, ++under);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    under--;
+  });
+  const squeezing = workflow("squeezing", function* () {
+    yield* narrow();
+  });
+  const work = async (queue: Queue) => {
+    const runs = await Promise.all([1, 2, 3].map(() => client.start(squeezing(), { queue: queue.name, key: "one" })));
+    await working(server.url, () => Promise.all(runs.map((run) => run.result())), { workflows: [squeezing], queues: ["default", queue] });
+  };
+  for (const limits of [{ concurrency: 1 }, { perKey: 1 }, { here: 1 }, { rate: { count: 1, per: 0.1 } }]) {
+    await work({ name: `narrow ${Object.keys(limits)[0]}`, ...limits });
+    [widest, most] = [Math.max(widest, most), 0];
+  }
+  assert.equal(widest, 1);
+  assert.throws(() => new Worker(server.url, { ...ALL, queues: [{ name: "gpu", perKey: 0 }] }), /queue 'gpu': perKey: expected a whole number/);
+
+  const older = new GrpcServer();
+  const reply = Buffer.from(HelloResponse.encode(HelloResponse.fromPartial({ protocol: 1, now: 1 })).finish());
+  const plain = { requestStream: false, responseStream: false, requestSerialize: Buffer.from, requestDeserialize: Buffer.from };
+  const hello = { path: "/replay.v1.WorkerService/Hello", ...plain, responseSerialize: Buffer.from, responseDeserialize: Buffer.from };
+  older.addService({ hello }, { hello: (_call: unknown, answer: sendUnaryData<Buffer>) => answer(null, reply) });
+  const port = await promisify(older.bindAsync.bind(older))("127.0.0.1:0", ServerCredentials.createInsecure());
+  const worker = new Worker(`grpc://127.0.0.1:${port}`, { ...ALL, logger: quiet, queues: [{ name: "gpu", here: 1 }] });
+  await assert.rejects(worker.run({ signals: [] }), /keeps to no limits of queues/);
+  older.forceShutdown();
 });
 
 test("results too large for a journal fail their step; messages too large are refused", async () => {

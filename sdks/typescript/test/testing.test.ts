@@ -155,6 +155,26 @@ test("a step that takes too long is aborted and timed out", async () => {
   assert.ok(aborted instanceof TimedOut);
 });
 
+test("a step that is silent for too long is timed out, and one that tells of itself is not", async () => {
+  const slow = step("slow", () => undefined, { heartbeat: 10, timeout: 100 });
+  const waiting = workflow("waiting for signs", function* () {
+    return yield* slow();
+  });
+  const world = new World({ workflows: [waiting] });
+  const said: number[] = [];
+  world.stub(slow, async () => {
+    for (const pause of [8, 8, 8, 11]) {
+      await world.delay(pause);
+      said.push(pause);
+      stepInfo().heartbeat(said.length);
+    }
+  });
+
+  await assert.rejects((await world.start(waiting())).result(), /the silence of step slow did not end within 10 s/);
+  assert.deepEqual(said, [8, 8, 8]);
+  assert.throws(() => step("silent", () => undefined, { heartbeat: 0 }), /heartbeat must be more than 0 seconds/);
+});
+
 test("cancelling aborts steps and cleans up", async () => {
   const signals: AbortSignal[] = [];
   const forever = step("forever", () => {
@@ -300,17 +320,55 @@ test("a run that kills one worker after the other is set aside, until somebody p
   const drinking = workflow("drinking", function* () {
     return yield* poison();
   });
-  const world = new World({ workflows: [drinking] });
+  const said: unknown[] = [];
+  const logger = { log: (_level: string, message: string, facts: object) => void (message === "run is stuck" && said.push(facts)) };
+  const world = new World({ workflows: [drinking], logger });
   void world.delay(86_400);
   const run = await world.start(drinking());
-  for (let deaths = 0; deaths < 10; deaths++) await world.crash();
+  for (let deaths = 0; deaths < 11; deaths++) await world.crash();
   assert.equal(await run.status(), "stuck");
+  assert.match(JSON.stringify(said[0]), /set aside: 11 workers in a row died .* since event #1 \(started drinking\); in the last 8 of them/);
+  assert.match(JSON.stringify(said[0]), /under way on worker-11: step poison \(command 0, \S+testing.test.[jt]s:\d+\)\. Mend what ends them/);
   await world.advance({ hours: 1 });
-  assert.equal(world.calls(poison).length, 10);
+  assert.equal(world.calls(poison).length, 11);
   deadly = false;
   await run.resume();
 
   assert.equal(await run.result(), "harmless");
+});
+
+test("of runs in doubt one is driven at a time, and only the one that was driven is to blame", async () => {
+  const hang = step("hang", () => new Promise<never>(() => undefined));
+  const hanging = workflow("hanging alone", function* () {
+    return yield* hang();
+  });
+  const world = new World({ workflows: [hanging] });
+  void world.delay(86_400);
+  const runs = [await world.start(hanging()), await world.start(hanging())];
+  for (let deaths = 0; deaths < 3; deaths++) await world.crash();
+  const together = world.calls(hang).length;
+  for (let deaths = 3; deaths < 11; deaths++) await world.crash();
+
+  assert.equal(together, 7); // three times both, then one alone
+  assert.deepEqual(["running", "stuck"], (await Promise.all(runs.map((run) => run.status()))).sort());
+});
+
+test("a run in doubt that moves is in doubt no more", async () => {
+  let mended = 0;
+  const sip = step("sip", (glass: number) => (glass < mended ? glass : new Promise<never>(() => undefined)));
+  const sipping = workflow("sipping", function* () {
+    return [yield* sip(0), yield* sip(1)];
+  });
+  const world = new World({ workflows: [sipping] });
+  void world.delay(86_400);
+  const run = await world.start(sipping());
+  while (mended < 2) {
+    for (let deaths = 0; deaths < 9; deaths++) await world.crash();
+    mended++;
+    await world.crash();
+  }
+
+  assert.deepEqual(await run.result(), [0, 1]);
 });
 
 test("a paused run begins nothing new", async () => {

@@ -1,10 +1,10 @@
 /**
- * The shop in TypeScript: `node shop.mjs worker URL LOG`, `… start URL ID SIZE`, `… query URL ID MORE` and `… slow URL TOPIC`.
+ * The shop in TypeScript: `node shop.mjs worker URL LOG [MAX_RECOVERIES]`, `… start URL ID SIZE`, `… query URL ID MORE` and `… slow URL TOPIC`.
  *
  * Each step notes in a file that it was begun. What a client or a worker is refused is told as a line of JSON.
  */
 
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { once } from "node:events";
 import { Client, Worker, onQuery, step, stepInfo, workflow } from "../../../sdks/typescript/src/index.js";
 
@@ -23,6 +23,9 @@ const linger = step("faults.linger", async (seconds: number) => {
   return seconds;
 });
 
+/** Takes its worker with it until it is mended. */
+const kill = step("faults.kill", () => existsSync(`${rest[0]}.mended`) || process.kill(process.pid, "SIGKILL"));
+
 const order = workflow("faults.order", function* (steps: number) {
   let total = 0;
   for (let number = 0; number < steps; number++) total += yield* touch(number);
@@ -36,8 +39,14 @@ const lingering = workflow("faults.lingering", function* (seconds: number) {
   return (yield* linger(seconds)) + (yield* touch(1));
 });
 
+const deadly = workflow("faults.deadly", function* () {
+  yield* kill();
+  return "mended";
+});
+
+const options = { workflows: [order, filling, lingering, deadly], ttl: 2, concurrency: 4, name, maxRecoveries: Number(rest[1] ?? 10) };
 const acts: Record<string, () => Promise<unknown>> = {
-  worker: async () => await new Worker(url, { workflows: [order, filling, lingering], ttl: 2, concurrency: 4, name }).run(),
+  worker: async () => await new Worker(url, options).run(),
   start: async () => {
     const client = new Client(url, { deadline: 5 });
     try {

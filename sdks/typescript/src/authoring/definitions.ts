@@ -10,20 +10,8 @@
 
 import { fromBytes, fromText, toText, type Json } from "../codec/json.js";
 import { ChildFailed, DefinitionError, PayloadError, StepFailed, StepInterrupted, TimedOut, describe } from "../errors.js";
-import {
-  Call,
-  Step,
-  answer,
-  checkStep,
-  readBy,
-  type Answers,
-  type Reader,
-  type RunOptions,
-  type StepOptions,
-  type StepSpec,
-  type Workflow,
-  type WorkflowSpec,
-} from "../model/effects.js";
+import { Call, Step, answer, checkStep, readBy } from "../model/effects.js";
+import type { Answers, Reader, RunOptions, StepOptions, StepSpec, Workflow, WorkflowSpec } from "../model/effects.js";
 import { readFailure, revive } from "../model/failure.js";
 import { checkRetry, type Retry } from "../model/retry.js";
 

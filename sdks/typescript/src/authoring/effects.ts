@@ -3,19 +3,8 @@
 import { toText } from "../codec/json.js";
 import { EffectError, describe } from "../errors.js";
 import type { Moment, RunInfo } from "../interpreter/ambient.js";
-import {
-  Call,
-  Request,
-  type Branch,
-  type ChildHandle,
-  type Effect,
-  type GatherOptions,
-  type OnParentClose,
-  type Parts,
-  type ResultOf,
-  type Spawned,
-  type Workflow,
-} from "../model/effects.js";
+import { Call, Request } from "../model/effects.js";
+import type { Branch, ChildHandle, Effect, GatherOptions, OnParentClose, Parts, ResultOf, Spawned, Workflow } from "../model/effects.js";
 import { micros, secondsOf, type Span } from "../model/records.js";
 import type { Level } from "../worker/logger.js";
 import { argumentsOf, readerOf, type Schema } from "./definitions.js";

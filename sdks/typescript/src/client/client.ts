@@ -11,6 +11,7 @@ import { readerOf, type Schema } from "../authoring/definitions.js";
 import type { SignalOptions } from "../authoring/effects.js";
 import { fromBytes, toBytes, toText, type Json } from "../codec/json.js";
 import { Cancelled, RunFailed, StoreRefused, StoreUnavailable, UnknownRun, WaitTimedOut } from "../errors.js";
+import type { Savepoint } from "../generated/client.js";
 import type { Entry, Filter } from "../generated/types.js";
 import { Call, type Reader, type RunOptions, type WorkflowSpec } from "../model/effects.js";
 import { readFailure } from "../model/failure.js";
@@ -35,12 +36,9 @@ export interface RunFilter extends Partial<Readonly<Pick<Filter, "workflow" | "t
   readonly createdBefore?: Date;
 }
 
-export interface SavepointInfo {
-  readonly name: string;
-  readonly seq: number;
+export interface SavepointInfo extends Readonly<Pick<Savepoint, "name" | "seq" | "hasState">> {
   readonly at: Date;
   readonly notes: Json;
-  readonly hasState: boolean;
 }
 
 export interface TopicEntry<T = any> {
@@ -69,6 +67,8 @@ type Entries<E> = AsyncGenerator<E, void, void>;
 
 /** What a run whose workflow is not at hand is read by. */
 const PLAIN = { read: (value: Json): unknown => value };
+/** Milliseconds after its start before which a run is not asked for its result: looking would only keep the server from it. */
+const FIRST_LOOK = 2;
 /** Milliseconds before a stream that broke is opened again. */
 const PAUSE = 200;
 
@@ -130,7 +130,7 @@ export class Client {
   async start<R>(call: Call<R>, options: StartOptions = {}): Promise<Handle<R>> {
     const request = requestOf(call.options(options), this.namespace);
     await this.#starter.start(request);
-    return new Handle(this, request.key as RunKey, call.spec);
+    return new Handle(this, request.key as RunKey, call.spec, performance.now());
   }
 
   /** Start a run unless it exists, and leave it a message. */
@@ -209,11 +209,7 @@ export class Handle<R = any> {
   readonly id: string;
 
   /** @internal */
-  constructor(
-    readonly client: Client,
-    readonly key: RunKey,
-    readonly spec: { read: Reader<unknown> },
-  ) {
+  constructor(readonly client: Client, readonly key: RunKey, readonly spec: { read: Reader<unknown> }, readonly startedAt = -Infinity) {
     this.id = key.id;
   }
 
@@ -243,6 +239,8 @@ export class Handle<R = any> {
   async result({ timeout, signal }: { readonly timeout?: number; readonly signal?: AbortSignal } = {}): Promise<R> {
     const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout * 1000);
     const ends = [late, signal].filter((each) => each !== undefined);
+    const early = this.startedAt + FIRST_LOOK - performance.now();
+    if (early > 0) await setTimeout(early);
     try {
       const run = await this.client.lookout.ended(this.key, ends.length > 0 ? AbortSignal.any(ends) : undefined);
       if (run === undefined) throw new UnknownRun(this.id, this.key.namespace);
@@ -338,8 +336,11 @@ export function resultOf({ key, status, result, note }: Run, spec: { read: Reade
   throw new RunFailed(key.id, status, `replay.errors.${Cancelled.name}`, (data as { reason?: string } | null)?.reason ?? "");
 }
 
+/** What is shown of a run as it stands in the index. */
+const SHOWN = ["workflow", "version", "queue", "priority", "parent", "tags", "seq", "source", "worker", "recoveries", "note"] as const;
+
 /** A run as the index shows it: `seq` is its journal's length, `source` run and seq that it was forked from, `note` why it is stuck. */
-export interface RunView extends Readonly<Pick<Run, Shown>> {
+export interface RunView extends Readonly<Pick<Run, (typeof SHOWN)[number]>> {
   readonly id: string;
   readonly namespace: string;
   readonly status: Status;
@@ -350,7 +351,6 @@ export interface RunView extends Readonly<Pick<Run, Shown>> {
   readonly updatedAt: Date;
   readonly wakeAt: Date | undefined;
 }
-type Shown = "workflow" | "version" | "queue" | "priority" | "parent" | "tags" | "seq" | "source" | "worker" | "recoveries" | "note";
 
 /** What a workflow shows; keys with a tilde are replay's own. */
 export function shownBy({ state }: Run): Readonly<Record<string, any>> {
@@ -359,9 +359,9 @@ export function shownBy({ state }: Run): Readonly<Record<string, any>> {
 }
 
 function viewOf(run: Run): RunView {
-  const { key, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note } = run;
   return {
-    ...{ id: key.id, namespace: key.namespace, workflow, version, queue, priority, parent, tags, seq, source, worker, recoveries, note },
+    ...(Object.fromEntries(SHOWN.map((name) => [name, run[name]])) as Pick<Run, (typeof SHOWN)[number]>),
+    ...run.key,
     status: run.status as Status,
     state: shownBy(run),
     result: run.result.length > 0 ? fromBytes(run.result) : null,

@@ -1,7 +1,9 @@
 /**
  * Waits for the ends of runs: one waiting call for all of them, and one look at all of them when something may have changed.
  *
- * A stream for each run would take a place of the server's, and a look for every commit of every run. This takes one place.
+ * Rule 1: a stream for each run would take a place of the server's, and a look for every commit of every run. This takes one place.
+ * Rule 2: between two looks lies a rest, by how many are waited for and for how long. Where runs moved since the last look the store changes
+ * all the time, and a waiting call would be answered at once; so it is made only when nothing moved.
  */
 
 import { setTimeout } from "node:timers/promises";
@@ -9,10 +11,12 @@ import { StoreUnavailable } from "../errors.js";
 import { CLOSED, type Run, type RunKey } from "../model/records.js";
 import { VERBS, type Channel } from "../wire/channel.js";
 
-/** Looking takes one part in so many of the time. */
-const SHARE = 5;
+/** Milliseconds of rest at least, and for each run that is waited for. */
+const [SHORTEST, EACH] = [1, 0.15];
 /** An end is told late by this part of the time that it was waited for, and by so many milliseconds at most. */
-const [PART, LONGEST] = [0.05, 100];
+const [PART, LONGEST] = [0.1, 25];
+/** Milliseconds of rest that are slept through in any case: a waiting call costs as much as a look. */
+const NAP = 5;
 /** Seconds that a waiting call waits. */
 const PATIENCE = 20;
 /** Runs that are asked about in one call. */
@@ -24,6 +28,8 @@ interface Waiter {
   readonly key: RunKey;
   readonly resolve: (run: Run | undefined) => void;
   readonly reject: (error: unknown) => void;
+  /** When the run had last moved at the last look. */
+  updatedAt?: number | undefined;
 }
 
 export class Lookout {
@@ -33,10 +39,7 @@ export class Lookout {
   /** When the newest waiter came, or the last run ended. */
   #since = 0;
 
-  constructor(
-    readonly channel: Channel,
-    readonly deadline: number,
-  ) {}
+  constructor(readonly channel: Channel, readonly deadline: number) {}
 
   /** The run when it has ended or is stuck; undefined where there is none. Aborting the signal ends the wait with its reason. */
   async ended(key: RunKey, signal?: AbortSignal): Promise<Run | undefined> {
@@ -62,18 +65,17 @@ export class Lookout {
     for (const waiter of this.#waiters) waiter.reject(new StoreUnavailable(this.channel.url, "the client was closed", "make another"));
   }
 
-  /** Look, wait until something may have changed since before that look, rest, look again. */
+  /** Look, rest, wait until something may have changed since before that look, look again. */
   async #look(): Promise<void> {
     this.#looking = true;
     try {
       for (let seen = 0; ; ) {
         this.#waiting = new AbortController();
-        const began = performance.now();
-        await this.#tell();
+        const moved = await this.#tell();
         if (this.#waiters.size === 0) break;
         const now = performance.now();
-        const rest = Math.min(LONGEST, Math.max((SHARE - 1) * (now - began), PART * (now - this.#since)));
-        seen = await this.#wait(seen);
+        const rest = Math.max(SHORTEST, EACH * this.#waiters.size, Math.min(LONGEST, PART * (now - this.#since)));
+        if (rest > NAP && !moved) seen = await this.#wait(seen);
         await setTimeout(Math.max(0, rest - (performance.now() - now))); // waiting was rest, too
       }
     } catch (error) {
@@ -96,18 +98,23 @@ export class Lookout {
     }
   }
 
-  async #tell(): Promise<void> {
+  /** Tell of those that have ended; whether any run has moved since the last look. */
+  async #tell(): Promise<boolean> {
+    let moved = false;
     const asked = [...this.#waiters];
     for (let first = 0; first < asked.length; first += PAGE) {
       const page = asked.slice(first, first + PAGE);
       const { runs } = await this.channel.call(VERBS.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
       for (const [place, waiter] of page.entries()) {
         const run = runs[place]?.run as Run | undefined;
+        moved ||= run?.updatedAt !== waiter.updatedAt;
+        waiter.updatedAt = run?.updatedAt;
         if (run !== undefined && !CLOSED.has(run.status) && run.status !== "stuck") continue;
         waiter.resolve(run);
         this.#waiters.delete(waiter);
         this.#since = performance.now();
       }
     }
+    return moved;
   }
 }

@@ -6,6 +6,20 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  type ClientOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  makeGenericClientConstructor,
+  type Metadata,
+  type ServiceError,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { Entry, ErrorDetail, Event, Filter, Run, RunKey, TopicEntry } from "./types.js";
 
 export const protobufPackage = "replay.v1";
@@ -2764,154 +2778,440 @@ export const PublishTopicResponse: MessageFns<PublishTopicResponse> = {
   },
 };
 
-export type ClientServiceDefinition = typeof ClientServiceDefinition;
-export const ClientServiceDefinition = {
-  name: "ClientService",
-  fullName: "replay.v1.ClientService",
-  methods: {
-    /** Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS. */
-    startRun: {
-      name: "StartRun",
-      requestType: StartRunRequest as typeof StartRunRequest,
-      requestStream: false,
-      responseType: StartRunResponse as typeof StartRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Start several runs together; what one comes to is nothing to the others. */
-    startRuns: {
-      name: "StartRuns",
-      requestType: StartRunsRequest as typeof StartRunsRequest,
-      requestStream: false,
-      responseType: StartRunsResponse as typeof StartRunsResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
-    signalWithStart: {
-      name: "SignalWithStart",
-      requestType: SignalWithStartRequest as typeof SignalWithStartRequest,
-      requestStream: false,
-      responseType: StartRunResponse as typeof StartRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
-    debounceRun: {
-      name: "DebounceRun",
-      requestType: DebounceRunRequest as typeof DebounceRunRequest,
-      requestStream: false,
-      responseType: DebounceRunResponse as typeof DebounceRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    signalRun: {
-      name: "SignalRun",
-      requestType: SignalRunRequest as typeof SignalRunRequest,
-      requestStream: false,
-      responseType: SignalRunResponse as typeof SignalRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Send an update and wait for the workflow's reply. */
-    updateRun: {
-      name: "UpdateRun",
-      requestType: UpdateRunRequest as typeof UpdateRunRequest,
-      requestStream: false,
-      responseType: UpdateRunResponse as typeof UpdateRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Ask an open run's code by way of the worker that drives it; its journal holds no trace of it. */
-    queryRun: {
-      name: "QueryRun",
-      requestType: QueryRunRequest as typeof QueryRunRequest,
-      requestStream: false,
-      responseType: QueryRunResponse as typeof QueryRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Cancel, terminate, pause or resume. */
-    controlRun: {
-      name: "ControlRun",
-      requestType: ControlRunRequest as typeof ControlRunRequest,
-      requestStream: false,
-      responseType: ControlRunResponse as typeof ControlRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    getRun: {
-      name: "GetRun",
-      requestType: GetRunRequest as typeof GetRunRequest,
-      requestStream: false,
-      responseType: GetRunResponse as typeof GetRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    listRuns: {
-      name: "ListRuns",
-      requestType: ListRunsRequest as typeof ListRunsRequest,
-      requestStream: false,
-      responseType: ListRunsResponse as typeof ListRunsResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** The journal, and, with `follow`, what comes until the run ends. */
-    readJournal: {
-      name: "ReadJournal",
-      requestType: ReadJournalRequest as typeof ReadJournalRequest,
-      requestStream: false,
-      responseType: ReadJournalResponse as typeof ReadJournalResponse,
-      responseStream: true,
-      options: {},
-    },
-    /** The index entry now, and whenever it has changed, until the run ends. */
-    watchRun: {
-      name: "WatchRun",
-      requestType: WatchRunRequest as typeof WatchRunRequest,
-      requestStream: false,
-      responseType: WatchRunResponse as typeof WatchRunResponse,
-      responseStream: true,
-      options: {},
-    },
-    /**
-     * A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
-     * the same run.
-     */
-    forkRun: {
-      name: "ForkRun",
-      requestType: ForkRunRequest as typeof ForkRunRequest,
-      requestStream: false,
-      responseType: ForkRunResponse as typeof ForkRunResponse,
-      responseStream: false,
-      options: {},
-    },
-    listSavepoints: {
-      name: "ListSavepoints",
-      requestType: ListSavepointsRequest as typeof ListSavepointsRequest,
-      requestStream: false,
-      responseType: ListSavepointsResponse as typeof ListSavepointsResponse,
-      responseStream: false,
-      options: {},
-    },
-    readTopic: {
-      name: "ReadTopic",
-      requestType: ReadTopicRequest as typeof ReadTopicRequest,
-      requestStream: false,
-      responseType: ReadTopicResponse as typeof ReadTopicResponse,
-      responseStream: true,
-      options: {},
-    },
-    publishTopic: {
-      name: "PublishTopic",
-      requestType: PublishTopicRequest as typeof PublishTopicRequest,
-      requestStream: false,
-      responseType: PublishTopicResponse as typeof PublishTopicResponse,
-      responseStream: false,
-      options: {},
-    },
+export type ClientServiceService = typeof ClientServiceService;
+export const ClientServiceService = {
+  /** Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS. */
+  startRun: {
+    path: "/replay.v1.ClientService/StartRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StartRunRequest): Buffer => Buffer.from(StartRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StartRunRequest => StartRunRequest.decode(value),
+    responseSerialize: (value: StartRunResponse): Buffer => Buffer.from(StartRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartRunResponse => StartRunResponse.decode(value),
+  },
+  /** Start several runs together; what one comes to is nothing to the others. */
+  startRuns: {
+    path: "/replay.v1.ClientService/StartRuns" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StartRunsRequest): Buffer => Buffer.from(StartRunsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StartRunsRequest => StartRunsRequest.decode(value),
+    responseSerialize: (value: StartRunsResponse): Buffer => Buffer.from(StartRunsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartRunsResponse => StartRunsResponse.decode(value),
+  },
+  /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
+  signalWithStart: {
+    path: "/replay.v1.ClientService/SignalWithStart" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SignalWithStartRequest): Buffer =>
+      Buffer.from(SignalWithStartRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SignalWithStartRequest => SignalWithStartRequest.decode(value),
+    responseSerialize: (value: StartRunResponse): Buffer => Buffer.from(StartRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartRunResponse => StartRunResponse.decode(value),
+  },
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun: {
+    path: "/replay.v1.ClientService/DebounceRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DebounceRunRequest): Buffer => Buffer.from(DebounceRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DebounceRunRequest => DebounceRunRequest.decode(value),
+    responseSerialize: (value: DebounceRunResponse): Buffer => Buffer.from(DebounceRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DebounceRunResponse => DebounceRunResponse.decode(value),
+  },
+  signalRun: {
+    path: "/replay.v1.ClientService/SignalRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SignalRunRequest): Buffer => Buffer.from(SignalRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SignalRunRequest => SignalRunRequest.decode(value),
+    responseSerialize: (value: SignalRunResponse): Buffer => Buffer.from(SignalRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SignalRunResponse => SignalRunResponse.decode(value),
+  },
+  /** Send an update and wait for the workflow's reply. */
+  updateRun: {
+    path: "/replay.v1.ClientService/UpdateRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UpdateRunRequest): Buffer => Buffer.from(UpdateRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UpdateRunRequest => UpdateRunRequest.decode(value),
+    responseSerialize: (value: UpdateRunResponse): Buffer => Buffer.from(UpdateRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UpdateRunResponse => UpdateRunResponse.decode(value),
+  },
+  /** Ask an open run's code by way of the worker that drives it; its journal holds no trace of it. */
+  queryRun: {
+    path: "/replay.v1.ClientService/QueryRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: QueryRunRequest): Buffer => Buffer.from(QueryRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): QueryRunRequest => QueryRunRequest.decode(value),
+    responseSerialize: (value: QueryRunResponse): Buffer => Buffer.from(QueryRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): QueryRunResponse => QueryRunResponse.decode(value),
+  },
+  /** Cancel, terminate, pause or resume. */
+  controlRun: {
+    path: "/replay.v1.ClientService/ControlRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ControlRunRequest): Buffer => Buffer.from(ControlRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ControlRunRequest => ControlRunRequest.decode(value),
+    responseSerialize: (value: ControlRunResponse): Buffer => Buffer.from(ControlRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ControlRunResponse => ControlRunResponse.decode(value),
+  },
+  getRun: {
+    path: "/replay.v1.ClientService/GetRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetRunRequest): Buffer => Buffer.from(GetRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetRunRequest => GetRunRequest.decode(value),
+    responseSerialize: (value: GetRunResponse): Buffer => Buffer.from(GetRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetRunResponse => GetRunResponse.decode(value),
+  },
+  listRuns: {
+    path: "/replay.v1.ClientService/ListRuns" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListRunsRequest): Buffer => Buffer.from(ListRunsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListRunsRequest => ListRunsRequest.decode(value),
+    responseSerialize: (value: ListRunsResponse): Buffer => Buffer.from(ListRunsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListRunsResponse => ListRunsResponse.decode(value),
+  },
+  /** The journal, and, with `follow`, what comes until the run ends. */
+  readJournal: {
+    path: "/replay.v1.ClientService/ReadJournal" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadJournalRequest): Buffer => Buffer.from(ReadJournalRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadJournalRequest => ReadJournalRequest.decode(value),
+    responseSerialize: (value: ReadJournalResponse): Buffer => Buffer.from(ReadJournalResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadJournalResponse => ReadJournalResponse.decode(value),
+  },
+  /** The index entry now, and whenever it has changed, until the run ends. */
+  watchRun: {
+    path: "/replay.v1.ClientService/WatchRun" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchRunRequest): Buffer => Buffer.from(WatchRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchRunRequest => WatchRunRequest.decode(value),
+    responseSerialize: (value: WatchRunResponse): Buffer => Buffer.from(WatchRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchRunResponse => WatchRunResponse.decode(value),
+  },
+  /**
+   * A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+   * the same run.
+   */
+  forkRun: {
+    path: "/replay.v1.ClientService/ForkRun" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ForkRunRequest): Buffer => Buffer.from(ForkRunRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForkRunRequest => ForkRunRequest.decode(value),
+    responseSerialize: (value: ForkRunResponse): Buffer => Buffer.from(ForkRunResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForkRunResponse => ForkRunResponse.decode(value),
+  },
+  listSavepoints: {
+    path: "/replay.v1.ClientService/ListSavepoints" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListSavepointsRequest): Buffer =>
+      Buffer.from(ListSavepointsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSavepointsRequest => ListSavepointsRequest.decode(value),
+    responseSerialize: (value: ListSavepointsResponse): Buffer =>
+      Buffer.from(ListSavepointsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSavepointsResponse => ListSavepointsResponse.decode(value),
+  },
+  readTopic: {
+    path: "/replay.v1.ClientService/ReadTopic" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReadTopicRequest): Buffer => Buffer.from(ReadTopicRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadTopicRequest => ReadTopicRequest.decode(value),
+    responseSerialize: (value: ReadTopicResponse): Buffer => Buffer.from(ReadTopicResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadTopicResponse => ReadTopicResponse.decode(value),
+  },
+  publishTopic: {
+    path: "/replay.v1.ClientService/PublishTopic" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PublishTopicRequest): Buffer => Buffer.from(PublishTopicRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PublishTopicRequest => PublishTopicRequest.decode(value),
+    responseSerialize: (value: PublishTopicResponse): Buffer =>
+      Buffer.from(PublishTopicResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PublishTopicResponse => PublishTopicResponse.decode(value),
   },
 } as const;
+
+export interface ClientServiceServer extends UntypedServiceImplementation {
+  /** Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS. */
+  startRun: handleUnaryCall<StartRunRequest, StartRunResponse>;
+  /** Start several runs together; what one comes to is nothing to the others. */
+  startRuns: handleUnaryCall<StartRunsRequest, StartRunsResponse>;
+  /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
+  signalWithStart: handleUnaryCall<SignalWithStartRequest, StartRunResponse>;
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun: handleUnaryCall<DebounceRunRequest, DebounceRunResponse>;
+  signalRun: handleUnaryCall<SignalRunRequest, SignalRunResponse>;
+  /** Send an update and wait for the workflow's reply. */
+  updateRun: handleUnaryCall<UpdateRunRequest, UpdateRunResponse>;
+  /** Ask an open run's code by way of the worker that drives it; its journal holds no trace of it. */
+  queryRun: handleUnaryCall<QueryRunRequest, QueryRunResponse>;
+  /** Cancel, terminate, pause or resume. */
+  controlRun: handleUnaryCall<ControlRunRequest, ControlRunResponse>;
+  getRun: handleUnaryCall<GetRunRequest, GetRunResponse>;
+  listRuns: handleUnaryCall<ListRunsRequest, ListRunsResponse>;
+  /** The journal, and, with `follow`, what comes until the run ends. */
+  readJournal: handleServerStreamingCall<ReadJournalRequest, ReadJournalResponse>;
+  /** The index entry now, and whenever it has changed, until the run ends. */
+  watchRun: handleServerStreamingCall<WatchRunRequest, WatchRunResponse>;
+  /**
+   * A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+   * the same run.
+   */
+  forkRun: handleUnaryCall<ForkRunRequest, ForkRunResponse>;
+  listSavepoints: handleUnaryCall<ListSavepointsRequest, ListSavepointsResponse>;
+  readTopic: handleServerStreamingCall<ReadTopicRequest, ReadTopicResponse>;
+  publishTopic: handleUnaryCall<PublishTopicRequest, PublishTopicResponse>;
+}
+
+export interface ClientServiceClient extends Client {
+  /** Start a run; the same id with the same input is the same run, with other input it is ALREADY_EXISTS. */
+  startRun(
+    request: StartRunRequest,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  startRun(
+    request: StartRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  startRun(
+    request: StartRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Start several runs together; what one comes to is nothing to the others. */
+  startRuns(
+    request: StartRunsRequest,
+    callback: (error: ServiceError | null, response: StartRunsResponse) => void,
+  ): ClientUnaryCall;
+  startRuns(
+    request: StartRunsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StartRunsResponse) => void,
+  ): ClientUnaryCall;
+  startRuns(
+    request: StartRunsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StartRunsResponse) => void,
+  ): ClientUnaryCall;
+  /** Start a run unless it exists, and leave it a message; atomically as far as the outside can see. */
+  signalWithStart(
+    request: SignalWithStartRequest,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  signalWithStart(
+    request: SignalWithStartRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  signalWithStart(
+    request: SignalWithStartRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StartRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Start a run when this has not been called for a while, with the input of the last call for the same workflow and key. */
+  debounceRun(
+    request: DebounceRunRequest,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
+  ): ClientUnaryCall;
+  debounceRun(
+    request: DebounceRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
+  ): ClientUnaryCall;
+  debounceRun(
+    request: DebounceRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DebounceRunResponse) => void,
+  ): ClientUnaryCall;
+  signalRun(
+    request: SignalRunRequest,
+    callback: (error: ServiceError | null, response: SignalRunResponse) => void,
+  ): ClientUnaryCall;
+  signalRun(
+    request: SignalRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SignalRunResponse) => void,
+  ): ClientUnaryCall;
+  signalRun(
+    request: SignalRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SignalRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Send an update and wait for the workflow's reply. */
+  updateRun(
+    request: UpdateRunRequest,
+    callback: (error: ServiceError | null, response: UpdateRunResponse) => void,
+  ): ClientUnaryCall;
+  updateRun(
+    request: UpdateRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UpdateRunResponse) => void,
+  ): ClientUnaryCall;
+  updateRun(
+    request: UpdateRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UpdateRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Ask an open run's code by way of the worker that drives it; its journal holds no trace of it. */
+  queryRun(
+    request: QueryRunRequest,
+    callback: (error: ServiceError | null, response: QueryRunResponse) => void,
+  ): ClientUnaryCall;
+  queryRun(
+    request: QueryRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: QueryRunResponse) => void,
+  ): ClientUnaryCall;
+  queryRun(
+    request: QueryRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: QueryRunResponse) => void,
+  ): ClientUnaryCall;
+  /** Cancel, terminate, pause or resume. */
+  controlRun(
+    request: ControlRunRequest,
+    callback: (error: ServiceError | null, response: ControlRunResponse) => void,
+  ): ClientUnaryCall;
+  controlRun(
+    request: ControlRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ControlRunResponse) => void,
+  ): ClientUnaryCall;
+  controlRun(
+    request: ControlRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ControlRunResponse) => void,
+  ): ClientUnaryCall;
+  getRun(
+    request: GetRunRequest,
+    callback: (error: ServiceError | null, response: GetRunResponse) => void,
+  ): ClientUnaryCall;
+  getRun(
+    request: GetRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetRunResponse) => void,
+  ): ClientUnaryCall;
+  getRun(
+    request: GetRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetRunResponse) => void,
+  ): ClientUnaryCall;
+  listRuns(
+    request: ListRunsRequest,
+    callback: (error: ServiceError | null, response: ListRunsResponse) => void,
+  ): ClientUnaryCall;
+  listRuns(
+    request: ListRunsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListRunsResponse) => void,
+  ): ClientUnaryCall;
+  listRuns(
+    request: ListRunsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListRunsResponse) => void,
+  ): ClientUnaryCall;
+  /** The journal, and, with `follow`, what comes until the run ends. */
+  readJournal(request: ReadJournalRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadJournalResponse>;
+  readJournal(
+    request: ReadJournalRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadJournalResponse>;
+  /** The index entry now, and whenever it has changed, until the run ends. */
+  watchRun(request: WatchRunRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchRunResponse>;
+  watchRun(
+    request: WatchRunRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchRunResponse>;
+  /**
+   * A run that shares another's past; edited answers are payloads by event number, checked by whoever drives it. The same fork again is
+   * the same run.
+   */
+  forkRun(
+    request: ForkRunRequest,
+    callback: (error: ServiceError | null, response: ForkRunResponse) => void,
+  ): ClientUnaryCall;
+  forkRun(
+    request: ForkRunRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ForkRunResponse) => void,
+  ): ClientUnaryCall;
+  forkRun(
+    request: ForkRunRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ForkRunResponse) => void,
+  ): ClientUnaryCall;
+  listSavepoints(
+    request: ListSavepointsRequest,
+    callback: (error: ServiceError | null, response: ListSavepointsResponse) => void,
+  ): ClientUnaryCall;
+  listSavepoints(
+    request: ListSavepointsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListSavepointsResponse) => void,
+  ): ClientUnaryCall;
+  listSavepoints(
+    request: ListSavepointsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListSavepointsResponse) => void,
+  ): ClientUnaryCall;
+  readTopic(request: ReadTopicRequest, options?: Partial<CallOptions>): ClientReadableStream<ReadTopicResponse>;
+  readTopic(
+    request: ReadTopicRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReadTopicResponse>;
+  publishTopic(
+    request: PublishTopicRequest,
+    callback: (error: ServiceError | null, response: PublishTopicResponse) => void,
+  ): ClientUnaryCall;
+  publishTopic(
+    request: PublishTopicRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PublishTopicResponse) => void,
+  ): ClientUnaryCall;
+  publishTopic(
+    request: PublishTopicRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PublishTopicResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const ClientServiceClient = makeGenericClientConstructor(
+  ClientServiceService,
+  "replay.v1.ClientService",
+) as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): ClientServiceClient;
+  service: typeof ClientServiceService;
+  serviceName: string;
+};
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -7,6 +7,24 @@
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  type ClientOptions,
+  type ClientReadableStream,
+  type ClientUnaryCall,
+  type ClientWritableStream,
+  type handleBidiStreamingCall,
+  type handleClientStreamingCall,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  makeGenericClientConstructor,
+  type Metadata,
+  type ServiceError,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import {
   Claimed,
   Commit,
   Committed,
@@ -2888,174 +2906,470 @@ export const AnnounceResponse: MessageFns<AnnounceResponse> = {
   },
 };
 
-export type WorkerServiceDefinition = typeof WorkerServiceDefinition;
-export const WorkerServiceDefinition = {
-  name: "WorkerService",
-  fullName: "replay.v1.WorkerService",
-  methods: {
-    /** Versions and capabilities; the first call on a connection. */
-    hello: {
-      name: "Hello",
-      requestType: HelloRequest as typeof HelloRequest,
-      requestStream: false,
-      responseType: HelloResponse as typeof HelloResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Create runs, in batches; idempotent on their keys. */
-    create: {
-      name: "Create",
-      requestType: CreateRequest as typeof CreateRequest,
-      requestStream: false,
-      responseType: CreateResponse as typeof CreateResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Take runs that are ready; one answer a request. */
-    claim: {
-      name: "Claim",
-      requestType: ClaimRequest as typeof ClaimRequest,
-      requestStream: false,
-      responseType: ClaimResponse as typeof ClaimResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** The same as a stream with flow control: each request grants room for so many runs more, each answer brings some. */
-    claimStream: {
-      name: "ClaimStream",
-      requestType: ClaimRequest as typeof ClaimRequest,
-      requestStream: true,
-      responseType: ClaimResponse as typeof ClaimResponse,
-      responseStream: true,
-      options: {},
-    },
-    renew: {
-      name: "Renew",
-      requestType: RenewRequest as typeof RenewRequest,
-      requestStream: false,
-      responseType: RenewResponse as typeof RenewResponse,
-      responseStream: false,
-      options: {},
-    },
-    release: {
-      name: "Release",
-      requestType: ReleaseRequest as typeof ReleaseRequest,
-      requestStream: false,
-      responseType: ReleaseResponse as typeof ReleaseResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Make turns durable; items are independent, each is all or nothing. */
-    commit: {
-      name: "Commit",
-      requestType: CommitRequest as typeof CommitRequest,
-      requestStream: false,
-      responseType: CommitResponse as typeof CommitResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** The same as a stream: answers come in the order of requests. */
-    commitStream: {
-      name: "CommitStream",
-      requestType: CommitRequest as typeof CommitRequest,
-      requestStream: true,
-      responseType: CommitResponse as typeof CommitResponse,
-      responseStream: true,
-      options: {},
-    },
-    post: {
-      name: "Post",
-      requestType: PostRequest as typeof PostRequest,
-      requestStream: false,
-      responseType: PostResponse as typeof PostResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** Events after a seq, in order, in chunks. */
-    journal: {
-      name: "Journal",
-      requestType: JournalRequest as typeof JournalRequest,
-      requestStream: false,
-      responseType: JournalResponse as typeof JournalResponse,
-      responseStream: true,
-      options: {},
-    },
-    get: {
-      name: "Get",
-      requestType: GetRequest as typeof GetRequest,
-      requestStream: false,
-      responseType: GetResponse as typeof GetResponse,
-      responseStream: false,
-      options: {},
-    },
-    find: {
-      name: "Find",
-      requestType: FindRequest as typeof FindRequest,
-      requestStream: false,
-      responseType: FindResponse as typeof FindResponse,
-      responseStream: false,
-      options: {},
-    },
-    delete: {
-      name: "Delete",
-      requestType: DeleteRequest as typeof DeleteRequest,
-      requestStream: false,
-      responseType: DeleteResponse as typeof DeleteResponse,
-      responseStream: false,
-      options: {},
-    },
-    publish: {
-      name: "Publish",
-      requestType: PublishRequest as typeof PublishRequest,
-      requestStream: false,
-      responseType: PublishResponse as typeof PublishResponse,
-      responseStream: false,
-      options: {},
-    },
-    read: {
-      name: "Read",
-      requestType: ReadRequest as typeof ReadRequest,
-      requestStream: false,
-      responseType: ReadResponse as typeof ReadResponse,
-      responseStream: false,
-      options: {},
-    },
-    putBlob: {
-      name: "PutBlob",
-      requestType: PutBlobRequest as typeof PutBlobRequest,
-      requestStream: true,
-      responseType: PutBlobResponse as typeof PutBlobResponse,
-      responseStream: false,
-      options: {},
-    },
-    getBlob: {
-      name: "GetBlob",
-      requestType: GetBlobRequest as typeof GetBlobRequest,
-      requestStream: false,
-      responseType: GetBlobResponse as typeof GetBlobResponse,
-      responseStream: true,
-      options: {},
-    },
-    /** Answers when something may have changed since `seen`, or the time is over. */
-    wait: {
-      name: "Wait",
-      requestType: WaitRequest as typeof WaitRequest,
-      requestStream: false,
-      responseType: WaitResponse as typeof WaitResponse,
-      responseStream: false,
-      options: {},
-    },
-    /** A worker tells of itself every so often, so that others see it; the server keeps its entry. */
-    announce: {
-      name: "Announce",
-      requestType: AnnounceRequest as typeof AnnounceRequest,
-      requestStream: false,
-      responseType: AnnounceResponse as typeof AnnounceResponse,
-      responseStream: false,
-      options: {},
-    },
+export type WorkerServiceService = typeof WorkerServiceService;
+export const WorkerServiceService = {
+  /** Versions and capabilities; the first call on a connection. */
+  hello: {
+    path: "/replay.v1.WorkerService/Hello" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: HelloRequest): Buffer => Buffer.from(HelloRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): HelloRequest => HelloRequest.decode(value),
+    responseSerialize: (value: HelloResponse): Buffer => Buffer.from(HelloResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HelloResponse => HelloResponse.decode(value),
+  },
+  /** Create runs, in batches; idempotent on their keys. */
+  create: {
+    path: "/replay.v1.WorkerService/Create" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreateRequest): Buffer => Buffer.from(CreateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateRequest => CreateRequest.decode(value),
+    responseSerialize: (value: CreateResponse): Buffer => Buffer.from(CreateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateResponse => CreateResponse.decode(value),
+  },
+  /** Take runs that are ready; one answer a request. */
+  claim: {
+    path: "/replay.v1.WorkerService/Claim" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ClaimRequest): Buffer => Buffer.from(ClaimRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ClaimRequest => ClaimRequest.decode(value),
+    responseSerialize: (value: ClaimResponse): Buffer => Buffer.from(ClaimResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClaimResponse => ClaimResponse.decode(value),
+  },
+  /** The same as a stream with flow control: each request grants room for so many runs more, each answer brings some. */
+  claimStream: {
+    path: "/replay.v1.WorkerService/ClaimStream" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: ClaimRequest): Buffer => Buffer.from(ClaimRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ClaimRequest => ClaimRequest.decode(value),
+    responseSerialize: (value: ClaimResponse): Buffer => Buffer.from(ClaimResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClaimResponse => ClaimResponse.decode(value),
+  },
+  renew: {
+    path: "/replay.v1.WorkerService/Renew" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RenewRequest): Buffer => Buffer.from(RenewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RenewRequest => RenewRequest.decode(value),
+    responseSerialize: (value: RenewResponse): Buffer => Buffer.from(RenewResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RenewResponse => RenewResponse.decode(value),
+  },
+  release: {
+    path: "/replay.v1.WorkerService/Release" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseRequest): Buffer => Buffer.from(ReleaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseRequest => ReleaseRequest.decode(value),
+    responseSerialize: (value: ReleaseResponse): Buffer => Buffer.from(ReleaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseResponse => ReleaseResponse.decode(value),
+  },
+  /** Make turns durable; items are independent, each is all or nothing. */
+  commit: {
+    path: "/replay.v1.WorkerService/Commit" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CommitRequest): Buffer => Buffer.from(CommitRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CommitRequest => CommitRequest.decode(value),
+    responseSerialize: (value: CommitResponse): Buffer => Buffer.from(CommitResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CommitResponse => CommitResponse.decode(value),
+  },
+  /** The same as a stream: answers come in the order of requests. */
+  commitStream: {
+    path: "/replay.v1.WorkerService/CommitStream" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: CommitRequest): Buffer => Buffer.from(CommitRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CommitRequest => CommitRequest.decode(value),
+    responseSerialize: (value: CommitResponse): Buffer => Buffer.from(CommitResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CommitResponse => CommitResponse.decode(value),
+  },
+  post: {
+    path: "/replay.v1.WorkerService/Post" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PostRequest): Buffer => Buffer.from(PostRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PostRequest => PostRequest.decode(value),
+    responseSerialize: (value: PostResponse): Buffer => Buffer.from(PostResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PostResponse => PostResponse.decode(value),
+  },
+  /** Events after a seq, in order, in chunks. */
+  journal: {
+    path: "/replay.v1.WorkerService/Journal" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: JournalRequest): Buffer => Buffer.from(JournalRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): JournalRequest => JournalRequest.decode(value),
+    responseSerialize: (value: JournalResponse): Buffer => Buffer.from(JournalResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): JournalResponse => JournalResponse.decode(value),
+  },
+  get: {
+    path: "/replay.v1.WorkerService/Get" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetRequest): Buffer => Buffer.from(GetRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetRequest => GetRequest.decode(value),
+    responseSerialize: (value: GetResponse): Buffer => Buffer.from(GetResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetResponse => GetResponse.decode(value),
+  },
+  find: {
+    path: "/replay.v1.WorkerService/Find" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FindRequest): Buffer => Buffer.from(FindRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FindRequest => FindRequest.decode(value),
+    responseSerialize: (value: FindResponse): Buffer => Buffer.from(FindResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FindResponse => FindResponse.decode(value),
+  },
+  delete: {
+    path: "/replay.v1.WorkerService/Delete" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteRequest): Buffer => Buffer.from(DeleteRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteRequest => DeleteRequest.decode(value),
+    responseSerialize: (value: DeleteResponse): Buffer => Buffer.from(DeleteResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteResponse => DeleteResponse.decode(value),
+  },
+  publish: {
+    path: "/replay.v1.WorkerService/Publish" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PublishRequest): Buffer => Buffer.from(PublishRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PublishRequest => PublishRequest.decode(value),
+    responseSerialize: (value: PublishResponse): Buffer => Buffer.from(PublishResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PublishResponse => PublishResponse.decode(value),
+  },
+  read: {
+    path: "/replay.v1.WorkerService/Read" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReadRequest): Buffer => Buffer.from(ReadRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadRequest => ReadRequest.decode(value),
+    responseSerialize: (value: ReadResponse): Buffer => Buffer.from(ReadResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadResponse => ReadResponse.decode(value),
+  },
+  putBlob: {
+    path: "/replay.v1.WorkerService/PutBlob" as const,
+    requestStream: true as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutBlobRequest): Buffer => Buffer.from(PutBlobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutBlobRequest => PutBlobRequest.decode(value),
+    responseSerialize: (value: PutBlobResponse): Buffer => Buffer.from(PutBlobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutBlobResponse => PutBlobResponse.decode(value),
+  },
+  getBlob: {
+    path: "/replay.v1.WorkerService/GetBlob" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: GetBlobRequest): Buffer => Buffer.from(GetBlobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetBlobRequest => GetBlobRequest.decode(value),
+    responseSerialize: (value: GetBlobResponse): Buffer => Buffer.from(GetBlobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetBlobResponse => GetBlobResponse.decode(value),
+  },
+  /** Answers when something may have changed since `seen`, or the time is over. */
+  wait: {
+    path: "/replay.v1.WorkerService/Wait" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WaitRequest): Buffer => Buffer.from(WaitRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WaitRequest => WaitRequest.decode(value),
+    responseSerialize: (value: WaitResponse): Buffer => Buffer.from(WaitResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WaitResponse => WaitResponse.decode(value),
+  },
+  /** A worker tells of itself every so often, so that others see it; the server keeps its entry. */
+  announce: {
+    path: "/replay.v1.WorkerService/Announce" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AnnounceRequest): Buffer => Buffer.from(AnnounceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AnnounceRequest => AnnounceRequest.decode(value),
+    responseSerialize: (value: AnnounceResponse): Buffer => Buffer.from(AnnounceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AnnounceResponse => AnnounceResponse.decode(value),
   },
 } as const;
+
+export interface WorkerServiceServer extends UntypedServiceImplementation {
+  /** Versions and capabilities; the first call on a connection. */
+  hello: handleUnaryCall<HelloRequest, HelloResponse>;
+  /** Create runs, in batches; idempotent on their keys. */
+  create: handleUnaryCall<CreateRequest, CreateResponse>;
+  /** Take runs that are ready; one answer a request. */
+  claim: handleUnaryCall<ClaimRequest, ClaimResponse>;
+  /** The same as a stream with flow control: each request grants room for so many runs more, each answer brings some. */
+  claimStream: handleBidiStreamingCall<ClaimRequest, ClaimResponse>;
+  renew: handleUnaryCall<RenewRequest, RenewResponse>;
+  release: handleUnaryCall<ReleaseRequest, ReleaseResponse>;
+  /** Make turns durable; items are independent, each is all or nothing. */
+  commit: handleUnaryCall<CommitRequest, CommitResponse>;
+  /** The same as a stream: answers come in the order of requests. */
+  commitStream: handleBidiStreamingCall<CommitRequest, CommitResponse>;
+  post: handleUnaryCall<PostRequest, PostResponse>;
+  /** Events after a seq, in order, in chunks. */
+  journal: handleServerStreamingCall<JournalRequest, JournalResponse>;
+  get: handleUnaryCall<GetRequest, GetResponse>;
+  find: handleUnaryCall<FindRequest, FindResponse>;
+  delete: handleUnaryCall<DeleteRequest, DeleteResponse>;
+  publish: handleUnaryCall<PublishRequest, PublishResponse>;
+  read: handleUnaryCall<ReadRequest, ReadResponse>;
+  putBlob: handleClientStreamingCall<PutBlobRequest, PutBlobResponse>;
+  getBlob: handleServerStreamingCall<GetBlobRequest, GetBlobResponse>;
+  /** Answers when something may have changed since `seen`, or the time is over. */
+  wait: handleUnaryCall<WaitRequest, WaitResponse>;
+  /** A worker tells of itself every so often, so that others see it; the server keeps its entry. */
+  announce: handleUnaryCall<AnnounceRequest, AnnounceResponse>;
+}
+
+export interface WorkerServiceClient extends Client {
+  /** Versions and capabilities; the first call on a connection. */
+  hello(
+    request: HelloRequest,
+    callback: (error: ServiceError | null, response: HelloResponse) => void,
+  ): ClientUnaryCall;
+  hello(
+    request: HelloRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: HelloResponse) => void,
+  ): ClientUnaryCall;
+  hello(
+    request: HelloRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: HelloResponse) => void,
+  ): ClientUnaryCall;
+  /** Create runs, in batches; idempotent on their keys. */
+  create(
+    request: CreateRequest,
+    callback: (error: ServiceError | null, response: CreateResponse) => void,
+  ): ClientUnaryCall;
+  create(
+    request: CreateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CreateResponse) => void,
+  ): ClientUnaryCall;
+  create(
+    request: CreateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CreateResponse) => void,
+  ): ClientUnaryCall;
+  /** Take runs that are ready; one answer a request. */
+  claim(
+    request: ClaimRequest,
+    callback: (error: ServiceError | null, response: ClaimResponse) => void,
+  ): ClientUnaryCall;
+  claim(
+    request: ClaimRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ClaimResponse) => void,
+  ): ClientUnaryCall;
+  claim(
+    request: ClaimRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ClaimResponse) => void,
+  ): ClientUnaryCall;
+  /** The same as a stream with flow control: each request grants room for so many runs more, each answer brings some. */
+  claimStream(): ClientDuplexStream<ClaimRequest, ClaimResponse>;
+  claimStream(options: Partial<CallOptions>): ClientDuplexStream<ClaimRequest, ClaimResponse>;
+  claimStream(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ClaimRequest, ClaimResponse>;
+  renew(
+    request: RenewRequest,
+    callback: (error: ServiceError | null, response: RenewResponse) => void,
+  ): ClientUnaryCall;
+  renew(
+    request: RenewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RenewResponse) => void,
+  ): ClientUnaryCall;
+  renew(
+    request: RenewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RenewResponse) => void,
+  ): ClientUnaryCall;
+  release(
+    request: ReleaseRequest,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  release(
+    request: ReleaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  release(
+    request: ReleaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  /** Make turns durable; items are independent, each is all or nothing. */
+  commit(
+    request: CommitRequest,
+    callback: (error: ServiceError | null, response: CommitResponse) => void,
+  ): ClientUnaryCall;
+  commit(
+    request: CommitRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CommitResponse) => void,
+  ): ClientUnaryCall;
+  commit(
+    request: CommitRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CommitResponse) => void,
+  ): ClientUnaryCall;
+  /** The same as a stream: answers come in the order of requests. */
+  commitStream(): ClientDuplexStream<CommitRequest, CommitResponse>;
+  commitStream(options: Partial<CallOptions>): ClientDuplexStream<CommitRequest, CommitResponse>;
+  commitStream(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<CommitRequest, CommitResponse>;
+  post(request: PostRequest, callback: (error: ServiceError | null, response: PostResponse) => void): ClientUnaryCall;
+  post(
+    request: PostRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PostResponse) => void,
+  ): ClientUnaryCall;
+  post(
+    request: PostRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PostResponse) => void,
+  ): ClientUnaryCall;
+  /** Events after a seq, in order, in chunks. */
+  journal(request: JournalRequest, options?: Partial<CallOptions>): ClientReadableStream<JournalResponse>;
+  journal(
+    request: JournalRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<JournalResponse>;
+  get(request: GetRequest, callback: (error: ServiceError | null, response: GetResponse) => void): ClientUnaryCall;
+  get(
+    request: GetRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetResponse) => void,
+  ): ClientUnaryCall;
+  get(
+    request: GetRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetResponse) => void,
+  ): ClientUnaryCall;
+  find(request: FindRequest, callback: (error: ServiceError | null, response: FindResponse) => void): ClientUnaryCall;
+  find(
+    request: FindRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FindResponse) => void,
+  ): ClientUnaryCall;
+  find(
+    request: FindRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FindResponse) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteRequest,
+    callback: (error: ServiceError | null, response: DeleteResponse) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteResponse) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteResponse) => void,
+  ): ClientUnaryCall;
+  publish(
+    request: PublishRequest,
+    callback: (error: ServiceError | null, response: PublishResponse) => void,
+  ): ClientUnaryCall;
+  publish(
+    request: PublishRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PublishResponse) => void,
+  ): ClientUnaryCall;
+  publish(
+    request: PublishRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PublishResponse) => void,
+  ): ClientUnaryCall;
+  read(request: ReadRequest, callback: (error: ServiceError | null, response: ReadResponse) => void): ClientUnaryCall;
+  read(
+    request: ReadRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReadResponse) => void,
+  ): ClientUnaryCall;
+  read(
+    request: ReadRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReadResponse) => void,
+  ): ClientUnaryCall;
+  putBlob(
+    callback: (error: ServiceError | null, response: PutBlobResponse) => void,
+  ): ClientWritableStream<PutBlobRequest>;
+  putBlob(
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutBlobResponse) => void,
+  ): ClientWritableStream<PutBlobRequest>;
+  putBlob(
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutBlobResponse) => void,
+  ): ClientWritableStream<PutBlobRequest>;
+  putBlob(
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutBlobResponse) => void,
+  ): ClientWritableStream<PutBlobRequest>;
+  getBlob(request: GetBlobRequest, options?: Partial<CallOptions>): ClientReadableStream<GetBlobResponse>;
+  getBlob(
+    request: GetBlobRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<GetBlobResponse>;
+  /** Answers when something may have changed since `seen`, or the time is over. */
+  wait(request: WaitRequest, callback: (error: ServiceError | null, response: WaitResponse) => void): ClientUnaryCall;
+  wait(
+    request: WaitRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WaitResponse) => void,
+  ): ClientUnaryCall;
+  wait(
+    request: WaitRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WaitResponse) => void,
+  ): ClientUnaryCall;
+  /** A worker tells of itself every so often, so that others see it; the server keeps its entry. */
+  announce(
+    request: AnnounceRequest,
+    callback: (error: ServiceError | null, response: AnnounceResponse) => void,
+  ): ClientUnaryCall;
+  announce(
+    request: AnnounceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AnnounceResponse) => void,
+  ): ClientUnaryCall;
+  announce(
+    request: AnnounceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AnnounceResponse) => void,
+  ): ClientUnaryCall;
+}
+
+export const WorkerServiceClient = makeGenericClientConstructor(
+  WorkerServiceService,
+  "replay.v1.WorkerService",
+) as unknown as {
+  new (address: string, credentials: ChannelCredentials, options?: Partial<ClientOptions>): WorkerServiceClient;
+  service: typeof WorkerServiceService;
+  serviceName: string;
+};
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

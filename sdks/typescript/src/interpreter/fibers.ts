@@ -14,6 +14,7 @@
 import { Cancelled, EffectError, TimedOut, describe } from "../errors.js";
 import { Effect, type AnyEffect, type Asked, type Branch, type Workflow } from "../model/effects.js";
 import { SECOND } from "../model/records.js";
+import type { Interpreter } from "./interpreter.js";
 
 /** How often a generator is closed that yields while it is closed. */
 const CLOSINGS = 2_000;
@@ -117,14 +118,7 @@ export function requireBranch(branch: unknown, combinator: string): void {
 }
 
 /** What a scope needs of the interpreter. */
-export interface Loom {
-  /** Put a new fiber at the end of the queue. */
-  weave(fiber: Fiber): void;
-  /** Cancel a fiber, once. */
-  cancelFiber(fiber: Fiber, reason: string): void;
-  /** Put a waiting fiber at the end of the queue, with its answer. */
-  resume(fiber: Fiber, value: unknown, end: End): void;
-}
+type Loom = Pick<Interpreter, "weave" | "cancelFiber" | "resume">;
 
 /** A combinator at work: it starts branches, hears of their ends, and answers its owner. */
 export class Scope {

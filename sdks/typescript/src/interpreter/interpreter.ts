@@ -18,7 +18,7 @@ import { readResume, readStarted, type Mail, type Started } from "../model/journ
 import { CLOSING, TERMINATED, type Event } from "../model/records.js";
 import { Chance } from "./ambient.js";
 import { agrees, mismatch } from "./determinism.js";
-import { Command, Fiber, Scope, closeGenerator, isGenerator, waitsToEnd, type End, type Loom } from "./fibers.js";
+import { Command, Fiber, Scope, closeGenerator, isGenerator, waitsToEnd, type End } from "./fibers.js";
 import { WAIT, carryOut, readSignal, signalTimedOut } from "./issue.js";
 
 /** How a run ends: the closing event's kind and payload. */
@@ -36,7 +36,7 @@ const RECENT = 3;
 const ANSWERS: ReadonlySet<string> = new Set(["step_completed", "step_failed", "child_completed", "child_failed", "savepoint"]);
 
 /** One run, as far as its events tell. */
-export class Interpreter implements Loom {
+export class Interpreter {
   /** What it was begun with; set by the first event. */
   started!: Started;
   root!: Fiber;
@@ -71,10 +71,7 @@ export class Interpreter implements Loom {
   #closed = false;
   #left = Infinity;
 
-  constructor(
-    readonly spec: WorkflowSpec,
-    readonly run: string,
-  ) {}
+  constructor(readonly spec: WorkflowSpec, readonly run: string) {}
 
   // ---- feeding -------------------------------------------------------------------------------------------------------------
 
@@ -387,15 +384,18 @@ export class Interpreter implements Loom {
 
   // ---- what scopes and effects ask of the loom ---------------------------------------------------------------------------------
 
+  /** Put a new fiber at the end of the queue. */
   weave(fiber: Fiber): void {
     this.#ready.push([fiber, undefined, undefined]);
   }
 
+  /** Put a waiting fiber at the end of the queue, with its answer. */
   resume(fiber: Fiber, value: unknown, end: End): void {
     fiber.waits = undefined;
     this.#ready.push([fiber, value, end]);
   }
 
+  /** Cancel a fiber, once. */
   cancelFiber(fiber: Fiber, reason: string): void {
     if (fiber.cancel !== undefined || fiber.done) return;
     fiber.cancel = new Cancelled(reason);

@@ -100,6 +100,8 @@ export interface StepOptions {
   readonly retry?: Retry;
   /** Seconds that one attempt may take. */
   readonly timeout?: number;
+  /** Seconds that one attempt may go without a heartbeat. */
+  readonly heartbeat?: number;
   /** The task queue whose workers do it; default: here. */
   readonly queue?: string;
   /** Never begin it twice: `StepInterrupted` when a crash leaves its end unknown. */
@@ -131,16 +133,12 @@ export interface StepSpec {
 export class Step<R> extends Effect<R> {
   readonly kind = "step";
 
-  constructor(
-    readonly spec: StepSpec,
-    readonly payload: string,
-    readonly how: StepOptions,
-  ) {
+  constructor(readonly spec: StepSpec, readonly payload: string, readonly how: StepOptions) {
     super(spec.name, spec.answers, how.compareArguments === false ? undefined : payload);
   }
 
   /** The same call, done otherwise; what is left out stays as the step declares it. */
-  options(changed: Pick<StepOptions, "retry" | "timeout" | "queue" | "onCancel" | "id" | "key">): Step<R> {
+  options(changed: Pick<StepOptions, "retry" | "timeout" | "heartbeat" | "queue" | "onCancel" | "id" | "key">): Step<R> {
     return new Step(this.spec, this.payload, checkStep(`step ${this.name}`, { ...this.how, ...changed }));
   }
 
@@ -195,11 +193,7 @@ export interface WorkflowSpec {
 export class Call<R> extends Effect<R> {
   readonly kind = "child";
 
-  constructor(
-    readonly spec: WorkflowSpec,
-    readonly payload: string,
-    readonly how: RunOptions,
-  ) {
+  constructor(readonly spec: WorkflowSpec, readonly payload: string, readonly how: RunOptions) {
     super(spec.name, spec.answers, payload);
   }
 
@@ -244,11 +238,7 @@ export class Spawned<out R> {
 
 /** A child run that goes on beside its parent; `runId` is its id, `join` waits for its result. */
 export class ChildHandle<out R> extends Spawned<R> {
-  constructor(
-    id: string,
-    fiber: unknown,
-    readonly runId: string,
-  ) {
+  constructor(id: string, fiber: unknown, readonly runId: string) {
     super(id, fiber);
   }
 }
@@ -292,12 +282,7 @@ const ANSWERS: { readonly [K in keyof Parts]?: Answers } = {
 
 /** An effect of one of these kinds. */
 export class Request<K extends keyof Parts, R = unknown> extends Effect<R> {
-  constructor(
-    readonly kind: K,
-    name: string,
-    readonly of: Parts[K],
-    compared?: string,
-  ) {
+  constructor(readonly kind: K, name: string, readonly of: Parts[K], compared?: string) {
     super(name, ANSWERS[kind] ?? EMPTY, compared);
   }
 
@@ -341,9 +326,10 @@ export function answer(reader: Reader<unknown>, where: string): Answer {
 /** Options that can work, or an error that names their owner. */
 export function checkStep(owner: string, options: StepOptions): StepOptions {
   if (options.retry) checkRetry(owner, options.retry);
-  if (options.timeout !== undefined && !(options.timeout > 0 && options.timeout < Infinity)) {
-    const problem = `timeout must be more than 0 seconds, got ${describe(options.timeout)}`;
-    throw new DefinitionError(owner, problem, "leave it out for no limit");
+  for (const what of ["timeout", "heartbeat"] as const) {
+    const seconds = options[what] ?? 1;
+    if (seconds > 0 && seconds < Infinity) continue;
+    throw new DefinitionError(owner, `${what} must be more than 0 seconds, got ${describe(seconds)}`, "leave it out for no limit");
   }
   if (options.queue === "") throw new DefinitionError(owner, "queue must be a name, got an empty text", "leave it out for here");
   if (options.atMostOnce && (options.retry?.maxAttempts ?? 3) > 1 && options.retry) {

@@ -41,13 +41,10 @@ export type Begin = Partial<Started> & { workflow: string };
 
 /** Its text; what is empty is left out. */
 export function startedText(begin: Begin): string {
-  const { workflow, version, input = "[]", seed, namespace = "default", parent, parentCommand, patches, deadline, attempt = 1 } = begin;
-  const { mail = [], tags = {}, chain = 0, step } = begin;
-  const texts = { version: version || undefined, seed: seed || undefined, parent: parent || undefined };
-  const parent_command = parentCommand || undefined;
+  const { input = "[]", namespace = "default", parentCommand: parent_command, attempt = 1, mail = [], tags = {}, chain = 0, ...rest } = begin;
   const found = Object.keys(tags).length > 0 ? tags : undefined;
-  const rest = { input: fromText(input), mail: mailData(mail), tags: found, parent_command, format: FORMAT };
-  return toText({ workflow, namespace, patches, deadline, attempt, chain, step, ...texts, ...rest });
+  const said = { ...rest, parent_command, namespace, attempt, chain, tags: found, input: fromText(input), mail: mailData(mail), format: FORMAT };
+  return toText(Object.fromEntries(Object.entries(said).filter(([, value]) => value !== "")));
 }
 
 /** From the first event of a journal. */

@@ -30,9 +30,9 @@ export type Fate = "applied" | "fenced" | "conflict";
 export type Posted = "delivered" | "duplicate" | "unknown" | "closed";
 
 /** How a run that has ended did so. */
-export const CLOSED: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "terminated", "continued"]);
-export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | Ended;
-type Ended = "completed" | "failed" | "cancelled" | "terminated" | "continued";
+const ENDS = ["completed", "failed", "cancelled", "terminated", "continued"] as const;
+export const CLOSED: ReadonlySet<string> = new Set(ENDS);
+export type Status = "pending" | "running" | "waiting" | "paused" | "stuck" | (typeof ENDS)[number];
 /** The kinds of events after which a journal takes no more. */
 export const CLOSING: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "continued"]);
 /** Name of the closing event of a run that was ended from outside; it fits wherever the run stood. */
@@ -43,6 +43,10 @@ export const STEP_RUN = "step:";
 export const [REPLY, NOTES, LOG] = ["~reply:", "~notes:", "~log:"] as const;
 /** The key under which a run shows the progress of its steps to whoever drives it next. */
 export const PROGRESS = "~progress";
+/** The key under which a run in doubt shows how many workers it cost, and what was under way. */
+export const LOST = "~lost";
+/** Events that come to a run, or only announce what it is about to do. */
+const COMING: ReadonlySet<string> = new Set(["signal_received", "update_received", "timer_fired", "cancel_requested", "step_intent"]);
 /** Microseconds in a second. */
 export const SECOND = 1_000_000;
 export const EMPTY = new Uint8Array();
@@ -52,6 +56,11 @@ type Parts = "events" | "base" | "consumed" | "posts" | "children" | "topics" | 
 /** A commit's parts, with nothing in them. */
 export function blank(): Pick<Commit, Parts> {
   return { events: [], base: 0, consumed: [], posts: [], children: [], topics: [], state: {}, tags: {}, note: "", successor: undefined };
+}
+
+/** Whether a commit shows that the run outlives its workers: its recoveries are counted anew from here. */
+export function takesOn({ events, status, release }: Pick<Commit, "events" | "status" | "release">): boolean {
+  return events.some((event) => !COMING.has(event.kind)) || CLOSED.has(status) || (release && status !== "stuck");
 }
 
 export interface Span {

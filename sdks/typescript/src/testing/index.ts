@@ -207,11 +207,7 @@ export class World {
 /** A run in a world. */
 export class TestRun<R = any> {
   /** @internal */
-  constructor(
-    readonly world: World,
-    readonly key: RunKey,
-    readonly spec: { read(value: Json): unknown },
-  ) {}
+  constructor(readonly world: World, readonly key: RunKey, readonly spec: { read(value: Json): unknown }) {}
 
   get id(): string {
     return this.key.id;

@@ -1,11 +1,9 @@
 /** A store in memory with a clock of its own: the shortest code that keeps the contract. Time stands still until it is moved. */
 
-import { CLOSED, keyText, type Claims, type Commit, type Event, type Fate, type Lease } from "../model/records.js";
+import { CLOSED, keyText, takesOn, type Claims, type Commit, type Event, type Fate, type Lease } from "../model/records.js";
 import type { Message, NewRun, Posted, Run, RunKey } from "../model/records.js";
-import type { Claim, Store } from "../wire/store.js";
-
-/** Events that come to a run by themselves: they do not show that it outlives its workers. */
-const COMING = ["timer_fired", "signal_received", "update_received", "cancel_requested", "child_completed", "child_failed"];
+import type { ClaimRequest } from "../generated/worker.js";
+import type { Store } from "../wire/store.js";
 
 interface Held {
   run: Run;
@@ -46,7 +44,7 @@ export class MemoryStore implements Store {
     return Math.min(Infinity, ...[...this.#runs.values()].map(({ run }) => run.readyAt ?? Infinity));
   }
 
-  async claim({ worker, namespace, queues, workflows, limit, ttl }: Claim): Promise<Claims> {
+  async claim({ worker, namespace, queues, workflows, limit, ttl }: ClaimRequest): Promise<Claims> {
     const fits = ({ run }: Held) => run.key.namespace === namespace && queues.includes(run.queue) && workflows.includes(run.workflow);
     const all = [...this.#runs.values()].filter(fits);
     const due = (held: Held) => held.run.readyAt !== undefined && held.run.readyAt <= this.clock;
@@ -100,8 +98,7 @@ export class MemoryStore implements Store {
     Object.assign(run.tags, commit.tags);
     for (const [tag, word] of Object.entries(commit.tags)) if (word === "") delete run.tags[tag];
     const { status, note, wakeAt } = commit;
-    const moved = commit.events.some((event) => !COMING.includes(event.kind)) || (commit.release && status !== "stuck");
-    if (moved) run.recoveries = 0;
+    if (takesOn(commit)) run.recoveries = 0;
     Object.assign(run, { seq: held.events.length, status, note, wakeAt, updatedAt: this.clock });
     run.applied = Math.max(run.applied, commit.applied);
     if (commit.base) run.base = commit.base;

@@ -8,46 +8,25 @@
  */
 
 import { readFileSync } from "node:fs";
-import { Client, Metadata, credentials, status, type ChannelCredentials, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
+import { Client, Metadata, credentials, status } from "@grpc/grpc-js";
+import type { ChannelCredentials, ClientDuplexStream, MethodDefinition, ServiceError } from "@grpc/grpc-js";
 import * as errors from "../errors.js";
 import { InvalidRequest, StoreRefused, StoreUnavailable } from "../errors.js";
-import { ClientServiceDefinition } from "../generated/client.js";
+import { ClientServiceService } from "../generated/client.js";
 import { ErrorDetail } from "../generated/types.js";
-import { WorkerServiceDefinition } from "../generated/worker.js";
+import { WorkerServiceService } from "../generated/worker.js";
 
 /** A verb: its path, and how requests and answers become bytes. */
-export interface Method<Q, A> {
-  readonly path: string;
-  readonly encode: (request: Q) => Buffer;
-  readonly decode: (bytes: Buffer) => A;
-}
-
-interface Coder<T> {
-  encode(message: T): { finish(): Uint8Array };
-  decode(bytes: Uint8Array): T;
-}
-type Verb<Q, A> = { readonly name: string; readonly requestType: Coder<Q>; readonly responseType: Coder<A> };
-type Verbs<V> = { readonly [K in keyof V]: V[K] extends Verb<infer Q, infer A> ? Method<Q, A> : never };
-
-/** The verbs of a service as the generated code describes it. */
-function methodsOf<V extends object>({ fullName, methods }: { readonly fullName: string; readonly methods: V }): Verbs<V> {
-  const ready = ([key, { name, requestType, responseType }]: [string, Verb<unknown, unknown>]) => {
-    const method: Method<unknown, unknown> = {
-      path: `/${fullName}/${name}`,
-      encode: (request) => Buffer.from(requestType.encode(request).finish()),
-      decode: (bytes) => responseType.decode(bytes),
-    };
-    return [key, method];
-  };
-  return Object.fromEntries(Object.entries(methods).map(ready));
-}
+export type Method<Q, A> = Pick<MethodDefinition<Q, A>, "path" | "requestSerialize" | "responseDeserialize">;
 
 /** What can be asked of a server. */
-export const VERBS = { ...methodsOf(ClientServiceDefinition), ...methodsOf(WorkerServiceDefinition) };
+export const VERBS = { ...ClientServiceService, ...WorkerServiceService };
 /** What a client says of itself in `hello`. */
 export const HELLO = { protocol: 1, client: "typescript/0.1.0" };
 /** Seconds that a call may take. */
 export const DEADLINE = 30;
+/** Milliseconds between two looks at whether a line is overdue. */
+const WATCH = 1_000;
 const TRAILER = "replay-error-bin";
 /** Milliseconds before a call is asked again: the first time, and at most. */
 const [FIRST_PAUSE, LONGEST_PAUSE] = [50, 1_000];
@@ -67,6 +46,7 @@ export class Channel {
   readonly url: string;
   readonly #client: Client;
   readonly #metadata = new Metadata();
+  readonly #lines = new Set<ClientDuplexStream<never, unknown>>();
 
   /** `grpc://host:port` or `grpcs://host:port`; options `token`, `max_message`, and for grpcs the files `ca`, `cert`, `key`. */
   constructor(url: string) {
@@ -111,7 +91,8 @@ export class Channel {
     }
   }
 
-  #once<Q, A>({ path, encode, decode }: Method<Q, A>, request: Q, deadline: number, signal?: AbortSignal): Promise<A> {
+  #once<Q, A>(method: Method<Q, A>, request: Q, deadline: number, signal?: AbortSignal): Promise<A> {
+    const { path, requestSerialize: encode, responseDeserialize: decode } = method;
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(path, encode, decode, request, this.#metadata, { deadline }, (error, answer) => {
         signal?.removeEventListener("abort", stop);
@@ -124,7 +105,8 @@ export class Channel {
   }
 
   /** One request, many answers; they come as fast as they are read, and who stops reading ends it. */
-  async *stream<Q, A>({ path, encode, decode }: Method<Q, A>, request: Q, signal?: AbortSignal): AsyncGenerator<A, void, void> {
+  async *stream<Q, A>(method: Method<Q, A>, request: Q, signal?: AbortSignal): AsyncGenerator<A, void, void> {
+    const { path, requestSerialize: encode, responseDeserialize: decode } = method;
     const call = this.#client.makeServerStreamRequest(path, encode, decode, request, this.#metadata);
     const stop = () => call.cancel();
     signal?.addEventListener("abort", stop);
@@ -139,35 +121,36 @@ export class Channel {
   }
 
   /** Requests and answers in turn, over one stream; one that broke is opened anew. A failure leaves open what the request did. */
-  line<Q, A>({ path, encode, decode }: Method<Q, A>): (request: Q) => Promise<A> {
+  line<Q, A>({ path, requestSerialize: encode, responseDeserialize: decode }: Method<Q, A>): (request: Q) => Promise<A> {
     let call: ClientDuplexStream<Q, A> | undefined;
-    let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void } | undefined;
+    let waiting: { resolve: (answer: A) => void; reject: (error: Error) => void; until: number } | undefined;
     const open = () => {
       const opened = this.#client.makeBidiStreamRequest(path, encode, decode, this.#metadata);
+      const watch = setInterval(() => Date.now() > (waiting?.until ?? Infinity) && opened.cancel(), WATCH).unref();
       const drop = (error: Error) => {
+        clearInterval(watch);
+        this.#lines.delete(opened);
         if (call === opened) call = undefined;
         waiting?.reject(error);
       };
-      opened.on("data", (answer: A) => waiting?.resolve(answer));
+      opened.on("data", (answer: A) => {
+        waiting?.resolve(answer);
+        waiting = undefined;
+      });
       opened.on("error", (error: ServiceError) => drop(this.#revived(error)));
       opened.on("end", () => drop(this.#unavailable("the server closed the stream")));
+      this.#lines.add(opened);
       return opened;
     };
-    return async (request) => {
+    return (request) => {
       const asked = (call ??= open());
-      const answer = new Promise<A>((resolve, reject) => (waiting = { resolve, reject }));
-      const overdue = setTimeout(() => asked.cancel(), DEADLINE * 1000);
       asked.write(request);
-      try {
-        return await answer;
-      } finally {
-        clearTimeout(overdue);
-        waiting = undefined;
-      }
+      return new Promise<A>((resolve, reject) => (waiting = { resolve, reject, until: Date.now() + DEADLINE * 1000 }));
     };
   }
 
   close(): void {
+    for (const call of this.#lines) call.cancel(); // else the connection stays until the server ends it
     this.#client.close();
   }
 

@@ -17,35 +17,19 @@ const GREETING = 5;
 /** Seconds that a server answers too early by when too many wait, and that are waited here instead. */
 const [HASTE, PAUSE] = [0.05, 0.25];
 
-/** What a worker asks for. */
-export type Claim = Omit<ClaimRequest, "limits">;
-
 /** What a worker needs of a store; `GrpcStore` is one, and the test kit's memory is another. */
-export interface Store {
-  readonly url: string;
-  /** The store's clock, microseconds UTC. */
-  now(): number;
-  /** Take runs that are ready, each with its lease, the journal to recover from and its messages. */
-  claim(claim: Claim): Promise<Claims>;
-  renew(leases: readonly Lease[], ttl: number): Promise<boolean[]>;
-  release(leases: readonly Lease[]): Promise<void>;
-  /** Make turns durable; items are independent, each is all or nothing. `again`: they were sent before, and the answer was not heard. */
-  commit(batch: readonly Commit[], again: boolean): Promise<Fate[]>;
-  post(messages: readonly Message[]): Promise<Posted[]>;
-  get(keys: readonly RunKey[]): Promise<(Run | undefined)[]>;
-  /** Resolves when something may have changed since `seen`, or the time is over. */
-  wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number>;
-  close(): void;
-}
+export type Store = Pick<GrpcStore, "url" | "now" | "claim" | "renew" | "release" | "commit" | "post" | "get" | "wait" | "close">;
 
 /** Fates by their numbers on the wire. */
 const FATES: readonly (Fate | undefined)[] = [undefined, "applied", "fenced", "conflict"];
 const POSTED: readonly (Posted | undefined)[] = [undefined, "delivered", "duplicate", "unknown", "closed"];
 
-export class GrpcStore implements Store {
+export class GrpcStore {
   readonly url: string;
   readonly #line: (request: CommitRequest) => Promise<CommitResponse>;
   readonly #clock = new Clock();
+  /** What the store behind it can do beyond the contract. */
+  capabilities: readonly string[] = [];
 
   private constructor(readonly channel: Channel) {
     this.url = channel.url;
@@ -56,7 +40,7 @@ export class GrpcStore implements Store {
   static async open(url: string, namespace: string): Promise<GrpcStore> {
     const store = new GrpcStore(new Channel(url));
     try {
-      await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING });
+      store.capabilities = (await store.#timed(VERBS.hello, { ...HELLO, namespace }, { deadline: GREETING })).capabilities;
     } catch (error) {
       store.close();
       throw error;
@@ -72,13 +56,15 @@ export class GrpcStore implements Store {
     return answer;
   }
 
+  /** The store's clock, microseconds UTC. */
   now(): number {
     return this.#clock.now();
   }
 
-  async claim(claim: Claim): Promise<Claims> {
+  /** Take runs that are ready, each with its lease, the journal to recover from and its messages. */
+  async claim(claim: ClaimRequest): Promise<Claims> {
     const options = { retry: false }; // the worker asks when it will
-    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, { ...claim, limits: [] }, options);
+    const { runs, mail, nextAt } = await this.#timed(VERBS.claim, claim, options);
     for (const claimed of runs as (Claimed & { partial: boolean })[]) {
       const { run, journal, partial } = claimed;
       if (!partial) continue;
@@ -98,6 +84,7 @@ export class GrpcStore implements Store {
     await this.channel.call(VERBS.release, { leases: [...leases] }, { deadline: 5 });
   }
 
+  /** Make turns durable; items are independent, each is all or nothing. `again`: they were sent before, and the answer was not heard. */
   async commit(batch: readonly Commit[], again: boolean): Promise<Fate[]> {
     const request: CommitRequest = { commits: [...batch], again };
     const asked = monotonic();
@@ -122,6 +109,7 @@ export class GrpcStore implements Store {
     return runs.map((found) => found.run as Run | undefined);
   }
 
+  /** Resolves when something may have changed since `seen`, or the time is over. */
   async wait(seen: number, seconds: number, signal?: AbortSignal): Promise<number> {
     const until = monotonic() + seconds * 1e6;
     const answer = await this.#timed(VERBS.wait, { seen, timeout: seconds }, { deadline: seconds + DEADLINE, ...(signal && { signal }) });

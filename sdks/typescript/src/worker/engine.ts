@@ -11,12 +11,13 @@
  */
 
 import { bytesOf, fromBytes, fromText, toBytes } from "../codec/json.js";
-import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, TimedOut } from "../errors.js";
+import { PayloadError, PayloadTooLarge, ReplayError, RunExists, StepInterrupted, StoreError, StoreRefused, type TimedOut } from "../errors.js";
+import type { QueueLimits } from "../generated/worker.js";
 import type { Command } from "../interpreter/fibers.js";
 import { position } from "../interpreter/issue.js";
 import type { Step, WorkflowSpec } from "../model/effects.js";
 import { failureOf, typeOf } from "../model/failure.js";
-import { LOG, SECOND, STEP_RUN, blank, keyText, micros } from "../model/records.js";
+import { LOG, LOST, SECOND, STEP_RUN, blank, keyText, micros } from "../model/records.js";
 import type { Claimed, Commit, Fate, Lease, NewRun } from "../model/records.js";
 import { ONCE, allows, delay } from "../model/retry.js";
 import type { Store } from "../wire/store.js";
@@ -25,11 +26,12 @@ import { Trouble, send } from "./committer.js";
 import { stepRun } from "./family.js";
 import { Live, type Answer } from "./live.js";
 import type { Level, Log } from "./logger.js";
-import type { Settings } from "./settings.js";
+import { Line, reasonOf, warning } from "./recoveries.js";
+import type { Queue, Settings } from "./settings.js";
 import { Attempt, StepInfo, type Done } from "./steps.js";
 
-/** Microseconds between two claims at the least: always, when the store says that something changed, and while runs are under way here. */
-const [BREATH, IDLE_BREATH, BUSY_BREATH] = [1_000, 5_000, 20_000];
+/** Microseconds between two claims at the least: always, and while runs are under way here or others change the store for themselves only. */
+const [BREATH, BUSY_BREATH] = [1_000, 20_000];
 /** While runs are under way, claiming takes one part in so many of the time, however slow the store is. */
 const CLAIM_SHARE = 20;
 /** Runs taken in one claim at most. */
@@ -42,8 +44,6 @@ const [PATIENCE, DEAF] = [20, 1];
 const LONGEST_REST = 3_600;
 /** Microseconds until a run that is stuck is tried again; fitting code may have been deployed meanwhile. */
 const STUCK_PAUSE = 30 * SECOND;
-/** Messages after which a run that was set aside is driven again. */
-const PUTS_BACK: ReadonlySet<string> = new Set(["resume", "cancel", "terminate"]);
 /** Old events fed per round, so that one long journal does not hold up the others. */
 const REPLAY_BUDGET = 5_000;
 /** Microseconds after its patience for steps at which a worker that leaves gives up commits, too. */
@@ -60,11 +60,14 @@ export class Engine {
   readonly #alarms = new Alarms<Live | Attempt>();
   readonly #specs: readonly WorkflowSpec[];
   readonly #names: readonly string[];
+  readonly #queues: string[];
   readonly #ttl: number;
   readonly #trouble: Trouble;
+  readonly #line: Line;
   #claimAt = 0;
   #claimedAt = 0;
   #breath = BUSY_BREATH;
+  #idleBreath = BREATH;
   #hungry = false;
   #renewAt = 0;
   #latest = 0;
@@ -77,14 +80,13 @@ export class Engine {
   /** Whether everything has been given back. */
   stopped = false;
 
-  constructor(
-    readonly store: Store,
-    readonly settings: Settings,
-  ) {
+  constructor(readonly store: Store, readonly settings: Settings) {
     this.#specs = settings.workflows.map(({ spec }) => spec);
     this.#names = [...new Set([...this.#specs.map(({ name }) => name), ...settings.steps.map(({ spec }) => STEP_RUN + spec.name)])].sort();
+    this.#queues = [...settings.queues];
     this.#ttl = micros(settings.ttl);
     this.#trouble = new Trouble(this.#log);
+    this.#line = new Line(settings.maxRecoveries, this.#ttl);
   }
 
   // ---- the pump ------------------------------------------------------------------------------------------------------------
@@ -97,15 +99,16 @@ export class Engine {
     let busy = this.#ring(now);
     if (now >= this.#renewAt) await this.#renew(now); // first: what has merely ended is still ours until someone claims it
     if (now >= this.#claimAt && this.#stopUntil === undefined) busy = (await this.#claim(now)) || busy;
+    if (now >= this.#line.nextAt && this.#stopUntil === undefined) await this.#letIn(now);
     while (this.#touched.size > 0) {
       busy = true;
       const committed = await this.#round(this.store.now());
-      await this.#fill();
-      if (!this.#listening) this.woken(); // nobody would tell
+      this.#fill(this.store.now());
+      if (!this.#listening && this.live.size > 0) this.woken(); // nobody would tell; who has nothing to do asks to be told
       if (this.store.now() >= this.#nextLook()) break;
       if (!committed) await new Promise((resolve) => setImmediate(resolve)); // others have their turn, too
     }
-    await this.#fill();
+    this.#fill(this.store.now());
     if (this.#stopUntil !== undefined) await this.#drain(now);
     return busy;
   }
@@ -115,7 +118,7 @@ export class Engine {
     if (this.#touched.size > 0 || this.stopped) return;
     const patience = Math.min(LONGEST_REST, (this.#nextLook() - this.store.now()) / SECOND);
     if (patience <= 0) return;
-    if (this.#claimAt > this.#claimedAt + this.#breath) void this.#listen(); // else it will claim soon in any case
+    if (this.#claimAt > this.#mayClaimAt) void this.#listen(); // else it will claim soon in any case
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, patience * 1000);
       this.#wake = () => {
@@ -128,7 +131,11 @@ export class Engine {
 
   /** Something may have changed in the store: claim, but not too often. */
   woken(): void {
-    this.#claimBy(this.#claimedAt + (this.live.size > 0 ? this.#breath : IDLE_BREATH));
+    this.#claimBy(this.#mayClaimAt);
+  }
+
+  get #mayClaimAt(): number {
+    return this.#claimedAt + (this.live.size > 0 ? this.#breath : this.#idleBreath);
   }
 
   async #listen(): Promise<void> {
@@ -156,7 +163,7 @@ export class Engine {
 
   /** When something is due, microseconds. */
   #nextLook(): number {
-    const first = this.#stopUntil ?? this.#claimAt; // who leaves claims nothing more
+    const first = this.#stopUntil ?? Math.min(this.#claimAt, this.#line.nextAt); // who leaves begins nothing more
     return Math.min(first, this.#alarms.next(), this.live.size > 0 ? this.#renewAt : Infinity);
   }
 
@@ -189,14 +196,16 @@ export class Engine {
   }
 
   async #claim(now: number): Promise<boolean> {
-    const { name: worker, namespace, queues, concurrency, poll } = this.settings;
+    const { name: worker, namespace, concurrency, poll } = this.settings;
+    this.#queues.push(...this.#queues.splice(0, 1)); // each in turn is asked first
     const room = Math.max(0, concurrency - this.live.size);
     const limit = Math.min(room, CLAIM_LIMIT);
     this.#claimedAt = now;
     this.#claimAt = now + micros(poll);
     let claims;
     try {
-      claims = await this.store.claim({ worker, namespace, queues: [...queues], workflows: [...this.#names], limit, ttl: this.#ttl });
+      const asked = { worker, namespace, queues: [...this.#queues], workflows: [...this.#names], limit, ttl: this.#ttl };
+      claims = await this.store.claim({ ...asked, limits: this.#limits() });
     } catch (error) {
       if (error instanceof StoreRefused) throw error; // asking again does not help
       this.#trouble.tell("claim", error);
@@ -205,6 +214,7 @@ export class Engine {
     this.#trouble.over();
     this.#breath = Math.max(BUSY_BREATH, CLAIM_SHARE * (this.store.now() - now));
     if (claims.nextAt !== undefined) this.#claimBy(Math.max(claims.nextAt, now + BREATH));
+    this.#idleBreath = claims.runs.length > 0 ? BREATH : Math.min(2 * this.#idleBreath, BUSY_BREATH);
     this.#hungry = claims.runs.length === room;
     if (room === 0) this.#restNoMore();
     if (!this.#hungry && claims.runs.length === limit) this.#claimAt = now;
@@ -216,15 +226,21 @@ export class Engine {
     return claims.runs.length > 0;
   }
 
+  /** Limits of queues, with what is left of their room here. */
+  #limits(): QueueLimits[] {
+    const held = (name: string) => [...this.live.values()].filter(({ run }) => run.queue === name).length;
+    const left = ({ name, here }: Queue) => (here === undefined ? undefined : Math.max(0, here - held(name)));
+    return this.settings.limits.map((queue) => {
+      const { rate, ...rest } = queue;
+      return { ...rest, rateCount: rate?.count, ratePer: rate?.per ?? 0, here: left(queue) };
+    });
+  }
+
   /** Take a claimed run into memory. */
-  async #take({ run, lease, journal, mail }: Claimed): Promise<void> {
+  async #take(claimed: Claimed): Promise<void> {
+    const { run, lease, journal, mail } = claimed;
     const spec = this.#specFor(run.workflow, run.version, journal[0]?.payload);
     if (spec === undefined) return this.#giveBack([lease]);
-    if (run.recoveries >= this.settings.maxRecoveries && !mail.some(({ kind }) => PUTS_BACK.has(kind))) {
-      const note = `it was set aside after ${run.recoveries} workers in a row died while they drove it; resume puts it back`;
-      this.#log("error", "run is stuck", { run: run.key.id, error: note });
-      return this.#layDown(lease, run.seq, run.applied, note, undefined);
-    }
     const known = this.live.get(keyText(run.key));
     if (known !== undefined && run.seq === known.committed && lease.fence === known.lease.fence + 1) {
       known.lease = lease; // it ended unnoticed, and nobody else was there before it was claimed anew
@@ -233,11 +249,25 @@ export class Engine {
       return;
     }
     if (known !== undefined) this.#drop(known);
+    if (this.#line.isBeyond(claimed)) {
+      const note = reasonOf(claimed);
+      this.#log("error", "run is stuck", { run: run.key.id, error: note });
+      return this.#layDown(lease, run.seq, run.applied, note, undefined);
+    }
     const live = new Live(run, lease, spec, journal, mail, this.settings.maxPayload);
     this.live.set(keyText(run.key), live);
     this.#renewAt = Math.min(this.#renewAt || lease.until, lease.until - (this.#ttl * 2) / 3);
-    this.#touch(live);
+    if (!this.#line.enters(claimed, live)) this.#touch(live);
     this.#log("debug", "run claimed", { run: run.key.id, fence: lease.fence, seq: run.seq });
+  }
+
+  /** Drive the next run in doubt, once it is written down that it is to blame if this worker dies. */
+  async #letIn(now: number): Promise<void> {
+    for (let live = this.#line.next(now); live !== undefined; live = this.#line.next(now)) {
+      const [fate = "fenced"] = await this.#send([warning(live)]);
+      if (fate === "applied") return this.#touch(live);
+      await this.#refused(live, fate);
+    }
   }
 
   /** The version that a run began with when it is registered, else today's code: the one of no or the highest version. */
@@ -270,7 +300,7 @@ export class Engine {
     for (let whom = this.#alarms.due(now); whom !== undefined; whom = this.#alarms.due(now)) {
       rang = true;
       if (whom instanceof Attempt) {
-        this.#tooLate(whom);
+        this.#look(whom, now);
       } else {
         whom.parking = (this.#resting.get(whom) ?? Infinity) <= now;
         this.#touch(whom);
@@ -286,6 +316,7 @@ export class Engine {
     const turns: [Live, Commit][] = [];
     let budget = REPLAY_BUDGET;
     for (const live of touched) {
+      if (live.inLine) continue;
       try {
         if (!live.arrived) budget = live.replay(Math.max(budget, 1));
         if (live.arrived || live.over) live.turn(now);
@@ -303,8 +334,11 @@ export class Engine {
     if (turns.length === 0) return false;
     const fates = await this.#send(turns.map(([, commit]) => commit));
     for (const [place, [live, commit]] of turns.entries()) {
+      const fate = fates[place] ?? "fenced";
       try {
-        await this.#settle(live, commit, fates[place] ?? "fenced", now);
+        if (fate !== "applied") await this.#refused(live, fate);
+        else this.#settle(live, commit, now);
+        if (fate === "applied" && commit.children.length > 0) await this.#greet(live, commit.children);
       } catch (error) {
         if (!(error instanceof StoreError)) throw error;
         this.#log("warning", "run is read again", { run: live.key.id, error: error.message }); // asking again would not tell
@@ -323,14 +357,16 @@ export class Engine {
     if (live.over) return live.commit(true);
     let moment = Math.min(live.wakeAt, live.saveAt);
     if (live.idle) {
-      const crowded = this.#hungry || this.#resting.size >= KEEP;
+      const crowded = this.#hungry || this.#resting.size >= KEEP || this.settings.limits.some(({ name }) => name === live.run.queue);
       if (parking || live.paused || this.#stopUntil !== undefined || crowded) return live.commit(true);
       const rests = now + micros(this.settings.linger);
       this.#resting.set(live, rests);
       moment = Math.min(moment, rests);
     }
     if (moment < Infinity) this.#alarms.set(moment, live);
-    return live.isUnsaid(now) ? live.commit(false) : undefined;
+    const announces = live.lost > 0 && !live.doing && live.acting.length > 0;
+    if (announces) live.sayDoing();
+    return announces || live.isUnsaid(now) ? live.commit(false) : undefined;
   }
 
   #send(batch: readonly Commit[]): Promise<(Fate | Error)[]> {
@@ -338,19 +374,20 @@ export class Engine {
     return send(this.store, batch, this.#trouble, this.settings.pause, givesUp);
   }
 
-  /** What follows from a commit's fate. */
-  async #settle(live: Live, commit: Commit, fate: Fate | Error, now: number): Promise<void> {
+  /** The commit counts for nothing: it does not fit, or another has the run. */
+  async #refused(live: Live, fate: Fate | Error): Promise<void> {
     if (fate instanceof Error) return this.#stuck(live, fate);
-    if (fate !== "applied") {
-      this.#log("warning", "commit refused, the turn is dropped", { run: live.key.id, fate });
-      this.#drop(live);
-      if (fate === "conflict") await this.#giveBack([live.lease]);
-      return;
-    }
+    this.#log("warning", "commit refused, the turn is dropped", { run: live.key.id, fate });
+    this.#drop(live);
+    if (fate === "conflict") await this.#giveBack([live.lease]);
+  }
+
+  /** What follows from a commit that was applied. */
+  #settle(live: Live, commit: Commit, now: number): void {
     live.applied = live.committed += commit.events.length;
+    if (live.lost === 0 && LOST in commit.state) this.#line.leaves(live);
     for (const id of commit.consumed) live.known.delete(id);
     for (const { topic, payload } of commit.topics) if (topic === LOG + live.key.id) this.#say(live, payload);
-    if (commit.children.length > 0) await this.#greet(live, commit.children);
     if (commit.posts.length > 0 || commit.children.length > 0) this.#claimBy(now);
     if (!commit.release) return this.#act(live, now);
     this.#drop(live);
@@ -383,6 +420,7 @@ export class Engine {
     this.#resting.delete(live);
     this.#touched.delete(live);
     this.#alarms.drop(live);
+    this.#line.leaves(live);
     if (this.#hungry) this.#claimAt = 0;
     for (const attempt of live.tasks.values()) {
       if (attempt !== "waiting") attempt.abort();
@@ -444,10 +482,8 @@ export class Engine {
   }
 
   /** Begin as many waiting steps as there is room for, one of each run in turn; when leaving, only those announced. */
-  async #fill(): Promise<void> {
-    if (this.#todo.length === 0) return;
-    const now = this.store.now();
-    if (now >= this.#renewAt) await this.#renew(now); // after a long break: begin nothing for a run that another may hold by now
+  #fill(now: number): void {
+    if (now >= this.#renewAt) return; // after a long break: begin nothing for a run that another may hold by now
     while (this.#attempts.size < this.settings.stepConcurrency) {
       const live = this.#todo.shift();
       if (live === undefined) return;
@@ -470,29 +506,30 @@ export class Engine {
     const key = position(live.interp, how.id || command.id, "#");
     const progress = live.progress.get(command.id);
     const told = (text: string) => {
-      if (attempt.wanted && live.takeProgress(command.id, text, this.store.now())) this.#touch(live);
+      attempt.heardAt = this.store.now();
+      if (attempt.wanted && live.takeProgress(command.id, text, attempt.heardAt)) this.#touch(live);
     };
     const known = progress === undefined ? undefined : fromText(progress);
     const info = new StepInfo(live.key.id, live.run.workflow, name, command.id, command.attempts + 1, key, known, told);
-    const attempt = new Attempt(live, command, info, (done, duration) => {
+    const attempt = new Attempt(live, command, info, now, (done, duration) => {
       this.#attempts.delete(attempt);
       this.#alarms.drop(attempt);
       if (attempt.wanted) this.#told(attempt, done, duration);
       else this.#wake?.(); // there is room again
     });
-    if (how.timeout !== undefined) this.#alarms.set(now + micros(how.timeout), attempt);
+    if (attempt.limit !== undefined) this.#alarms.set(attempt.limit.moment, attempt);
     live.tasks.set(command.id, attempt);
     this.#attempts.add(attempt);
     if (command.cancelled) attempt.abort();
     attempt.begin(this.settings.perform);
   }
 
-  /** An attempt has taken too long: its step is told, its answer will be passed over. */
-  #tooLate(attempt: Attempt): void {
-    const { name, how } = attempt.effect;
-    const error = new TimedOut(`step ${name}`, how.timeout ?? 0);
+  /** An attempt may have taken too long, or been silent for too long: its step is told, its answer will be passed over. */
+  #look(attempt: Attempt, now: number): void {
+    const { moment, error } = attempt.limit as { moment: number; error: TimedOut };
+    if (moment > now) return this.#alarms.set(moment, attempt); // it has been heard
     attempt.abort(error);
-    if (attempt.wanted) this.#told(attempt, { error }, micros(error.seconds));
+    if (attempt.wanted) this.#told(attempt, { error }, now - attempt.begunAt);
   }
 
   #told(attempt: Attempt, done: Done, duration: number): void {
@@ -559,9 +596,9 @@ export class Engine {
     const isBusy = ({ tasks, acting, queued, intents }: Live) =>
       [...tasks.values()].some((task) => task !== "waiting") || [...acting, ...queued].some(({ id }) => intents.has(id));
     const leaving = [...this.live.values()].filter((live) => !this.#touched.has(live) && !isBusy(live));
-    const dropped = leaving.filter((live) => !live.idle);
+    const dropped = leaving.filter((live) => !live.idle || live.inLine);
     for (const live of leaving) {
-      if (live.idle) this.#touch(live); // parked by its next commit, with its wake-up
+      if (live.idle && !live.inLine) this.#touch(live); // parked by its next commit, with its wake-up
       else this.#drop(live);
     }
     await this.#giveBack(dropped.map((live) => live.lease));

@@ -17,26 +17,10 @@ export function newRun(key: RunKey, begin: Begin, at: number, how: Partial<NewRu
   const { workflow, version = "", input = "[]", parent = "", parentCommand = "", tags } = begin;
   const payload = bytesOf(startedText(begin));
   const event = { seq: 1, kind: "started", command: "", name: workflow, at, payload, check: 0, attempt: 0, duration: 0, line: "", worker: "" };
-  return {
-    key,
-    workflow,
-    version,
-    queue: how.queue ?? "default",
-    digest: how.digest ?? digestOf(workflow, input),
-    events: [event],
-    priority: how.priority ?? 0,
-    readyAt: how.readyAt ?? 0,
-    fairnessKey: how.fairnessKey ?? "",
-    parent,
-    parentCommand,
-    tags: { ...tags },
-    state: how.state ?? {},
-    status: "pending",
-    base: 0,
-    applied: 0,
-    result: EMPTY,
-    source: "",
-  };
+  const index = { workflow, version, digest: digestOf(workflow, input), parent, parentCommand, tags: { ...tags }, state: {} };
+  const place = { queue: "default", priority: 0, readyAt: 0, fairnessKey: "" };
+  const beginning = { events: [event], status: "pending", base: 0, applied: 0, result: EMPTY, source: "" };
+  return { key, ...index, ...place, ...beginning, ...how };
 }
 
 /** What tells two starts of one id apart. */
@@ -68,12 +52,15 @@ export function runFor(command: Command, asked: Call<unknown> | Step<unknown>, i
   return newRun({ namespace, id: seed }, begin, command.issuedAt, { ...where, priority, readyAt });
 }
 
+/** Options of a step that are seconds. */
+const SPANS = ["timeout", "heartbeat"] as const;
+
 /** What a call's options change of how its step is declared, for whoever does it elsewhere. */
 function askedOtherwise({ how, spec }: Step<unknown>): Json | undefined {
   const asked: Record<string, Json> = {};
   const [retry, declared] = [spelt(how.retry ?? ONCE), spelt(spec.defaults.retry ?? ONCE)];
   if (toText(retry) !== toText(declared)) asked["retry"] = retry;
-  if (how.timeout !== spec.defaults.timeout) asked["timeout"] = how.timeout ?? null;
+  for (const what of SPANS) if (how[what] !== spec.defaults[what]) asked[what] = how[what] ?? null;
   return Object.keys(asked).length > 0 ? asked : undefined;
 }
 
@@ -125,7 +112,8 @@ function asked(declared: Retry, started: Uint8Array | undefined): StepOptions {
   const { max_attempts: maxAttempts, max_delay: maxDelay, ...rest } = step?.["retry"] ?? {};
   const given = Object.entries({ ...rest, maxAttempts, maxDelay }).filter(([, value]) => value !== undefined);
   const retry = given.length > 0 ? { retry: { ...declared, ...Object.fromEntries(given) } } : {};
-  return step !== undefined && "timeout" in step ? { ...retry, timeout: step["timeout"] ?? undefined } : retry;
+  const spans = SPANS.filter((what) => step !== undefined && what in step).map((what) => [what, step?.[what] ?? undefined]);
+  return { ...retry, ...Object.fromEntries(spans) };
 }
 
 /** What a parent hears of a run's end; `failed` is the failure of the step that a run of kind step was. */

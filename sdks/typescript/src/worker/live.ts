@@ -16,26 +16,8 @@ import { childId, position, savepointText } from "../interpreter/issue.js";
 import type { Call, Output, Step, WorkflowSpec } from "../model/effects.js";
 import { failureOf } from "../model/failure.js";
 import { readResume } from "../model/journal.js";
-import {
-  CLOSING,
-  EMPTY,
-  LOG,
-  NOTES,
-  PROGRESS,
-  REPLY,
-  SECOND,
-  STEP_RUN,
-  TERMINATED,
-  blank,
-  micros,
-  type Commit,
-  type Event,
-  type Lease,
-  type Message,
-  type NewRun,
-  type Run,
-  type RunKey,
-} from "../model/records.js";
+import { CLOSING, EMPTY, LOG, LOST, NOTES, PROGRESS, REPLY, SECOND, STEP_RUN, TERMINATED, blank, micros, takesOn } from "../model/records.js";
+import type { Commit, Event, Lease, Message, NewRun, Run, RunKey } from "../model/records.js";
 import { Alarms } from "./alarms.js";
 import { answerTo, message, runFor, successorOf } from "./family.js";
 import type { Attempt } from "./steps.js";
@@ -46,6 +28,8 @@ const TURN_LIMIT = 2_000;
 const HEED = 100;
 /** Immediate answers that a workflow gives itself before other runs have their turn. */
 const ANSWER_BUDGET = 20_000;
+/** Steps that a run in doubt names at most. */
+const SHOWN = 5;
 /** The name of a deadline among the timers of commands. */
 const DEADLINE = "";
 
@@ -57,10 +41,6 @@ export interface Answer {
   readonly attempt?: number;
   readonly duration?: number;
 }
-
-/** What the event of an answer holds besides. */
-type Told = Pick<Event, "check" | "attempt" | "duration" | "line">;
-const UNTOLD: Told = { check: 0, attempt: 0, duration: 0, line: "" };
 
 export class Live {
   readonly key: RunKey;
@@ -88,6 +68,10 @@ export class Live {
   readonly progress: Map<string, string>;
   saveAt = Infinity;
   #savedAt = 0;
+  /** Whether it is in doubt and waits for its turn, how many workers it will have cost if this one dies now, and what it is about to do. */
+  inLine = false;
+  lost = 0;
+  doing = "";
   /** Whether it has rested long enough and its next commit gives the lease back. */
   parking = false;
   readonly #said: number;
@@ -315,9 +299,9 @@ export class Live {
     this.#answer("step_intent", command, EMPTY, now);
   }
 
-  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number, told: Told = UNTOLD): Event {
+  #event(kind: string, command: string, name: string, payload: Uint8Array, now: number, told: Partial<Event> = {}): Event {
     const at = Math.max(now, this.interp.clock);
-    const { check, attempt, duration, line } = told;
+    const { check = 0, attempt = 0, duration = 0, line = "" } = told;
     return { seq: this.interp.seq + 1, kind, command, name, at, payload, check, attempt, duration, line, worker: this.lease.worker };
   }
 
@@ -482,25 +466,30 @@ export class Live {
     const { events, base, consumed, posts, children, topics, state, tags, note } = turn;
     const wakeAt = isOver || this.paused || this.wakeAt === Infinity ? undefined : this.wakeAt;
     const [expected, applied] = [this.committed, this.committed + events.length];
-    return {
-      lease: this.lease,
-      expected,
-      events,
-      status,
-      wakeAt,
-      applied,
-      base,
-      consumed,
-      posts,
-      children,
-      topics,
-      state,
-      tags,
-      result: isOver ? closing.payload : undefined,
-      release: release || isOver,
-      successor,
-      note,
+    const [result, gone] = [isOver ? closing.payload : undefined, release || isOver];
+    // one literal, for V8's sake: with a spread in it a step would cost half as much again
+    const made: Commit = {
+      lease: this.lease, expected, events, status, wakeAt, applied, base, consumed, posts, children, topics, state, tags,
+      result, release: gone, successor, note,
     };
+    if (this.lost > 0) this.#sayLost(made);
+    return made;
+  }
+
+  /** A run in doubt tells what it is about to do; one that has moved is in doubt no more. */
+  #sayLost(made: Commit): void {
+    if (takesOn(made)) this.lost = 0;
+    if (this.lost === 0) made.state[LOST] = toBytes([]);
+    else if (this.doing) made.state[LOST] = toBytes([this.lost, this.run.recoveries, this.doing]);
+  }
+
+  /** Say what it is about to do here, for whoever finds this worker dead. */
+  sayDoing(): void {
+    const steps = [...this.interp.pending.values()].filter((command) => command.effect.kind === "step" && !this.#isRemote(command));
+    const line = (id: string) => (this.#lines.get(id) ? `, ${this.#lines.get(id)}` : "");
+    const named = steps.slice(0, SHOWN).map(({ id, effect }) => `step ${effect.name} (command ${id}${line(id)})`);
+    if (steps.length > SHOWN) named.push(`${steps.length - SHOWN} more`);
+    this.doing = `under way on ${this.lease.worker}: ${named.join(", ")}`;
   }
 
   #sayOutputs(): void {

@@ -6,9 +6,10 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 import { toText } from "../codec/json.js";
-import { Cancelled, PayloadTooLarge } from "../errors.js";
+import { Cancelled, PayloadTooLarge, TimedOut } from "../errors.js";
 import type { Command } from "../interpreter/fibers.js";
 import type { Step, StepSpec } from "../model/effects.js";
+import { micros } from "../model/records.js";
 import type { Live } from "./live.js";
 
 /** Characters of one step's progress at most. */
@@ -81,15 +82,28 @@ export type Done = { readonly text: string } | { readonly error: unknown };
 /** One attempt that is under way. */
 export class Attempt {
   readonly effect: Step<unknown>;
+  /** Moments by the store's clock: its beginning, and its last heartbeat. */
+  heardAt: number;
 
   /** `report` hears of the body's end, in any case, once. */
   constructor(
     readonly live: Live,
     readonly command: Command,
     readonly info: StepInfo,
+    readonly begunAt: number,
     readonly report: (done: Done, microseconds: number) => void,
   ) {
     this.effect = command.effect as Step<unknown>;
+    this.heardAt = begunAt;
+  }
+
+  /** When it will have taken too long or been silent for too long, and what is said of it then. */
+  get limit(): { moment: number; error: TimedOut } | undefined {
+    const { name, how } = this.effect;
+    const { timeout = Infinity, heartbeat = Infinity } = how;
+    const [late, silent] = [this.begunAt + micros(timeout), this.heardAt + micros(heartbeat)];
+    if (silent < late) return { moment: silent, error: new TimedOut(`the silence of step ${name}`, heartbeat) };
+    return late < Infinity ? { moment: late, error: new TimedOut(`step ${name}`, timeout) } : undefined;
   }
 
   /** Have it done: what answers at once is reported at once, what is promised later. */
