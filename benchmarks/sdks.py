@@ -48,7 +48,7 @@ PROGRAMS: Final = {
     ),
     "go": Program(
         "worker/bench_test.go",
-        ("go", "test", "-run", "^$", "-bench", "Sequence|Many|Latency|Replay", "./worker"),
+        ("go", "test", "-run", "^$", "-bench", "Sequence|Many|Latency|Replay", "-count", "3", "./worker"),
         sequence=r"([\d,.]+) steps/s",
         many=r"([\d,.]+) runs/s",
         latency=r"([\d,.]+) p50-ms",

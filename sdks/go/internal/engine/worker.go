@@ -21,7 +21,7 @@ const (
 	breath       = time.Millisecond      // between two claims at the least
 	idleBreath   = 5 * time.Millisecond  // the same when the server says that something changed
 	busyBreath   = 20 * time.Millisecond // the same while this worker commits
-	claimShare   = 10                    // while runs are under way, claiming takes one part in so many of the time
+	claimShare   = 20                    // while runs are under way, claiming takes one part in so many of the time
 	stuckPause   = 30 * time.Second      // until a run that is stuck is tried again; fitting code may have been deployed meanwhile
 	claimLimit   = 500                   // runs taken in one claim at most
 	replayBudget = 5_000                 // old events fed per round, so that one long journal does not hold up the others
