@@ -148,7 +148,6 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
     def UpdateRun(self, request: cb.UpdateRunRequest, context: grpc.ServicerContext) -> cb.UpdateRunResponse:  # noqa: N802
         """Send an update and wait for the workflow's reply, as long as the caller waits."""
         self.gate.admit(context, "start", request.key.namespace)
-
         reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, context))
         return cb.UpdateRunResponse(reply=reply)
 

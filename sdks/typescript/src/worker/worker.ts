@@ -33,13 +33,13 @@ export class Worker {
   /** Work until stopped. Throws what makes working impossible: a refused token, another protocol, a server that is not there at first. */
   async run({ signals = ["SIGTERM", "SIGINT"] as readonly NodeJS.Signals[], grace = 10 } = {}): Promise<void> {
     const { namespace, limits, logger, pause } = this.#settings;
-    const leave = () => this.stop(grace);
-    for (const signal of signals) process.once(signal, leave);
     const store = await GrpcStore.open(this.url, namespace);
     if (limits.length > 0 && !store.capabilities.includes("limits")) {
       store.close();
       throw new StoreRefused(store.url, "it keeps to no limits of queues", "name the queues without limits, or upgrade the server");
     }
+    const leave = () => this.stop(grace);
+    for (const signal of signals) process.once(signal, leave);
     const engine = (this.#engine = new Engine(store, this.#settings));
     if (this.#stopped !== undefined) engine.stop(this.#stopped);
     const left = new AbortController();
