@@ -18,7 +18,7 @@ type Letter struct {
 
 // MarshalJSON spells it as [name, value].
 func (l Letter) MarshalJSON() ([]byte, error) {
-	return codec.Marshal([]any{l.Name, json.RawMessage(l.Payload)})
+	return codec.Enclose([]any{l.Name, json.RawMessage(l.Payload)})
 }
 
 // UnmarshalJSON reads [name, value].
@@ -63,7 +63,7 @@ func (s Started) Encode() ([]byte, error) {
 	if len(s.Input) == 0 {
 		s.Input = json.RawMessage("[]")
 	}
-	return codec.Marshal(s)
+	return codec.Enclose(s)
 }
 
 // DecodeStarted reads the first event of a journal.
@@ -104,7 +104,7 @@ type Resume struct {
 }
 
 // Encode is its journal form.
-func (r Resume) Encode() ([]byte, error) { return codec.Marshal(r) }
+func (r Resume) Encode() ([]byte, error) { return codec.Enclose(r) }
 
 // DecodeResume reads a savepoint's payload; nil when it carries no state.
 func DecodeResume(payload []byte) (*Resume, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.org/replay"
+	"example.org/replay/internal/codec"
 	"example.org/replay/replaytest"
 )
 
@@ -197,6 +198,27 @@ func TestARunThatWaitsForEverSaysForWhat(t *testing.T) {
 	said := failing(t, func(w *replaytest.World) { _, _ = replaytest.Start(w, stalled, replay.None{}).Result() })
 	if !strings.Contains(said, "waits for ever: signal godot as command 0") || !strings.Contains(said, "replaytest_test.go:") {
 		t.Errorf("got %q", said)
+	}
+}
+
+func TestWhatIsAsDeepAsAnyValueIsToldAndHeard(t *testing.T) {
+	w := replaytest.New(t)
+	var deepest any = 1
+	for range codec.MaxDepth - 1 { // as arguments, it is in a list
+		deepest = []any{deepest}
+	}
+	echo := replay.NewWorkflow("echo", func(run *replay.Run, said any) (any, error) {
+		replay.OnQuery(run, "again", func(any) (any, error) { return []any{said}, nil })
+		replay.OnUpdate(run, "again", func(*replay.Run, any) (any, error) { return []any{said}, nil })
+		_, err := replay.Signal[any](run, "enough")
+		return said, err
+	})
+	run := replaytest.Start(w, echo, deepest)
+	for name, ask := range map[string]func(string, any, any) error{"query": run.Query, "update": run.Update} {
+		var got any
+		if err := ask("again", deepest, &got); err != nil || got == nil {
+			t.Errorf("%s: got %v, %v", name, got, err)
+		}
 	}
 }
 

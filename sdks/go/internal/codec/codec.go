@@ -14,14 +14,17 @@ package codec
 
 import (
 	"bytes"
+	"encoding"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -33,24 +36,82 @@ const MaxDepth = 100
 
 const exact = 1 << 53
 
-var plain = json.JoinOptions(
-	jsonv1.DefaultOptionsV1(), json.FormatNilSliceAsNull(false), json.FormatNilMapAsNull(false), jsontext.AllowInvalidUTF8(false),
-	json.WithMarshalers(json.JoinMarshalers(
-		json.MarshalToFunc(func(to *jsontext.Encoder, f float64) error { return writeNumber(to, f, 64) }),
-		json.MarshalToFunc(func(to *jsontext.Encoder, f float32) error { return writeNumber(to, float64(f), 32) }),
+var (
+	plain = json.JoinOptions(
+		jsonv1.DefaultOptionsV1(), json.FormatNilSliceAsNull(false), json.FormatNilMapAsNull(false), jsontext.AllowInvalidUTF8(false),
+		json.WithMarshalers(numbers),
+	)
+	numbers = json.JoinMarshalers(
+		json.MarshalToFunc(func(to *jsontext.Encoder, f float64) error { return writeDouble(to, f, 64) }),
+		json.MarshalToFunc(func(to *jsontext.Encoder, f float32) error { return writeDouble(to, float64(f), 32) }),
 		json.MarshalToFunc(func(to *jsontext.Encoder, n stdjson.Number) error { return to.WriteValue(jsontext.Value(n)) }),
-	)),
+	)
+	careful = json.JoinOptions(plain, json.WithMarshalers(json.JoinMarshalers(numbers, json.MarshalToFunc(writeNamed))))
+	named   sync.Map // of reflect.Type to whether it may hold doubles of a type of their own
 )
 
-func writeNumber(to *jsontext.Encoder, f float64, bits int) error {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
+// writeDouble writes what would look like a whole number with more digits, or like 0; others are left to encoding/json.
+func writeDouble(to *jsontext.Encoder, f float64, bits int) error {
+	switch {
+	case math.IsNaN(f) || math.IsInf(f, 0):
 		return fmt.Errorf("expected a finite number, got %v; JSON has no word for it", f)
+	case f != math.Trunc(f) || (math.Abs(f) < exact && (f != 0 || !math.Signbit(f))):
+		return errors.ErrUnsupported
 	}
 	return to.WriteValue(strconv.AppendFloat(nil, f, 'e', -1, bits)) // with an exponent: a double, also where it is whole
 }
 
+// writeNamed is writeDouble for doubles of the author's types. It is asked about every value, which costs as much as the writing.
+func writeNamed(to *jsontext.Encoder, at any) error {
+	v := reflect.ValueOf(at).Elem()
+	switch at.(type) {
+	case stdjson.Marshaler, encoding.TextMarshaler:
+		return errors.ErrUnsupported
+	}
+	if !v.CanFloat() {
+		return errors.ErrUnsupported
+	}
+	return writeDouble(to, v.Float(), v.Type().Bits())
+}
+
+func optionsFor(kind reflect.Type) json.Options {
+	known, ok := named.Load(kind)
+	if !ok {
+		known, _ = named.LoadOrStore(kind, mayHoldNamed(kind, map[reflect.Type]bool{}))
+	}
+	if known.(bool) {
+		return careful
+	}
+	return plain
+}
+
+func mayHoldNamed(kind reflect.Type, met map[reflect.Type]bool) bool {
+	if met[kind] {
+		return false
+	}
+	met[kind] = true
+	switch kind.Kind() {
+	case reflect.Float32, reflect.Float64:
+		return kind.PkgPath() != ""
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return mayHoldNamed(kind.Elem(), met)
+	case reflect.Struct:
+		for i := range kind.NumField() {
+			if mayHoldNamed(kind.Field(i).Type, met) {
+				return true
+			}
+		}
+	}
+	return kind.Kind() == reflect.Interface
+}
+
 // Marshal spells a Go value.
-func Marshal(value any) ([]byte, error) {
+func Marshal(value any) ([]byte, error) { return spell(value, MaxDepth) }
+
+// Enclose is Marshal for what holds values that were spelt before: around one of them it may be deeper than each may be.
+func Enclose(value any) ([]byte, error) { return spell(value, 2*MaxDepth) }
+
+func spell(value any, deepest int) ([]byte, error) {
 	switch value := value.(type) { // most values, for which two passes would cost more than the spelling
 	case nil:
 		return []byte("null"), nil
@@ -61,11 +122,11 @@ func Marshal(value any) ([]byte, error) {
 	case string:
 		return jsontext.AppendQuote([]byte(nil), value)
 	}
-	text, err := json.Marshal(value, plain)
+	text, err := json.Marshal(value, optionsFor(reflect.TypeOf(value)))
 	if err != nil {
 		return nil, err
 	}
-	return Canonical(text)
+	return canonical(text, deepest)
 }
 
 // Unmarshal reads one JSON value into what `into` points at.
@@ -86,9 +147,11 @@ func Unmarshal(data []byte, into any) error {
 }
 
 // Canonical spells JSON text canonically; it is strict about what it reads. Of keys that are there twice the last counts.
-func Canonical(text []byte) ([]byte, error) {
+func Canonical(text []byte) ([]byte, error) { return canonical(text, MaxDepth) }
+
+func canonical(text []byte, deepest int) ([]byte, error) {
 	from := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true))
-	spelt, err := appendValue(make([]byte, 0, len(text)), from)
+	spelt, err := appendValue(make([]byte, 0, len(text)), from, deepest)
 	if err != nil {
 		return nil, fmt.Errorf("expected JSON, got %.80q: %w", text, err)
 	}
@@ -98,13 +161,13 @@ func Canonical(text []byte) ([]byte, error) {
 	return spelt, nil
 }
 
-func appendValue(dst []byte, from *jsontext.Decoder) ([]byte, error) {
+func appendValue(dst []byte, from *jsontext.Decoder, deepest int) ([]byte, error) {
 	token, err := from.ReadToken()
 	if err != nil {
 		return nil, err
 	}
-	if from.StackDepth() > MaxDepth {
-		return nil, fmt.Errorf("expected nesting of at most %d levels, got a value nested deeper", MaxDepth)
+	if from.StackDepth() > deepest {
+		return nil, fmt.Errorf("expected nesting of at most %d levels, got a value nested deeper", deepest)
 	}
 	switch token.Kind() {
 	case '"':
@@ -112,19 +175,19 @@ func appendValue(dst []byte, from *jsontext.Decoder) ([]byte, error) {
 	case '0':
 		return appendNumber(dst, token.String())
 	case '[':
-		return appendList(append(dst, '['), from)
+		return appendList(append(dst, '['), from, deepest)
 	case '{':
-		return appendObject(append(dst, '{'), from)
+		return appendObject(append(dst, '{'), from, deepest)
 	}
 	return append(dst, token.String()...), nil
 }
 
-func appendList(dst []byte, from *jsontext.Decoder) (_ []byte, err error) {
+func appendList(dst []byte, from *jsontext.Decoder, deepest int) (_ []byte, err error) {
 	for i := 0; from.PeekKind() != ']'; i++ {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = appendValue(dst, from); err != nil {
+		if dst, err = appendValue(dst, from, deepest); err != nil {
 			return nil, err
 		}
 	}
@@ -137,7 +200,7 @@ type member struct {
 	value []byte
 }
 
-func appendObject(dst []byte, from *jsontext.Decoder) ([]byte, error) {
+func appendObject(dst []byte, from *jsontext.Decoder, deepest int) ([]byte, error) {
 	members := make([]member, 0, 8)
 	for from.PeekKind() != '}' {
 		name, err := from.ReadToken()
@@ -145,7 +208,7 @@ func appendObject(dst []byte, from *jsontext.Decoder) ([]byte, error) {
 			return nil, err
 		}
 		found := member{name: name.String()}
-		if found.value, err = appendValue(nil, from); err != nil {
+		if found.value, err = appendValue(nil, from, deepest); err != nil {
 			return nil, err
 		}
 		members = append(members, found)

@@ -19,34 +19,41 @@ func TestValuesHaveOneSpelling(t *testing.T) {
 		Skip string  `json:"-"`
 		F    float64 `json:"é"`
 	}
+	type celsius float64
+	type price struct {
+		Cents float64 `json:"cents,string"`
+	}
 	huge, _ := new(big.Int).SetString("18446744073709551616", 10)
 	for want, value := range map[string]any{
-		`null`:                    nil,
-		`1`:                       1.0,
-		`-0.0`:                    math.Copysign(0, -1),
-		`0.1`:                     float32(0.1),
-		`100`:                     100.0,
-		`1e-07`:                   1e-7,
-		`1.5e-07`:                 1.5e-7,
-		`0.0001`:                  1e-4,
-		`1e+16`:                   1e16,
-		`9007199254740992.0`:      math.Exp2(53),
-		`9007199254740991`:        math.Exp2(53) - 1,
-		`123456789012345.6`:       123456789012345.6,
-		`1e+308`:                  1e308,
-		`5e-324`:                  math.SmallestNonzeroFloat64,
-		`18446744073709551616`:    huge,
-		`18446744073709551615`:    uint64(math.MaxUint64),
-		`[]`:                      []int(nil),
-		`{}`:                      map[string]int(nil),
-		`"AAEC/w=="`:              []byte{0, 1, 2, 255},
-		`"\b\f\n\r\t\u0001\"\\/"`: "\b\f\n\r\t\x01\"\\/",
-		"\"\u2028\u007f<&>\"":     "\u2028\u007f<&>",
-		`{"b":2,"z":"","é":0.5}`:  outer{inner: inner{2}, F: 0.5},
-		"{\"\uffff\":1,\"😀\":2}":  map[string]int{"😀": 2, "\uffff": 1},
-		`{"1":"a"}`:               map[int]string{1: "a"},
-		`"2026-01-01T00:00:00Z"`:  time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-		`[1,"x",null,true]`:       []any{1, "x", nil, true},
+		`null`:                     nil,
+		`1`:                        1.0,
+		`-0.0`:                     math.Copysign(0, -1),
+		`0.1`:                      float32(0.1),
+		`100`:                      100.0,
+		`1e-07`:                    1e-7,
+		`1.5e-07`:                  1.5e-7,
+		`0.0001`:                   1e-4,
+		`1e+16`:                    1e16,
+		`9007199254740992.0`:       math.Exp2(53),
+		`9007199254740991`:         math.Exp2(53) - 1,
+		`123456789012345.6`:        123456789012345.6,
+		`1e+308`:                   1e308,
+		`[-0.0,1,1e+17,0.5]`:       []celsius{celsius(math.Copysign(0, -1)), 1, 1e17, 0.5},
+		`{"a":9007199254740992.0}`: map[string]any{"a": celsius(math.Exp2(53))},
+		`{"cents":"1.5"}`:          price{1.5},
+		`5e-324`:                   math.SmallestNonzeroFloat64,
+		`18446744073709551616`:     huge,
+		`18446744073709551615`:     uint64(math.MaxUint64),
+		`[]`:                       []int(nil),
+		`{}`:                       map[string]int(nil),
+		`"AAEC/w=="`:               []byte{0, 1, 2, 255},
+		`"\b\f\n\r\t\u0001\"\\/"`:  "\b\f\n\r\t\x01\"\\/",
+		"\"\u2028\u007f<&>\"":      "\u2028\u007f<&>",
+		`{"b":2,"z":"","é":0.5}`:   outer{inner: inner{2}, F: 0.5},
+		"{\"\uffff\":1,\"😀\":2}":   map[string]int{"😀": 2, "\uffff": 1},
+		`{"1":"a"}`:                map[int]string{1: "a"},
+		`"2026-01-01T00:00:00Z"`:   time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		`[1,"x",null,true]`:        []any{1, "x", nil, true},
 	} {
 		got, err := Marshal(value)
 		if err != nil || string(got) != want {

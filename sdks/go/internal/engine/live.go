@@ -299,7 +299,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) {
 			l.say(replyTopic+message.Id, map[string]any{"refused": refused.Error()})
 			return
 		}
-		payload, err := codec.Marshal(map[string]any{"id": message.Id, "value": json.RawMessage(message.Payload)})
+		payload, err := codec.Enclose(map[string]any{"id": message.Id, "value": json.RawMessage(message.Payload)})
 		if l.err = err; err == nil {
 			l.feed(&model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 		}
@@ -529,7 +529,7 @@ func (l *Live) closing() *wire.Event {
 }
 
 func (l *Live) say(topic string, value any) {
-	payload, err := codec.Marshal(value)
+	payload, err := codec.Enclose(value)
 	if err != nil {
 		payload = []byte(`{"text":"it cannot be spelt"}`)
 	}
@@ -652,7 +652,7 @@ func (l *Live) sayProgress(made *wire.Commit) {
 			l.progress[id] = task.told.Progress()
 		}
 	}
-	made.State[progressKey], _ = codec.Marshal(l.progress) // its parts were spelt before
+	made.State[progressKey], _ = codec.Enclose(l.progress) // its parts were spelt before
 	l.savedAt, l.saveAt = l.saveAt, never
 }
 

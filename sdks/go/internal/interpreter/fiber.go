@@ -207,7 +207,7 @@ func (f *Fiber) ContinueAsNew(next *Workflow, input []byte) error {
 		return &model.EffectError{Got: "continue_as_new in a branch", Advice: "call it in the workflow's own body, after its branches ended"}
 	}
 	if f.cancel == nil || f.delivered {
-		payload, _ := codec.Marshal(map[string]any{"input": json.RawMessage(input), "workflow": next.Name}) // it was spelt before
+		payload, _ := codec.Enclose(map[string]any{"input": json.RawMessage(input), "workflow": next.Name}) // it was spelt before
 		f.next = &Outcome{Kind: model.Continued, Payload: payload, Next: next, Input: input}
 	}
 	return f.wait()
