@@ -30,6 +30,9 @@ type attemptKey struct{}
 
 // NewAttempt makes one that begins with the progress of the attempt before, or with none.
 func NewAttempt(info StepInfo, progress []byte) *Attempt {
+	if string(progress) == "null" { // of heartbeats that told nothing, as Python spells it
+		progress = nil
+	}
 	return &Attempt{StepInfo: info, Beat: func() {}, progress: progress}
 }
 

@@ -66,6 +66,8 @@ var (
 	stubborn   = replay.NewWorkflow("go.stubborn", func(run *replay.Run, file string) (any, error) { return replay.Call(run, careful, file) })
 	climb      = replay.NewStep("climb", climbOn)
 	climbing   = replay.NewWorkflow("go.climbing", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, climb, replay.None{}) })
+	alive      = replay.NewStep("alive", liveOn)
+	living     = replay.NewWorkflow("go.living", func(run *replay.Run, _ replay.None) (bool, error) { return replay.Call(run, alive, replay.None{}) })
 	silent     = replay.NewStep("silent", fallSilent, replay.StepOptions{Heartbeat: 100 * time.Millisecond})
 	deadly     = replay.NewStep("deadly", kill)
 	dying      = replay.NewWorkflow("go.dying", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, deadly, replay.None{}) })
@@ -75,7 +77,7 @@ var (
 	}, replay.WorkflowOptions{Version: "2"})
 	offers = []replay.Offer{
 		counting, failing, approving, tidying, family, logging, generation, resuming, writing, lingering, bulky, mixed, stubborn, climbing,
-		dying, elsewhere, increment,
+		living, dying, elsewhere, increment,
 	}
 )
 
@@ -117,6 +119,16 @@ func climbOn(ctx context.Context, _ replay.None) (int, error) {
 	}
 	<-ctx.Done()
 	return 0, replay.Heartbeat(ctx, 100) // nobody hears it
+}
+
+// liveOn tells that it is alive, and nothing else, for long enough that it is saved.
+func liveOn(ctx context.Context, _ replay.None) (bool, error) {
+	_, told, err := replay.Progress[int](ctx)
+	if err == nil {
+		err = replay.Heartbeat(ctx)
+	}
+	time.Sleep(100 * time.Millisecond)
+	return told, err
 }
 
 // fallSilent is alive for longer than it may be silent.
@@ -693,6 +705,18 @@ func TestProgressOutlivesItsWorker(t *testing.T) {
 	work(t, s, worker.Options{})
 	same(t, 8, result(t, handle))
 	same(t, "{}", told())
+}
+
+func TestAHeartbeatWithoutProgressLeavesNone(t *testing.T) {
+	s := servertest.Start(t)
+	c := dial(t, s)
+	work(t, s, worker.Options{})
+	handle := start(t, c, living, replay.None{}, "living")
+	same(t, false, result(t, handle))
+	run, err := handle.Run(within(t))
+	check(t, err)
+	same(t, "{}", string(run.State["~progress"]))
+	same(t, 0, len(model.NewAttempt(model.StepInfo{}, []byte("null")).Progress())) // as Python spells it
 }
 
 func TestARunThatKillsItsWorkersIsDrivenAloneAndSetAside(t *testing.T) {

@@ -391,6 +391,9 @@ test("queries are answered, refused, or fail; the journal holds no trace of them
     yield* onQuery("broken", () => {
       throw new RangeError(`broken at ${total}`);
     });
+    yield* onQuery("late", async () => {
+      throw new Error("nobody would hear this, and Node would end the worker");
+    });
     for (;;) {
       const number = yield* signal<number>("add");
       if (number === 0) return total;
@@ -403,8 +406,9 @@ test("queries are answered, refused, or fail; the journal holds no trace of them
   await run.signal("add", 4);
 
   assert.deepEqual([await run.query("total"), await run.query("total", 10)], [4, 40]);
-  await assert.rejects(run.query("sum"), /no query 'sum'; known: total, broken/);
+  await assert.rejects(run.query("sum"), /no query 'sum'; known: total, broken, late/);
   await assert.rejects(run.query("broken"), /query broken failed: RangeError: broken at 4/);
+  await assert.rejects(run.query("late"), /reply of query 'late'.*Promise/);
   await run.signal("add", 0);
   assert.equal(await run.result(), 4);
   const journal = await run.journal();

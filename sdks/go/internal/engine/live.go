@@ -648,8 +648,11 @@ func (l *Live) sayProgress(made *wire.Commit) {
 		return
 	}
 	for id, task := range l.tasks {
-		if task.heard.Swap(false) {
-			l.progress[id] = task.told.Progress()
+		if !task.heard.Swap(false) {
+			continue
+		}
+		if told := task.told.Progress(); told != nil {
+			l.progress[id] = told
 		}
 	}
 	made.State[progressKey], _ = codec.Enclose(l.progress) // its parts were spelt before

@@ -72,6 +72,7 @@ function spellObject(value: object, where: string, path: string, depth: number):
   if (value instanceof Uint8Array) return JSON.stringify(Buffer.from(value).toString("base64"));
   if ("toJSON" in value && typeof value.toJSON === "function") return spell(value.toJSON(), where, path, depth - 1);
   if (value instanceof Map || value instanceof Set || value instanceof Promise) {
+    if (value instanceof Promise) value.catch(() => undefined); // nobody waits for it: a failure would end the process
     throw new PayloadError(where, "JSON", `${describe(value)}; spell it as an object or an array`, path);
   }
   const entries: string[] = [];
