@@ -16,6 +16,9 @@ import (
 	"example.org/replay/model"
 )
 
+// answered is how long a worker has to answer a query.
+const answered = 30 * time.Second
+
 // Handle is a run, seen from outside; T is the type of its result.
 type Handle[T any] struct {
 	ID string
@@ -104,14 +107,26 @@ func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any
 }
 
 // Query asks the code of an open run, by way of the worker that drives it, and reads the answer into `reply`. The journal holds no
-// trace of it. The argument is spelt as a step's input is: a struct with replay.Args is a list of arguments, replay.None is none.
+// trace of it. The argument is spelt as a step's input is: a struct with replay.Args is a list of arguments, replay.None is none. When
+// no worker answers, as while it is paused, it is WaitTimedOut after 30 s, or the end of a context with a deadline.
 func (h *Handle[T]) Query(ctx context.Context, name string, argument, reply any) error {
 	arguments, err := model.SpellArguments("arguments of query", name, argument)
 	if err != nil {
 		return err
 	}
 	request := &wire.QueryRunRequest{Key: h.key(), Name: name, Arguments: arguments, MessageId: rand.Text()}
-	answer, err := again(ctx, h.c.conn.Client.QueryRun, request)
+	mine := ctx
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		mine, cancel = context.WithTimeout(ctx, answered)
+		defer cancel()
+	}
+	answer, err := again(mine, h.c.conn.Client.QueryRun, request)
+	if err != nil && mine.Err() != nil && ctx.Err() == nil {
+		if run, failed := h.Run(ctx); failed == nil {
+			err = &model.WaitTimedOut{Run: h.ID, Seconds: answered.Seconds(), Status: run.Status}
+		}
+	}
 	return read("query "+name, answer.GetReply(), reply, err)
 }
 

@@ -100,6 +100,19 @@ async function all<T>(entries: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
+test("who asks a run that nobody drives is told where it stands, not that the server is away", async () => {
+  const hasty = new Client(server.url, { deadline: 0.3 });
+  try {
+    const run = await hasty.start(hanging(1), { id: "undriven", queue: "nobody" });
+    const late = { name: "WaitTimedOut", run: "undriven", seconds: 0.3, status: "pending" };
+    await assert.rejects(run.query("heard"), late);
+    await assert.rejects(run.update("add", 7, { timeout: 0.3 }), late);
+    await run.terminate();
+  } finally {
+    hasty.close();
+  }
+});
+
 test("a run from its start to its result, with everything in between", async () => {
   await working(server.url, async () => {
     const logged: string[] = [];

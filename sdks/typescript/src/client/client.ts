@@ -74,14 +74,15 @@ const PAUSE = 200;
 
 export class Client {
   readonly namespace: string;
+  /** @internal Seconds that a call may take. */
+  readonly deadline: number;
   readonly #channel: Channel;
-  readonly #deadline: number;
   readonly #starter: Starter;
 
   /** `url`: `grpc://host:port?token=…`, or `grpcs://host:port?ca=FILE&cert=FILE&key=FILE`. */
   constructor(url: string, { namespace = "default", deadline = DEADLINE }: ClientOptions = {}) {
     this.namespace = namespace;
-    this.#deadline = deadline;
+    this.deadline = deadline;
     this.#channel = new Channel(url);
     this.#starter = new Starter(this.#channel, deadline);
     this.lookout = new Lookout(this.#channel, deadline);
@@ -92,7 +93,7 @@ export class Client {
 
   /** @internal */
   ask<Q, A>(method: Method<Q, A>, request: Q, options: CallOptions = {}): Promise<A> {
-    return this.#channel.call(method, request, { deadline: this.#deadline, ...options });
+    return this.#channel.call(method, request, { deadline: this.deadline, ...options });
   }
 
   /**
@@ -119,7 +120,7 @@ export class Client {
       } catch (error) {
         if (signal?.aborted) return;
         const full = error instanceof StoreRefused && error.reason.includes("all places"); // asked again, it may find one
-        if (!(error instanceof StoreUnavailable || full) || Date.now() - heard > this.#deadline * 1000) throw error;
+        if (!(error instanceof StoreUnavailable || full) || Date.now() - heard > this.deadline * 1000) throw error;
       }
     }
   }
@@ -264,15 +265,24 @@ export class Handle<R = any> {
   ): Promise<T> {
     const { messageId = randomUUID(), timeout = DEADLINE } = options;
     const payload = toBytes(value, `update '${name}'`);
-    const { reply } = await this.client.ask(VERBS.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
-    return readerOf(options.schema)(fromBytes(reply));
+    const asked = this.client.ask(VERBS.updateRun, { key: this.key, name, payload, messageId }, { deadline: timeout });
+    return readerOf(options.schema)(await this.#replyOf(asked, timeout));
   }
 
   /** Ask the code of an open run, by way of the worker that drives it; the journal holds no trace of it. */
   async query<T = any>(name: string, ...args: unknown[]): Promise<T> {
     const asked = { key: this.key, name, arguments: toBytes(args, `arguments of query '${name}'`), messageId: randomUUID() };
-    const { reply } = await this.client.ask(VERBS.queryRun, asked);
-    return fromBytes(reply) as T;
+    return (await this.#replyOf(this.client.ask(VERBS.queryRun, asked), this.client.deadline)) as T;
+  }
+
+  /** What a run replies; where nobody drives it, where it stands tells more than that a call took too long. */
+  async #replyOf(asked: Promise<{ readonly reply: Uint8Array }>, seconds: number): Promise<Json> {
+    try {
+      return fromBytes((await asked).reply);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable && error.reason.startsWith("DEADLINE_EXCEEDED"))) throw error;
+      throw new WaitTimedOut(this.id, seconds, await this.status());
+    }
   }
 
   async #control(verb: "cancel" | "terminate" | "pause" | "resume", reason = ""): Promise<void> {
