@@ -100,6 +100,31 @@ async function all<T>(entries: AsyncIterable<T>): Promise<T[]> {
   return found;
 }
 
+test("results that are too large for one answer together are read in several", async () => {
+  const bulky = workflow("ts.bulky", function* (size: number) {
+    return "x".repeat(size);
+  });
+  const careful = new Client(`${server.url}?max_message=50000`);
+  try {
+    await working(
+      server.url,
+      async () => {
+        const sizes = [20_000, 20_000, 20_000, 20_000, 20_000];
+        const runs = await Promise.all(sizes.map((size, n) => client.start(bulky(size), { id: `bulky-${n}` })));
+        await Promise.all(runs.map((run) => run.result()));
+        const read = await Promise.all(runs.map((run) => careful.handle<string>(run.id).result()));
+        assert.deepEqual(read.map((text) => text.length), sizes);
+        const huge = await client.start(bulky(100_000), { id: "bulky" });
+        assert.equal((await huge.result()).length, 100_000);
+        await assert.rejects(careful.handle("bulky").result(), StoreRefused);
+      },
+      { workflows: [bulky], steps: [] },
+    );
+  } finally {
+    careful.close();
+  }
+});
+
 test("who asks a run that nobody drives is told where it stands, not that the server is away", async () => {
   const hasty = new Client(server.url, { deadline: 0.3 });
   try {

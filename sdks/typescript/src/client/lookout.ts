@@ -7,7 +7,8 @@
  */
 
 import { setTimeout } from "node:timers/promises";
-import { StoreUnavailable } from "../errors.js";
+import { StoreRefused, StoreUnavailable } from "../errors.js";
+import type { MaybeRun } from "../generated/worker.js";
 import { CLOSED, type Run, type RunKey } from "../model/records.js";
 import { VERBS, type Channel } from "../wire/channel.js";
 
@@ -102,19 +103,38 @@ export class Lookout {
   async #tell(): Promise<boolean> {
     let moved = false;
     const asked = [...this.#waiters];
-    for (let first = 0; first < asked.length; first += PAGE) {
-      const page = asked.slice(first, first + PAGE);
-      const { runs } = await this.channel.call(VERBS.get, { keys: page.map((waiter) => waiter.key) }, { deadline: this.deadline });
-      for (const [place, waiter] of page.entries()) {
-        const run = runs[place]?.run as Run | undefined;
-        moved ||= run?.updatedAt !== waiter.updatedAt;
-        waiter.updatedAt = run?.updatedAt;
-        if (run !== undefined && !CLOSED.has(run.status) && run.status !== "stuck") continue;
-        waiter.resolve(run);
-        this.#waiters.delete(waiter);
-        this.#since = performance.now();
-      }
+    for (let first = 0; first < asked.length; first += PAGE) moved = (await this.#tellOf(asked.slice(first, first + PAGE))) || moved;
+    return moved;
+  }
+
+  /** The same of some; where they are too large for one answer, in two, so that only one that is so by itself fails. */
+  async #tellOf(page: readonly Waiter[]): Promise<boolean> {
+    let runs: MaybeRun[];
+    try {
+      const keys = page.map((waiter) => waiter.key);
+      runs = (await this.channel.call(VERBS.get, { keys }, { deadline: this.deadline })).runs;
+    } catch (error) {
+      if (!(error instanceof StoreRefused && error.reason.startsWith("RESOURCE_EXHAUSTED"))) throw error;
+      if (page.length === 1) return this.#fail(page[0] as Waiter, error);
+      const half = Math.ceil(page.length / 2);
+      const moved = await this.#tellOf(page.slice(0, half));
+      return (await this.#tellOf(page.slice(half))) || moved;
+    }
+    let moved = false;
+    for (const [place, waiter] of page.entries()) {
+      const run = runs[place]?.run as Run | undefined;
+      moved ||= run?.updatedAt !== waiter.updatedAt;
+      waiter.updatedAt = run?.updatedAt;
+      if (run !== undefined && !CLOSED.has(run.status) && run.status !== "stuck") continue;
+      waiter.resolve(run);
+      this.#waiters.delete(waiter);
+      this.#since = performance.now();
     }
     return moved;
+  }
+
+  #fail(waiter: Waiter, error: unknown): boolean {
+    waiter.reject(error);
+    return this.#waiters.delete(waiter);
   }
 }
