@@ -217,6 +217,7 @@ func (w *Worker) claim(now int64) {
 		return
 	}
 	w.claiming, w.claimedAt, w.committed = true, now, false
+	w.claimAt = now + w.set.Poll.Microseconds() // or earlier, by what is heard from here on
 	room := max(0, w.set.Concurrency-len(w.live))
 	first := w.claims % len(w.set.Queues) // another one each time
 	w.claims++
@@ -281,7 +282,6 @@ func (w *Worker) listen() {
 func (w *Worker) claimed(answer *wire.ClaimResponse, err error, room int, took time.Duration) {
 	w.claiming = false
 	now := w.conn.Now()
-	w.claimAt = now + w.set.Poll.Microseconds()
 	if refused, no := errors.AsType[*model.StoreRefused](err); no {
 		w.refused = refused // asking again does not help
 		return
