@@ -52,7 +52,10 @@ var (
 
 // writeDouble writes what would look like a whole number with more digits, or like 0; others are left to encoding/json.
 func writeDouble(to *jsontext.Encoder, f float64, bits int) error {
+	kind, written := to.StackIndex(to.StackDepth())
 	switch {
+	case kind == '{' && written%2 == 0: // encoding/json would not read it
+		return fmt.Errorf("expected keys that are texts or whole numbers, got %v", f)
 	case math.IsNaN(f) || math.IsInf(f, 0):
 		return fmt.Errorf("expected a finite number, got %v; JSON has no word for it", f)
 	case f != math.Trunc(f) || (math.Abs(f) < exact && (f != 0 || !math.Signbit(f))):

@@ -102,7 +102,9 @@ func TestWhatIsNoDataIsRefused(t *testing.T) {
 	type loop struct{ Next *loop }
 	endless := &loop{}
 	endless.Next = endless
-	for _, value := range []any{math.NaN(), math.Inf(1), func() {}, make(chan int), "\xff", endless, map[string]any{"a": []any{math.NaN()}}} {
+	for _, value := range []any{
+		math.NaN(), math.Inf(1), func() {}, make(chan int), "\xff", endless, map[string]any{"a": []any{math.NaN()}}, map[float64]int{1: 1},
+	} {
 		if got, err := Marshal(value); err == nil {
 			t.Errorf("expected %T to be refused, got %s", value, got)
 		}
