@@ -62,6 +62,15 @@ test("a day passes in no time", async () => {
   assert.equal(world.now.getTime() - began >= 86_400_000, true);
 });
 
+test("a run begins with what a server would write, and nothing else", async () => {
+  const world = new World({ workflows: [order] });
+  const run = await world.start(order("visa", 100), { id: "first", tags: { shop: "tea" } });
+  const [started] = await run.journal();
+
+  const expected = { workflow: "order", input: ["visa", 100], seed: "first", namespace: "default", patches: [], tags: { shop: "tea" } };
+  assert.deepEqual(fromBytes((started as Event).payload), { ...expected, attempt: 1, mail: [], chain: 0, format: 1 });
+});
+
 test("a signal is heard, and state is shown", async () => {
   const world = new World({ workflows: [order] });
   const run = await world.start(order("visa", 100));

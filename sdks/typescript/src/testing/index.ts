@@ -297,7 +297,7 @@ export function replay(workflow: WorkflowFunction<any, any>, events: Iterable<Ev
 }
 
 /** What a server would make of a start. */
-function runOf({ key, queue, priority, fairnessKey, delay, deadline, input, ...asked }: StartRunRequest, now: number): NewRun {
+function runOf({ key, queue, priority, fairnessKey, delay, deadline, input, knowsPatches: _known, ...asked }: StartRunRequest, now: number): NewRun {
   const { namespace, id: seed } = key as RunKey;
   const begin = { ...asked, namespace, seed, input: textOf(input), deadline: deadline === undefined ? undefined : now + deadline };
   return newRun(key as RunKey, begin, now, { queue: queue || "default", priority, fairnessKey, readyAt: delay ? now + delay : 0 });
