@@ -110,7 +110,7 @@ func (h *Handle[T]) Update(ctx context.Context, name string, argument, reply any
 // trace of it. The argument is spelt as a step's input is: a struct with replay.Args is a list of arguments, replay.None is none. When
 // no worker answers, as while it is paused, it is WaitTimedOut after 30 s, or the end of a context with a deadline.
 func (h *Handle[T]) Query(ctx context.Context, name string, argument, reply any) error {
-	arguments, err := model.SpellArguments("arguments of query", name, argument)
+	arguments, err := model.SpellGiven("arguments of query", name, argument)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,15 @@ func SpellArguments[T any](of, name string, value T) ([]byte, error) {
 	return payload, fits[T](of, name, err)
 }
 
+// SpellGiven is SpellArguments for a value whose type is known at run time only.
+func SpellGiven(of, name string, value any) ([]byte, error) {
+	if value == nil {
+		return SpellArguments(of, name, value)
+	}
+	payload, err := codec.ArgumentsOf(reflect.ValueOf(value))
+	return payload, fits[any](of, name, err)
+}
+
 // ReadArguments is the way back.
 func ReadArguments[T any](of, name string, payload []byte) (value T, err error) {
 	err = codec.ReadArguments(payload, &value)

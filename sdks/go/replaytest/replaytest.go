@@ -306,7 +306,7 @@ func (r *Run[T]) Update(name string, argument, reply any) error {
 // Query asks the workflow, settles, and reads the answer into `reply` unless that is nil.
 func (r *Run[T]) Query(name string, argument, reply any) error {
 	r.w.t.Helper()
-	arguments, err := model.SpellArguments("arguments of query", name, argument)
+	arguments, err := model.SpellGiven("arguments of query", name, argument)
 	if err != nil {
 		return err
 	}

@@ -222,6 +222,11 @@ func TestWhatIsAsDeepAsAnyValueIsToldAndHeard(t *testing.T) {
 	}
 }
 
+type span struct {
+	replay.Args
+	From, To int
+}
+
 func TestQueriesLeaveNoTrace(t *testing.T) {
 	w := replaytest.New(t)
 	counting := replay.NewWorkflow("counting", func(run *replay.Run, _ replay.None) (int, error) {
@@ -232,6 +237,8 @@ func TestQueriesLeaveNoTrace(t *testing.T) {
 			}
 			return total * factor, nil
 		})
+		replay.OnQuery(run, "all", func(replay.None) (int, error) { return total, nil })
+		replay.OnQuery(run, "between", func(in span) (bool, error) { return in.From <= total && total < in.To, nil })
 		for {
 			number, err := replay.Signal[int](run, "add")
 			if err != nil || number == 0 {
@@ -246,11 +253,18 @@ func TestQueriesLeaveNoTrace(t *testing.T) {
 	if err := run.Query("total", 10, &got); err != nil || got != 40 {
 		t.Errorf("expected 40, got %v, %v", got, err)
 	}
+	if err := run.Query("all", replay.None{}, &got); err != nil || got != 4 {
+		t.Errorf("expected 4, got %v, %v", got, err)
+	}
+	var between bool
+	if err := run.Query("between", span{From: 1, To: 9}, &between); err != nil || !between {
+		t.Errorf("expected true, got %v, %v", between, err)
+	}
 	for _, bad := range []struct {
 		name     string
 		argument any
 		says     string
-	}{{"sum", 1, "no query 'sum'; known: total"}, {"total", "ten", "expected int"}, {"total", -1, "panic: less than nothing"}} {
+	}{{"sum", 1, "no query 'sum'; known: all, between, total"}, {"total", "ten", "expected int"}, {"total", -1, "panic: less than nothing"}} {
 		if err := run.Query(bad.name, bad.argument, nil); err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("expected %q, got %v", bad.says, err)
 		}
