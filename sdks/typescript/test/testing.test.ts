@@ -425,6 +425,18 @@ test("queries are answered, refused, or fail; the journal holds no trace of them
   assert.equal(replay(counter, journal).query("total", "[3]"), '{"ok":12}');
 });
 
+test("a validator that promises an answer refuses the update, and does not end the worker", async () => {
+  const asking = workflow("asking", function* () {
+    const validator = async () => {
+      throw new Error("nobody would hear this");
+    };
+    yield* onUpdate("add", (n: number) => n, { validator });
+    yield* signal("enough");
+  });
+  const run = await new World({ workflows: [asking] }).start(asking());
+  await assert.rejects(run.update("add", 1), /validator of update 'add'.*Promise/);
+});
+
 test("updates are answered, refused, or fail; their steps are journaled", async () => {
   const basket = workflow("basket", function* () {
     const items: string[] = [];

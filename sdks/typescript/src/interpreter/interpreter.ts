@@ -249,7 +249,10 @@ export class Interpreter {
   refusesUpdate(name: string, payload: Uint8Array): string {
     const handler = this.updates.get(name);
     if (handler === undefined) return new UnknownName("update", name, [...this.updates.keys()]).message;
-    return refusal(() => handler.of.validator?.(argumentOf(handler, fromBytes(payload))));
+    return refusal(() => {
+      const said: unknown = handler.of.validator?.(argumentOf(handler, fromBytes(payload)));
+      if (said instanceof Promise) toText(said, `validator of update '${name}'`); // which refuses it, for it would come too late
+    });
   }
 
   /** The reply to a query, spelt as an update's is; the author's function may throw anything. */
