@@ -30,7 +30,7 @@ from replay.errors import (
     UpdateRefused,
     WaitTimedOut,
 )
-from replay.interpreter.queries import bind, query_of
+from replay.interpreter.queries import QUERY, bind, query_of
 from replay.model.asks import ANSWER, Ask
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call, WorkflowSpec
@@ -331,7 +331,8 @@ class Handle(Generic[R]):
             spec = self.spec()
         except UnknownName:
             payload = self.client.encode({"args": args, "kwargs": kwargs}, f"arguments of query {name!r}")
-            return Reply(self, name, self._post("query", name, payload), what="query").result(ANSWERED)
+            asked = self._post("query", name, payload, QUERY + self.client.fresh_id())
+            return Reply(self, name, asked, what="query").result(ANSWERED)
         fn = query_of(spec, name)
         journal = self.journal()
         bound, _ = bind(fn, name, travel.moment_at(spec, self.key.id, journal, len(journal)).variables, args, kwargs)

@@ -307,7 +307,7 @@ class Live:
         self._feed(events.UPDATE_RECEIVED, "", message.name, payload, now)
 
     def _query(self, message: Message, _now: int) -> None:
-        self.topics.append((REPLY + message.id, reply_to(self.interp, message.name, message.payload)))
+        self.topics.append((REPLY + message.id, reply_to(self.interp, message.name, message.payload, self.max_payload)))
 
     def _cancel(self, message: Message, now: int) -> None:
         if not self.cancelling:

@@ -17,11 +17,12 @@ from replay.client import travel
 from replay.client.client import Client
 from replay.client.debouncing import debounce
 from replay.client.handle import answer_of
-from replay.client.names import require_name
+from replay.client.names import require_name, require_namespace
 from replay.engine.debounce import Named
 from replay.engine.family import digest, new_run
 from replay.engine.outputs import REPLY
 from replay.errors import InvalidRequest, ReplayError, RequestError, RunClosed, RunExists, StoreUnavailable, UnknownRun
+from replay.interpreter.queries import QUERY
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call
 from replay.model.events import CLOSING, SAVEPOINT, Event
@@ -148,21 +149,22 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
     def UpdateRun(self, request: cb.UpdateRunRequest, context: grpc.ServicerContext) -> cb.UpdateRunResponse:  # noqa: N802
         """Send an update and wait for the workflow's reply, as long as the caller waits."""
         self.gate.admit(context, "start", request.key.namespace)
-        reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, context))
+        reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, request.message_id, context))
         return cb.UpdateRunResponse(reply=reply)
 
     def QueryRun(self, request: cb.QueryRunRequest, context: grpc.ServicerContext) -> cb.QueryRunResponse:  # noqa: N802
         """Ask the code of an open run, by way of the worker that drives it; the journal holds no trace of it."""
         self.gate.admit(context, "read", request.key.namespace)
-        reply = self.gate.run(context, lambda: self._answered(request, "query", request.arguments or b"[]", context))
+        identity = f"{QUERY}{request.key.id}:{request.message_id or uuid.uuid4().hex}"
+        reply = self.gate.run(context, lambda: self._answered(request, "query", request.arguments or b"[]", identity, context))
         return cb.QueryRunResponse(reply=reply)
 
     def _answered(
-        self, request: cb.UpdateRunRequest | cb.QueryRunRequest, what: str, payload: bytes, context: grpc.ServicerContext
+        self, request: cb.UpdateRunRequest | cb.QueryRunRequest, what: str, payload: bytes, identity: str, context: grpc.ServicerContext
     ) -> bytes:
         """Leave a message, and wait for the worker's reply to it."""
         key = to.key_in(request.key)
-        message = self._tell(key, what, request.name, payload, request.message_id)
+        message = self._tell(key, what, request.name, payload, identity)
         seen = 0
         while self.gate.busy(context):
             closed = self._run(key).status in CLOSED
@@ -316,7 +318,7 @@ def _asked(request: cb.StartRunRequest, now: int) -> NewRun | Exception:
 
 def _new(request: cb.StartRunRequest, now: int) -> NewRun:
     key = RunKey(
-        require_name(request.key.namespace or to.DEFAULT, "namespace"),
+        require_namespace(request.key.namespace or to.DEFAULT),
         require_name(request.key.id or uuid.uuid4().hex, "id"),
     )
     if not request.workflow:
