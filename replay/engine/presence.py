@@ -130,11 +130,14 @@ def announce(store: Store, namespace: str, name: str, told: Mapping[str, Any]) -
         if lease.until < store.now() + KEPT // 2:
             store.renew([lease], ttl=KEPT)
             _sweep(store, key)
+            _bury(store, key.namespace)
         return
     _sweep(store, key)  # first: it may be among them, when it was silent for long
     begin = Started(workflow=WORKER, namespace=key.namespace, seed=name)
     made = attrs.evolve(new_run(key, begin, at=store.now(), queue=WORKER), state=state)
-    store.create([made], worker=name, ttl=KEPT)  # one that others are just taking away is made at the next heartbeat
+    (entry,) = store.create([made], worker=name, ttl=KEPT)
+    if entry.run.status in CLOSED:  # others are just taking it away, or died before they had: it is made at the next heartbeat
+        store.delete([key])
 
 
 def withdraw(store: Store, namespace: str, name: str) -> None:
@@ -152,10 +155,17 @@ def _lease(store: Store, key: RunKey) -> Lease | None:
 
 
 def _sweep(store: Store, by: RunKey) -> None:
-    """Take away the entries of those who died, and those that had been ended when whoever took them away died."""
+    """Take away the entries of those who died."""
     claim = Claim(worker=by.id, namespace=by.namespace, queues=[WORKER], workflows=[WORKER], limit=SWEEP, ttl=KEPT)
-    _end(store, [dead.lease for dead in store.claim(claim).runs])
-    ended = store.find(Filter(namespace=by.namespace, statuses=sorted(CLOSED)), limit=SWEEP).runs
+    leases = [dead.lease for dead in store.claim(claim).runs]
+    _end(store, leases)
+    if leases:
+        store.delete([lease.key for lease in leases])
+
+
+def _bury(store: Store, namespace: str) -> None:
+    """Delete entries that had been ended when whoever took them away died. Seldom: to find them may load SQLAlchemy."""
+    ended = store.find(Filter(namespace=namespace, statuses=sorted(CLOSED)), limit=SWEEP).runs
     if ended:
         store.delete([run.key for run in ended])
 
@@ -206,6 +216,11 @@ class Presence:
             announce(*self._entry, {**self._tell(), "started_at": self._began, "every": self._every})
         except ReplayError as error:
             self._trouble("announce", error)
+
+    def hurry(self) -> None:
+        """Tell of the worker at once, if others have heard of it at all."""
+        if self._told:
+            self.due = 0
 
     def leave(self) -> None:
         """Take the entry away."""

@@ -326,7 +326,7 @@ class Worker:
         """It is time to leave, which others see at once."""
         self.held.leaving = item.until
         if self.presence is not None:
-            self.presence.due = 0
+            self.presence.hurry()
 
     def _drain(self, now: int, until: int) -> None:
         """Wait for steps that run, as long as there is patience; what has none is given back at once, in the end everything."""
