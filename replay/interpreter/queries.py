@@ -3,24 +3,19 @@
 Rule 1: a query is a pure function. A parameter that the workflow has a variable for is that variable; the others come from who asks.
 Rule 2: it is asked where the workflow's code is: in the asker's process over the journal, or, for who has no code, by the worker that
 drives the run. What comes from elsewhere is JSON, and is read as the parameters' annotations say.
-Rule 3: who may only read may ask. So the message's id begins with ``QUERY``, as no other's does: a message under an id that was known
-would be taken for sent.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from replay.errors import InvalidRequest, PayloadTooLarge, ReplayError, UnknownName
 from replay.interpreter.interpreter import Interpreter, of_the_run
 from replay.model.codec import from_json, hints_of, payload_codec, spell, to_json
 from replay.model.effects import WorkflowSpec
 from replay.model.failure import Failure
-
-QUERY: Final = "query:"
-"""What the ids of messages begin with that ask a query."""
 
 
 def query_of(spec: WorkflowSpec, name: str) -> Callable[..., Any]:

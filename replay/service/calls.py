@@ -17,12 +17,11 @@ from replay.client import travel
 from replay.client.client import Client
 from replay.client.debouncing import debounce
 from replay.client.handle import answer_of
-from replay.client.names import require_name, require_namespace
+from replay.client.names import asked_id, require_name, require_namespace
 from replay.engine.debounce import Named
 from replay.engine.family import digest, new_run
 from replay.engine.outputs import REPLY
 from replay.errors import InvalidRequest, ReplayError, RequestError, RunClosed, RunExists, StoreUnavailable, UnknownRun
-from replay.interpreter.queries import QUERY
 from replay.model.codec import from_json, to_json
 from replay.model.effects import Call
 from replay.model.events import CLOSING, SAVEPOINT, Event
@@ -138,7 +137,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         return cb.SignalRunResponse(message_id=told)
 
     def _tell(self, key: RunKey, kind: str, name: str, payload: bytes, identity: str) -> str:
-        message = Message(identity or uuid.uuid4().hex, key, kind, name, to_json(from_json(payload or b"null")))
+        identity = require_name(identity or uuid.uuid4().hex, "message id")
+        message = Message(identity, key, kind, name, to_json(from_json(payload or b"null")))
         (fate,) = self.store.post([message])
         if fate is Posted.UNKNOWN:
             raise UnknownRun(key.id, key.namespace)
@@ -149,22 +149,22 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
     def UpdateRun(self, request: cb.UpdateRunRequest, context: grpc.ServicerContext) -> cb.UpdateRunResponse:  # noqa: N802
         """Send an update and wait for the workflow's reply, as long as the caller waits."""
         self.gate.admit(context, "start", request.key.namespace)
-        reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, request.message_id, context))
+        reply = self.gate.run(context, lambda: self._answered(request, "update", request.payload, context))
         return cb.UpdateRunResponse(reply=reply)
 
     def QueryRun(self, request: cb.QueryRunRequest, context: grpc.ServicerContext) -> cb.QueryRunResponse:  # noqa: N802
         """Ask the code of an open run, by way of the worker that drives it; the journal holds no trace of it."""
         self.gate.admit(context, "read", request.key.namespace)
-        identity = f"{QUERY}{request.key.id}:{request.message_id or uuid.uuid4().hex}"
-        reply = self.gate.run(context, lambda: self._answered(request, "query", request.arguments or b"[]", identity, context))
+        reply = self.gate.run(context, lambda: self._answered(request, "query", request.arguments or b"[]", context))
         return cb.QueryRunResponse(reply=reply)
 
     def _answered(
-        self, request: cb.UpdateRunRequest | cb.QueryRunRequest, what: str, payload: bytes, identity: str, context: grpc.ServicerContext
+        self, request: cb.UpdateRunRequest | cb.QueryRunRequest, what: str, payload: bytes, context: grpc.ServicerContext
     ) -> bytes:
         """Leave a message, and wait for the worker's reply to it."""
         key = to.key_in(request.key)
-        message = self._tell(key, what, request.name, payload, identity)
+        identity = require_name(request.message_id or uuid.uuid4().hex, "message id")
+        message = self._tell(key, what, request.name, payload, asked_id(what, key.id, identity))
         seen = 0
         while self.gate.busy(context):
             closed = self._run(key).status in CLOSED
@@ -296,7 +296,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
 
         def work() -> Run:
             source = to.key_in(request.source)
-            target = RunKey(source.namespace, request.target_id or f"{source.id}-fork-{uuid.uuid4().hex[:8]}")
+            name = require_name(request.target_id or f"{source.id}-fork-{uuid.uuid4().hex[:8]}", "target_id")
+            target = RunKey(source.namespace, name)
             made = fork_raw(self._run(source), self._journal(source), target, request.at, dict(request.edits))
             (created,) = self.store.create([made])
             if not created.new:

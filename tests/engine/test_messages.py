@@ -428,6 +428,33 @@ def test_a_reply_that_is_too_large_fails_its_query_and_not_the_run(open_engine: 
     assert [1] == handle.result(PATIENCE)
 
 
+def test_a_moment_beyond_all_time_never_comes(engine: Engine) -> None:
+    """No database has a number for it; the run waits for its messages all the same."""
+
+    @workflow(name="messages.patient")
+    def flow() -> Workflow[str]:
+        return (yield from signal("word", str))
+
+    handle = engine.start(flow().options(deadline=1e13))
+    reaches(handle, "waiting", "stuck")
+    handle.signal("word", "on")
+
+    assert "on" == handle.result(PATIENCE)
+
+
+def test_an_update_of_the_same_id_to_another_run_is_another_one(engine: Engine) -> None:
+    """Each run replies for itself."""
+
+    @workflow(name="messages.above")
+    def flow(base: int) -> Workflow[None]:
+        yield from on_update("add", lambda number: base + number)
+        yield from signal("stop")
+
+    handles = [engine.start(flow(base)) for base in (10, 20)]
+
+    assert [11, 21] == [handle.update("add", 1, id="once").result(PATIENCE) for handle in handles]
+
+
 def test_a_message_that_is_no_data_is_refused_where_it_is_sent(parked: Any) -> None:
     """Naming the message and the place in it."""
     with pytest.raises(PayloadError, match=r"signal 'word' at \$\.a\[0\]: expected plain JSON, got object"):

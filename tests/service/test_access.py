@@ -175,7 +175,7 @@ def test_who_may_read_may_query_by_every_way(tmp_path: Path, monkeypatch: pytest
             _ = engine.start(counting(), id="c")
             monkeypatch.delitem(WORKFLOWS, (counting.name, ""))
             assert 10 == reader.get("c").query("missing", 10)
-            for message in (pb.Message(id="m", kind="query"), pb.Message(id="query:m", kind="signal")):
+            for message in (pb.Message(id="m", kind="query"), pb.Message(id=f"query:{'0' * 32}", kind="signal")):
                 message.key.CopyFrom(key("c", MINE))
                 assert grpc.StatusCode.PERMISSION_DENIED == call(line, "worker", "Post", wb.PostRequest(messages=[message]))
 
