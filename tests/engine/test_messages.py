@@ -428,6 +428,23 @@ def test_a_reply_that_is_too_large_fails_its_query_and_not_the_run(open_engine: 
     assert [1] == handle.result(PATIENCE)
 
 
+def test_a_reply_that_is_too_large_fails_its_update_and_not_the_run(open_engine: OpenEngine) -> None:
+    """As with queries: what the store cannot take would be tried again for ever."""
+
+    @workflow(name="messages.lengthy")
+    def flow() -> Workflow[str]:
+        yield from on_update("at_length", lambda size: "x" * size)
+        return (yield from signal("word", str))
+
+    handle = open_engine(max_payload=1_000).start(flow())
+    with pytest.raises(RunFailed, match=r"update at_length failed: .*PayloadTooLarge.*reply of an update"):
+        handle.update("at_length", 1_000).result(PATIENCE)
+    assert "x" * 900 == handle.update("at_length", 900).result(PATIENCE)
+    handle.signal("word", "on")
+
+    assert "on" == handle.result(PATIENCE)
+
+
 def test_a_moment_beyond_all_time_never_comes(engine: Engine) -> None:
     """No database has a number for it; the run waits for its messages all the same."""
 
