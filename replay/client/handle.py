@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import attrs
 
 from replay.client import travel
-from replay.client.names import require_name
+from replay.client.names import asked_id, require_name
 from replay.engine.outputs import NOTES, REPLY, REVIEWS
 from replay.errors import (
     AnswerRefused,
@@ -331,7 +331,7 @@ class Handle(Generic[R]):
             spec = self.spec()
         except UnknownName:
             payload = self.client.encode({"args": args, "kwargs": kwargs}, f"arguments of query {name!r}")
-            return Reply(self, name, self._post("query", name, payload), what="query").result(ANSWERED)
+            return Reply(self, name, self._ask("query", name, payload), what="query").result(ANSWERED)
         fn = query_of(spec, name)
         journal = self.journal()
         bound, _ = bind(fn, name, travel.moment_at(spec, self.key.id, journal, len(journal)).variables, args, kwargs)
@@ -400,7 +400,7 @@ class Handle(Generic[R]):
     def update(self, name: str, value: Any = None, *, id: str | None = None) -> Reply[Any]:
         """Send a request that the workflow replies to: ``handle.update(…).result()``, or ``await handle.update(…)``."""
         require_name(name, "update")
-        return Reply(self, name, self._post("update", name, self.client.encode(value, f"argument of update {name!r}"), id))
+        return Reply(self, name, self._ask("update", name, self.client.encode(value, f"argument of update {name!r}"), id))
 
     def asks(self) -> list[Ask]:
         """Its open questions, oldest first."""
@@ -468,6 +468,10 @@ class Handle(Generic[R]):
     def resume(self) -> None:
         """Let a paused run go on, or try a stuck one again now."""
         self._post("resume", "resume", b"null")
+
+    def _ask(self, kind: str, name: str, payload: bytes, id: str | None = None) -> str:
+        identity = self.client.fresh_id() if id is None else require_name(id, "message id")
+        return self._post(kind, name, payload, asked_id(kind, self.key.id, identity))
 
     def _post(self, kind: str, name: str, payload: bytes, id: str | None = None) -> str:
         identity = self.client.fresh_id() if id is None else require_name(id, "message id")

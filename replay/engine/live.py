@@ -38,6 +38,8 @@ TURN_LIMIT: Final = 2_000
 HEED: Final = 100
 """After so many answers in a row a run hears a timer or a message: one that answers itself for ever can be cancelled."""
 NEVER: Final = float("inf")
+LATEST: Final = 2**63 - 1
+"""The last moment that a store can spell; what is due later never is."""
 _SEQ: Final = attrgetter("seq")
 ANSWER_BUDGET: Final = 20_000
 """Immediate answers that a workflow gives itself before other runs have their turn."""
@@ -307,7 +309,7 @@ class Live:
         self._feed(events.UPDATE_RECEIVED, "", message.name, payload, now)
 
     def _query(self, message: Message, _now: int) -> None:
-        self.topics.append((REPLY + message.id, reply_to(self.interp, message.name, message.payload)))
+        self.topics.append((REPLY + message.id, reply_to(self.interp, message.name, message.payload, self.max_payload)))
 
     def _cancel(self, message: Message, now: int) -> None:
         if not self.cancelling:
@@ -472,7 +474,7 @@ class Live:
     def wake_at(self) -> int | None:
         """When its next timer, retry or deadline is due, microseconds, or None."""
         moment = self._next_timer()
-        return None if moment == NEVER else int(moment)
+        return None if moment > LATEST else int(moment)
 
     @property
     def idle(self) -> bool:

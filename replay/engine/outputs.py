@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
+from replay.errors import PayloadTooLarge
 from replay.interpreter.issue import position
 from replay.model.codec import from_json, to_json
+from replay.model.failure import Failure
 from replay.store.contract import Message, RunKey
 
 if TYPE_CHECKING:
@@ -45,7 +47,10 @@ def say(live: Live, *, inline: bool) -> tuple[dict[str, bytes], dict[str, str]]:
         elif kind == "set_tags":
             tags.update(from_json(output.payload))
         elif kind == "reply":
-            live.topics.append((REPLY + output.target, b'{"' + output.label.encode() + b'":' + (output.payload or b"null") + b"}"))
+            label, payload = output.label, output.payload or b"null"
+            if len(payload) > live.max_payload:
+                label, payload = "error", Failure.of(PayloadTooLarge("reply of an update", len(payload), live.max_payload)).encode()
+            live.topics.append((REPLY + output.target, b'{"' + label.encode() + b'":' + payload + b"}"))
         else:
             topic = (LOG if kind == "log" else NOTES) + live.key.id
             said = {"text": output.label, "level": output.target or "info", "fields": from_json(output.payload), "seq": seq}

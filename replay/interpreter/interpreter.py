@@ -343,8 +343,8 @@ class Interpreter:
             value = handler.decode(payload)
             if handler.validator is not None:
                 handler.validator(value)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - border: the author's validator refuses by raising anything
-            return f"{type(error).__name__}: {error}"
+        except BaseException as error:  # noqa: BLE001 - border: the author's validator refuses by raising anything
+            return f"{type(of_the_run(error)).__name__}: {Failure.of(error).message}"
         return ""
 
     def unread(self) -> Mail:
@@ -394,7 +394,7 @@ class Interpreter:
                 self._ended(fiber, stop.value, None)
                 return
             except BaseException as raised:  # noqa: BLE001 - border: the author's code may raise anything, SystemExit included
-                self._ended(fiber, None, _of_the_run(raised))
+                self._ended(fiber, None, of_the_run(raised))
                 return
             error = None
             row = rows.get(type(effect)) or handler_for(type(effect))
@@ -568,7 +568,7 @@ class _Reply(Scope):
         self.interpreter.outputs.append((f"{fiber.path}reply", reply))
 
 
-def _of_the_run(error: BaseException) -> BaseException:
+def of_the_run(error: BaseException) -> BaseException:
     """What ends a fiber; Ctrl-C comes in wherever the code happens to be, and is meant for the process."""
     if isinstance(error, KeyboardInterrupt):
         raise error

@@ -11,8 +11,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from replay.errors import InvalidRequest, ReplayError, UnknownName
-from replay.interpreter.interpreter import Interpreter
+from replay.errors import InvalidRequest, PayloadTooLarge, ReplayError, UnknownName
+from replay.interpreter.interpreter import Interpreter, of_the_run
 from replay.model.codec import from_json, hints_of, payload_codec, spell, to_json
 from replay.model.effects import WorkflowSpec
 from replay.model.failure import Failure
@@ -59,13 +59,14 @@ def bind(
     return bound, given
 
 
-def reply_to(interpreter: Interpreter, name: str, payload: bytes) -> bytes:
+def reply_to(interpreter: Interpreter, name: str, payload: bytes, max_reply: int) -> bytes:
     """What a query is answered with, as an update's reply is spelt; the author's function may raise anything.
 
     Args:
         interpreter: The run, at rest.
         name: The query's.
         payload: Arguments: a JSON list, or an object of ``args`` and ``kwargs``.
+        max_reply: The largest reply, in bytes.
     """
     try:
         fn = query_of(interpreter.spec, name)
@@ -75,11 +76,19 @@ def reply_to(interpreter: Interpreter, name: str, payload: bytes) -> bytes:
         for parameter, annotation in hints_of(fn, given).items():
             bound[parameter] = payload_codec(annotation).from_raw(bound[parameter], f"argument {parameter!r} of query {name!r}")
     except ReplayError as refused:
-        return to_json({"refused": str(refused)})
+        return to_json({"refused": Failure.of(refused).message})
     try:
-        return b'{"ok":' + spell(fn(**bound), f"reply of query {name!r}") + b"}"
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - border: the author's function may raise anything
-        return b'{"error":' + Failure.of(error).encode() + b"}"
+        return b'{"ok":' + _spelt(fn(**bound), name, max_reply) + b"}"
+    except BaseException as error:  # noqa: BLE001 - border: the author's function may raise anything
+        return b'{"error":' + Failure.of(of_the_run(error)).encode() + b"}"
+
+
+def _spelt(value: Any, name: str, max_reply: int) -> bytes:
+    where = f"reply of query {name!r}"
+    reply = spell(value, where)
+    if len(reply) > max_reply:
+        raise PayloadTooLarge(where, len(reply), max_reply)
+    return reply
 
 
 def _read(name: str, payload: bytes) -> tuple[list[Any], dict[str, Any]]:

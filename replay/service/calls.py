@@ -17,7 +17,7 @@ from replay.client import travel
 from replay.client.client import Client
 from replay.client.debouncing import debounce
 from replay.client.handle import answer_of
-from replay.client.names import require_name
+from replay.client.names import asked_id, require_name, require_namespace
 from replay.engine.debounce import Named
 from replay.engine.family import digest, new_run
 from replay.engine.outputs import REPLY
@@ -137,7 +137,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
         return cb.SignalRunResponse(message_id=told)
 
     def _tell(self, key: RunKey, kind: str, name: str, payload: bytes, identity: str) -> str:
-        message = Message(identity or uuid.uuid4().hex, key, kind, name, to_json(from_json(payload or b"null")))
+        identity = require_name(identity or uuid.uuid4().hex, "message id")
+        message = Message(identity, key, kind, name, to_json(from_json(payload or b"null")))
         (fate,) = self.store.post([message])
         if fate is Posted.UNKNOWN:
             raise UnknownRun(key.id, key.namespace)
@@ -162,7 +163,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
     ) -> bytes:
         """Leave a message, and wait for the worker's reply to it."""
         key = to.key_in(request.key)
-        message = self._tell(key, what, request.name, payload, request.message_id)
+        identity = require_name(request.message_id or uuid.uuid4().hex, "message id")
+        message = self._tell(key, what, request.name, payload, asked_id(what, key.id, identity))
         seen = 0
         while self.gate.busy(context):
             closed = self._run(key).status in CLOSED
@@ -294,7 +296,8 @@ class Calls(client_pb2_grpc.ClientServiceServicer):  # type: ignore[misc]  # gen
 
         def work() -> Run:
             source = to.key_in(request.source)
-            target = RunKey(source.namespace, request.target_id or f"{source.id}-fork-{uuid.uuid4().hex[:8]}")
+            name = require_name(request.target_id or f"{source.id}-fork-{uuid.uuid4().hex[:8]}", "target_id")
+            target = RunKey(source.namespace, name)
             made = fork_raw(self._run(source), self._journal(source), target, request.at, dict(request.edits))
             (created,) = self.store.create([made])
             if not created.new:
@@ -316,7 +319,7 @@ def _asked(request: cb.StartRunRequest, now: int) -> NewRun | Exception:
 
 def _new(request: cb.StartRunRequest, now: int) -> NewRun:
     key = RunKey(
-        require_name(request.key.namespace or to.DEFAULT, "namespace"),
+        require_namespace(request.key.namespace or to.DEFAULT),
         require_name(request.key.id or uuid.uuid4().hex, "id"),
     )
     if not request.workflow:

@@ -23,7 +23,7 @@ import grpc
 
 from replay import __version__
 from replay.client.debouncing import COLLECTOR
-from replay.client.names import require_name, require_namespace
+from replay.client.names import ASKING, require_name, require_namespace
 from replay.engine.presence import announce, owner_of, withdraw
 from replay.errors import InvalidRequest, PayloadTooLarge
 from replay.service import translate as to
@@ -236,7 +236,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer):  # type: ignore[misc]  # ge
 
     def Post(self, request: wb.PostRequest, context: grpc.ServicerContext) -> wb.PostResponse:  # noqa: N802
         """Leave messages."""
-        scope = "work" if any(message.kind == "answer" for message in request.messages) else "start"
+        asking = request.messages and all(each.kind == "query" and ASKING.fullmatch(each.id) for each in request.messages)
+        scope = "work" if any(message.kind == "answer" for message in request.messages) else "read" if asking else "start"
         self.gate.admit(context, scope, *names(request.messages))
         fates = self.gate.run(context, lambda: self.store.post([to.message_in(message) for message in request.messages]))
         return wb.PostResponse(fates=[to.POSTED[fate] for fate in fates])  # type: ignore[misc]  # enum values

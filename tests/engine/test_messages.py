@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from functools import partial
 from typing import Any
@@ -44,6 +45,7 @@ from replay import (
 )
 from replay.authoring.definitions import WORKFLOWS
 from replay.model.codec import from_json
+from replay.store.contract import Message
 from replay.testing import VirtualClock
 from tests.helpers.engines import PATIENCE, Gate, OpenEngine, kinds, let_pass, named, reaches, until
 
@@ -69,6 +71,16 @@ def asks_too_much(unheard_of: int) -> int:
 @adding.query
 def breaks(heard: list[int]) -> float:
     return 1 / (len(heard) - len(heard))
+
+
+@adding.query
+def at_length(size: int) -> str:
+    return "x" * size
+
+
+@adding.query
+def gives_up(why: str) -> None:
+    raise {"cancelled": Cancelled, "asyncio": asyncio.CancelledError, "exit": SystemExit}[why](why)
 
 
 @pytest.fixture
@@ -358,6 +370,106 @@ def test_who_has_no_code_asks_the_worker_that_drives_the_run(parked: Any, engine
     reaches(parked, "terminated")
     with pytest.raises(RunClosed):
         elsewhere.query("so_far")
+
+
+@pytest.mark.parametrize("why", ["cancelled", "asyncio", "exit"])
+def test_a_query_that_raises_anything_harms_no_engine(parked: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """Not every exception is an ``Exception``; it is the answer, and the run goes on."""
+    monkeypatch.delitem(WORKFLOWS, (adding.name, ""))
+    with pytest.raises(RunFailed, match=f"query gives_up failed: .*{why}"):
+        Client(engine.store).get("a").query("gives_up", why)
+    for _ in range(3):
+        parked.signal("add", 1)
+
+    assert [1, 1, 1] == parked.result(PATIENCE)
+
+
+def test_a_validator_that_raises_anything_refuses_its_update(engine: Engine) -> None:
+    """Also what is no ``Exception``."""
+
+    def never(_: Any) -> None:
+        raise asyncio.CancelledError("no")
+
+    @workflow(name="messages.never")
+    def flow() -> Workflow[str]:
+        yield from on_update("try", lambda value: value, validator=never)
+        return (yield from signal("go", str))
+
+    handle = engine.start(flow())
+    with pytest.raises(UpdateRefused, match="CancelledError: no"):
+        handle.update("try", 1).result(PATIENCE)
+    handle.signal("go", "on")
+
+    assert "on" == handle.result(PATIENCE)
+
+
+@pytest.mark.parametrize("arguments", [b'{"kwargs":{"\\ud800":1}}', b'[1,"' + b"x" * 100_000 + b'"]', b"[", b"7"])
+def test_arguments_that_cannot_be_told_again_harm_no_run(parked: Any, engine: Engine, arguments: bytes) -> None:
+    """They come from anywhere; the refusal names them as far as that can be done."""
+    engine.store.post([Message("query:1", parked.key, "query", "so_far", arguments)])
+    (said,) = until(lambda: engine.store.read("default", "~reply:query:1"), engine.store)
+
+    assert ["refused"] == list(from_json(said.payload))
+    assert len(said.payload) < 5_000
+    reaches(parked, "waiting")
+
+
+def test_a_reply_that_is_too_large_fails_its_query_and_not_the_run(open_engine: OpenEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes no commit of that size would leave the run stuck, again and again."""
+    engine = open_engine(max_payload=1_000)
+    handle = engine.start(adding(1), id="a")
+    monkeypatch.delitem(WORKFLOWS, (adding.name, ""))
+    elsewhere = Client(engine.store).get("a")
+    with pytest.raises(RunFailed, match=r"query at_length failed: .*PayloadTooLarge.*reply of query 'at_length'"):
+        elsewhere.query("at_length", 1_000)
+
+    assert "x" * 900 == elsewhere.query("at_length", 900)
+    handle.signal("add", 1)
+    assert [1] == handle.result(PATIENCE)
+
+
+def test_a_reply_that_is_too_large_fails_its_update_and_not_the_run(open_engine: OpenEngine) -> None:
+    """As with queries: what the store cannot take would be tried again for ever."""
+
+    @workflow(name="messages.lengthy")
+    def flow() -> Workflow[str]:
+        yield from on_update("at_length", lambda size: "x" * size)
+        return (yield from signal("word", str))
+
+    handle = open_engine(max_payload=1_000).start(flow())
+    with pytest.raises(RunFailed, match=r"update at_length failed: .*PayloadTooLarge.*reply of an update"):
+        handle.update("at_length", 1_000).result(PATIENCE)
+    assert "x" * 900 == handle.update("at_length", 900).result(PATIENCE)
+    handle.signal("word", "on")
+
+    assert "on" == handle.result(PATIENCE)
+
+
+def test_a_moment_beyond_all_time_never_comes(engine: Engine) -> None:
+    """No database has a number for it; the run waits for its messages all the same."""
+
+    @workflow(name="messages.patient")
+    def flow() -> Workflow[str]:
+        return (yield from signal("word", str))
+
+    handle = engine.start(flow().options(deadline=1e13))
+    reaches(handle, "waiting", "stuck")
+    handle.signal("word", "on")
+
+    assert "on" == handle.result(PATIENCE)
+
+
+def test_an_update_of_the_same_id_to_another_run_is_another_one(engine: Engine) -> None:
+    """Each run replies for itself."""
+
+    @workflow(name="messages.above")
+    def flow(base: int) -> Workflow[None]:
+        yield from on_update("add", lambda number: base + number)
+        yield from signal("stop")
+
+    handles = [engine.start(flow(base)) for base in (10, 20)]
+
+    assert [11, 21] == [handle.update("add", 1, id="once").result(PATIENCE) for handle in handles]
 
 
 def test_a_message_that_is_no_data_is_refused_where_it_is_sent(parked: Any) -> None:

@@ -10,13 +10,14 @@ import grpc
 import pytest
 
 from replay import Client, Engine, InvalidRequest, StoreRefused
+from replay.authoring.definitions import WORKFLOWS
 from replay.service.access import Tokens
 from replay.service.generated import client_pb2, worker_pb2
 from replay.service.generated import client_pb2 as cb
 from replay.service.generated import types_pb2 as pb
 from replay.service.generated import worker_pb2 as wb
 from replay.service.server import PROTOCOL, Server
-from tests.service.wire import PATIENCE, Wire, doubling, key, served, start, tokens_file, wire
+from tests.service.wire import PATIENCE, Wire, counting, doubling, key, served, start, tokens_file, wire
 
 SERVICES = {
     "worker": worker_pb2.DESCRIPTOR.services_by_name["WorkerService"],
@@ -159,6 +160,24 @@ def test_answers_and_replays_own_topics_are_for_workers(server: Server) -> None:
     with wire(server, "starter") as line:
         assert grpc.StatusCode.PERMISSION_DENIED == call(line, "worker", "Post", answer)
         assert grpc.StatusCode.PERMISSION_DENIED == call(line, "worker", "Publish", reply)
+
+
+def test_who_may_read_may_query_by_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the handle of a client that has no code, too; but a message that would take another's place is none for readers."""
+    tokens = tokens_file(tmp_path / "tokens.json", {"look": (MINE, ["read"]), "root": (MINE, ["read", "start", "work"])})
+    with served("memory://looking", tokens=tokens) as server:
+        url = f"grpc://127.0.0.1:{server.port}"
+        with (
+            Engine(f"{url}?token=root", namespace=MINE, workflows=[counting]) as engine,
+            Client(f"{url}?token=look", namespace=MINE) as reader,
+            wire(server, "look") as line,
+        ):
+            _ = engine.start(counting(), id="c")
+            monkeypatch.delitem(WORKFLOWS, (counting.name, ""))
+            assert 10 == reader.get("c").query("missing", 10)
+            for message in (pb.Message(id="m", kind="query"), pb.Message(id=f"query:{'0' * 32}", kind="signal")):
+                message.key.CopyFrom(key("c", MINE))
+                assert grpc.StatusCode.PERMISSION_DENIED == call(line, "worker", "Post", wb.PostRequest(messages=[message]))
 
 
 def test_two_tenants_of_one_server_do_not_see_each_other(tmp_path: Path) -> None:

@@ -120,6 +120,34 @@ def test_a_start_that_the_store_cannot_keep_does_not_hold_up_the_others(tmp_path
     assert {"a", "b"} == {run.key.id for run in listed}
 
 
+@pytest.mark.parametrize("name", ["a\nb", "x" * 600])
+def test_what_is_no_name_is_no_id(line: Wire, name: str) -> None:
+    """Of a fork, or of a message: the ids become keys of tables, which have their limits."""
+    line.client.StartRun(start("a", "counting"))
+    calls = [
+        (line.client.ForkRun, cb.ForkRunRequest(source=key("a"), target_id=name)),
+        (line.client.SignalRun, cb.SignalRunRequest(key=key("a"), name="stop", message_id=name)),
+        (line.client.UpdateRun, cb.UpdateRunRequest(key=key("a"), name="add", payload=b"1", message_id=name)),
+        (line.client.QueryRun, cb.QueryRunRequest(key=key("a"), name="missing", message_id=name)),
+        (line.client.ControlRun, cb.ControlRunRequest(key=key("a"), verb="cancel", message_id=name)),
+    ]
+    for verb, request in calls:
+        with pytest.raises(grpc.RpcError) as caught:
+            verb(request, timeout=PATIENCE)
+        assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
+def test_nothing_is_started_among_the_entries_of_workers(line: Wire) -> None:
+    """That room is replay's own: who takes a worker's name there would hide it."""
+    request = cb.StartRunRequest(key=key("ann", "~workers:default"), workflow="doubling")
+    (outcome,) = line.client.StartRuns(cb.StartRunsRequest(starts=[request])).outcomes
+
+    assert "InvalidRequest" == outcome.error.error
+    with pytest.raises(grpc.RpcError) as caught:
+        line.client.StartRun(request)
+    assert grpc.StatusCode.INVALID_ARGUMENT == code(caught)
+
+
 def test_one_start_in_a_foreign_namespace_refuses_them_all(tmp_path: Path) -> None:
     """A token of the shop begins nothing at the bank, nor anything beside it."""
     tokens = tokens_file(tmp_path / "tokens.json", {"mine": ("shop", ["read", "start"])})
@@ -210,6 +238,22 @@ def test_a_query_is_answered_by_the_worker_that_has_the_code(line: Wire, engine:
         ask("missing", b"[10]")
     assert "RunClosed" == detail(caught.value)[0]
     assert ["started", "update_received", "signal_received", "completed"] == [event.kind for event in engine.get("c").journal()]
+
+
+def test_a_query_or_an_update_takes_no_other_message_s_place(line: Wire, engine: Engine) -> None:
+    """Whoever may only read may ask under any id: what others send under it is heard, and each run answers for itself."""
+    for run in ("a", "b"):
+        line.client.StartRun(start(run, "counting"))
+    ask: dict[str, Any] = {"name": "missing", "arguments": b"[10]", "message_id": "m"}
+    assert b"10" == line.client.QueryRun(cb.QueryRunRequest(key=key("a"), **ask), timeout=PATIENCE).reply
+    add = cb.UpdateRunRequest(key=key("a"), name="add", payload=b"4", message_id="m")
+    assert b"4" == line.client.UpdateRun(add, timeout=PATIENCE).reply
+    add = cb.UpdateRunRequest(key=key("b"), name="add", payload=b"7", message_id="m")
+    assert b"7" == line.client.UpdateRun(add, timeout=PATIENCE).reply
+
+    assert b"3" == line.client.QueryRun(cb.QueryRunRequest(key=key("b"), **ask), timeout=PATIENCE).reply
+    assert b"10" == line.client.QueryRun(cb.QueryRunRequest(key=key("a"), **ask), timeout=PATIENCE).reply
+    assert ["started", "update_received"] == [event.kind for event in engine.get("a").journal()]
 
 
 def test_an_update_that_nobody_answers_ends_with_its_deadline(line: Wire) -> None:
