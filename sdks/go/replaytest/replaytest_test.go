@@ -237,6 +237,7 @@ func TestQueriesLeaveNoTrace(t *testing.T) {
 			}
 			return total * factor, nil
 		})
+		replay.OnQuery(run, "large", func(size int) (string, error) { return strings.Repeat("x", size), nil })
 		replay.OnQuery(run, "all", func(replay.None) (int, error) { return total, nil })
 		replay.OnQuery(run, "between", func(in span) (bool, error) { return in.From <= total && total < in.To, nil })
 		for {
@@ -264,7 +265,7 @@ func TestQueriesLeaveNoTrace(t *testing.T) {
 		name     string
 		argument any
 		says     string
-	}{{"sum", 1, "no query 'sum'; known: all, between, total"}, {"total", "ten", "expected int"}, {"total", -1, "panic: less than nothing"}} {
+	}{{"sum", 1, "no query 'sum'; known: all, between, large, total"}, {"large", 17 << 20, "PayloadTooLarge: a reply"}, {"total", "ten", "expected int"}, {"total", -1, "panic: less than nothing"}} {
 		if err := run.Query(bad.name, bad.argument, nil); err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("expected %q, got %v", bad.says, err)
 		}

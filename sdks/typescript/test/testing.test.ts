@@ -397,6 +397,7 @@ test("queries are answered, refused, or fail; the journal holds no trace of them
   const counter = workflow("counter", function* (): Workflow<number> {
     let total = 0;
     yield* onQuery("total", (factor = 1) => total * factor);
+    yield* onQuery("large", () => "x".repeat(16 * 1024 * 1024 + 2));
     yield* onQuery("broken", () => {
       throw new RangeError(`broken at ${total}`);
     });
@@ -415,7 +416,8 @@ test("queries are answered, refused, or fail; the journal holds no trace of them
   await run.signal("add", 4);
 
   assert.deepEqual([await run.query("total"), await run.query("total", 10)], [4, 40]);
-  await assert.rejects(run.query("sum"), /no query 'sum'; known: total, broken, late/);
+  await assert.rejects(run.query("large"), /query large failed: .*PayloadTooLarge: a reply: 16,777,\d+ bytes encoded, 16,777,216 are allowed/);
+  await assert.rejects(run.query("sum"), /no query 'sum'; known: total, large, broken, late/);
   await assert.rejects(run.query("broken"), /query broken failed: RangeError: broken at 4/);
   await assert.rejects(run.query("late"), /reply of query 'late'.*Promise/);
   await run.signal("add", 0);

@@ -304,7 +304,7 @@ func (l *Live) takeMessage(message *wire.Message, now int64) {
 			l.feed(&model.Event{Kind: model.UpdateReceived, Name: message.Name, Payload: payload}, now)
 		}
 	case "query":
-		l.say(replyTopic+message.Id, l.Interp.Query(message.Name, message.Payload))
+		l.reply(message.Id, l.Interp.Query(message.Name, message.Payload))
 	case "cancel":
 		l.cancel("cancel", message.Payload, now)
 	case "terminate":
@@ -417,7 +417,7 @@ func (l *Live) hear() {
 		case "set_tags":
 			_ = json.Unmarshal(said.Payload, &l.turn.Tags)
 		case "reply":
-			l.say(replyTopic+said.Target, map[string]any{said.Label: json.RawMessage(said.Payload)})
+			l.reply(said.Target, map[string]any{said.Label: json.RawMessage(said.Payload)})
 		default:
 			topic, level := notesTopic, "info"
 			if said.Name == "log" {
@@ -534,6 +534,17 @@ func (l *Live) say(topic string, value any) {
 		payload = []byte(`{"text":"it cannot be spelt"}`)
 	}
 	l.turn.Topics = append(l.turn.Topics, &wire.TopicEntry{Topic: topic, Payload: payload})
+}
+
+// reply replies to an update or a query; what is too large for a journal is too large for whoever asked.
+func (l *Live) reply(id string, said map[string]any) {
+	for _, part := range said {
+		if payload, ok := part.(json.RawMessage); ok && len(payload) > l.maxPayload {
+			tooLarge := &model.PayloadTooLarge{Where: "a reply", Size: len(payload), Limit: l.maxPayload}
+			said = map[string]any{"error": json.RawMessage(model.FailureOf(tooLarge, 1).Encode())}
+		}
+	}
+	l.say(replyTopic+id, said)
 }
 
 func (l *Live) note(text string) {

@@ -244,7 +244,7 @@ export class Live {
         return;
       }
       case "query":
-        this.#turn.topics.push({ topic: REPLY + id, payload: bytesOf(interp.query(name, textOf(payload))) });
+        this.#reply(id, interp.query(name, textOf(payload)));
         return;
       case "cancel":
         return this.#cancel("cancel", payload, now);
@@ -402,6 +402,13 @@ export class Live {
     this.#turn.events.push(closing);
   }
 
+  /** Reply to an update or a query; what is too large for a journal is too large for whoever asked. */
+  #reply(id: string, said: string): void {
+    let payload = bytesOf(said);
+    if (payload.length > this.maxPayload) payload = toBytes({ error: failureOf(new PayloadTooLarge("a reply", payload.length, this.maxPayload)) });
+    this.#turn.topics.push({ topic: REPLY + id, payload });
+  }
+
   #note(text: string): void {
     this.#turn.topics.push({ topic: NOTES + this.key.id, payload: toBytes({ text, fields: {} }) });
   }
@@ -506,7 +513,7 @@ export class Live {
       } else if (name === "set_tags") {
         Object.assign(tags, fromText(payload));
       } else if (name === "reply") {
-        topics.push({ topic: REPLY + target, payload: bytesOf(`{"${label}":${payload || "null"}}`) });
+        this.#reply(target, `{"${label}":${payload || "null"}}`);
       } else {
         const said = { text: label, level: target || "info", fields: fromText(payload), seq, chain };
         topics.push({ topic: (name === "log" ? LOG : NOTES) + this.key.id, payload: bytesOf(toText(said)) });
