@@ -2,7 +2,8 @@
 
 Rule 1: a marker is a hint; the head decides.
 Rule 2: it is written before the head that it is a marker of, and taken away by whoever changed that head. So none is missing, and a
-stale one costs a look.
+stale one costs a look. Its key holds the run's fence: who is slow to take one away takes none that came after, though a run may wait
+for the moment that it waited for before.
 Rule 3: a run with a fairness key that nobody holds has a second one, in the line of its key, so that in queues with limits no key hides
 behind the backlog of another.
 """
@@ -41,7 +42,7 @@ class Due(NamedTuple):
 def marker(run: Run) -> str:
     """The key of a run's marker."""
     namespace, _, name = slug(run.key).partition("/")
-    return f"ready/{namespace}/{part(run.queue)}/{run.ready_at:020d}/{kind_of(run.workflow)}/{name}"
+    return f"ready/{namespace}/{part(run.queue)}/{run.ready_at:020d}.{run.fence}/{kind_of(run.workflow)}/{name}"
 
 
 def in_line(run: Run) -> list[str]:
@@ -50,6 +51,16 @@ def in_line(run: Run) -> list[str]:
         return []
     _, namespace, queue, *rest = marker(run).split("/")
     return [f"lines/{namespace}/{queue}/{part(run.fairness_key)}/{'/'.join(rest)}"]
+
+
+def _moment(cell: str) -> int:
+    """When a run is ready, by its marker; those of earlier releases hold no fence."""
+    return int(cell.partition(".")[0])
+
+
+def _is_same(one: Run, other: Run | None) -> bool:
+    """Whether two states of a run have one marker."""
+    return other is not None and (one.ready_at, one.fence) == (other.ready_at, other.fence)
 
 
 def kind_of(workflow: str) -> str:
@@ -65,14 +76,14 @@ def head_of(found: Object) -> str:
 
 def mark(bucket: Bucket, run: Run, before: Run | None = None) -> None:
     """Before a head says when it is ready, a marker says so."""
-    if run.ready_at is not None and (before is None or before.ready_at != run.ready_at):
+    if run.ready_at is not None and not _is_same(run, before):
         for place in (marker(run), *in_line(run)):
             bucket.put(place, json.dumps([*run.key]).encode())
 
 
 def unmark(bucket: Bucket, before: Run, run: Run | None) -> None:
     """What the head no longer says, its marker need not."""
-    if before.ready_at is not None and (run is None or before.ready_at != run.ready_at):
+    if before.ready_at is not None and not _is_same(before, run):
         bucket.delete([marker(before), *in_line(before)])
 
 
@@ -106,7 +117,7 @@ def due(bucket: Bucket, claim: Claim, now: int, *, full: Collection[str] = (), p
         if queue in limited and len(entries) == LOOK:
             markers += _first_of_lines(bucket, f"lines/{part(claim.namespace)}/{part(queue)}/", now, {} if places is None else places)
         for found in entries:
-            moment, workflow = int(found.key.split("/")[3]), found.key.split("/")[4]
+            moment, workflow = _moment(found.key.split("/")[3]), found.key.split("/")[4]
             if workflow not in offered:
                 continue
             if moment > now:
@@ -124,4 +135,4 @@ def _first_of_lines(bucket: Bucket, below: str, now: int, places: dict[str, str]
         places[below] = keys[-1]
     share = max(1, LOOK // max(1, len(keys)))
     lines = bucket.together(lambda key: bucket.entries(key, limit=share), keys)
-    return [found for line in lines for found in line if int(found.key.split("/")[4]) <= now]
+    return [found for line in lines for found in line if _moment(found.key.split("/")[4]) <= now]

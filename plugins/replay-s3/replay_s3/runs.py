@@ -112,8 +112,7 @@ class Runs:
             found = self.load(new.key)
             if found is None:
                 raise StoreUnavailable(self.bucket.url, f"run {new.key.id} was created and deleted at once") from None
-            if found.head.run.ready_at != head.run.ready_at:
-                unmark(self.bucket, head.run, None)
+            unmark(self.bucket, head.run, found.head.run)
             return Created(found.head.run, new=False)
         if lease is not None:
             self.held[new.key] = held

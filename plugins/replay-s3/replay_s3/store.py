@@ -9,8 +9,8 @@ head; a parking worker writes the head first and then looks for messages: one of
 Rule 4: nothing on the way of a step lists anything: a step of a run that this worker holds costs one PUT.
 
 Layout, below the prefix: ``runs/NS/RUN/head``, ``runs/NS/RUN/seg/…``, ``mail/NS/RUN/MESSAGE``, ``inbox/WORKER/…``,
-``ready/NS/QUEUE/TIME/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME/WORKFLOW/RUN``, ``slots/NS/QUEUE``, ``topics/NS/TOPIC/OFFSET``,
-``tickets/…``, ``blobs/SHA256``.
+``ready/NS/QUEUE/TIME.FENCE/WORKFLOW/RUN``, ``lines/NS/QUEUE/KEY/TIME.FENCE/WORKFLOW/RUN``, ``slots/NS/QUEUE``,
+``topics/NS/TOPIC/OFFSET``, ``tickets/…``, ``blobs/SHA256``.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from replay_s3.store import S3Store, open_s3
 from replay_s3.testing import between
 
 from replay import Engine, InvalidRequest, StoreUnavailable, Workflow, gather, signal, sleep, step, workflow
-from replay.hooks import Commit, Committed, Event, NewRun, RunKey
+from replay.hooks import Commit, Committed, Event, NewRun, Posted, RunKey
 from replay.testing import VirtualClock
-from replay.testing.store_suite.case import begin, park, texts, together, wish
+from replay.testing.store_suite.case import apply, begin, park, texts, together, wish
 from replay.testing.store_suite.case import order as new_order
 from replay.testing.store_suite.case import signal as message
 
@@ -100,6 +100,29 @@ def test_what_a_dying_worker_had_to_send_is_sent(endpoint: str, bucket: str, lin
     assert [b"1"] == [entry.payload for entry in other.read("shop", "news")]
     dying.close()
     other.close()
+
+
+@pytest.mark.faults
+def test_who_is_slow_to_take_a_marker_away_takes_none_that_came_after(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run waits for a moment, is woken by a message, and waits for the same moment again, before the sender has tidied up."""
+    clock = VirtualClock()
+    store = open_s3(url, clock=clock)
+    noon = clock.now() + 60_000_000
+    lease = begun(store)
+    apply(store, Commit(lease=lease, expected=1, status="waiting", wake_at=noon, release=True))
+    late: list[list[str]] = []
+    with monkeypatch.context() as slow:
+        slow.setattr(store.bucket, "delete", late.append)
+        assert [Posted.DELIVERED] == store.post([message("m1", lease.key.id)])
+    (woken,) = store.claim(wish("ben")).runs
+    apply(store, Commit(lease=woken.lease, expected=1, status="waiting", wake_at=noon, release=True, consumed=["m1"]))
+    assert late
+    for keys in late:
+        store.bucket.delete(keys)
+    clock.advance(61)
+
+    assert [lease.key] == [claimed.run.key for claimed in store.claim(wish("ben")).runs]
+    store.close()
 
 
 def test_more_runs_than_requests_at_once_are_claimed_with_their_mail(url: str) -> None:
