@@ -68,7 +68,7 @@ var (
 	climbing   = replay.NewWorkflow("go.climbing", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, climb, replay.None{}) })
 	alive      = replay.NewStep("alive", liveOn)
 	living     = replay.NewWorkflow("go.living", func(run *replay.Run, _ replay.None) (bool, error) { return replay.Call(run, alive, replay.None{}) })
-	silent     = replay.NewStep("silent", fallSilent, replay.StepOptions{Heartbeat: 100 * time.Millisecond})
+	silent     = replay.NewStep("silent", fallSilent, replay.StepOptions{Heartbeat: 500 * time.Millisecond})
 	deadly     = replay.NewStep("deadly", kill)
 	dying      = replay.NewWorkflow("go.dying", func(run *replay.Run, _ replay.None) (int, error) { return replay.Call(run, deadly, replay.None{}) })
 	large      = replay.NewStep("large", func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil })
@@ -134,7 +134,7 @@ func liveOn(ctx context.Context, _ replay.None) (bool, error) {
 // fallSilent is alive for longer than it may be silent.
 func fallSilent(ctx context.Context, _ replay.None) (int, error) {
 	for range 10 {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		if err := replay.Heartbeat(ctx); err != nil {
 			return 0, err
 		}
@@ -370,7 +370,7 @@ func TestMain(m *testing.M) {
 		defer stop()
 		options := worker.Options{Queues: []string{"default", "gpu"}, Lease: time.Second, Logger: quiet}
 		if os.Getenv(brief) != "" {
-			options.Lease, options.MaxRecoveries = 300*time.Millisecond, 4
+			options.Lease, options.MaxRecoveries = time.Second, 4
 		}
 		if err := worker.Run(ctx, url, options, offers...); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -517,7 +517,7 @@ func TestStepsFailAsTheyShould(t *testing.T) {
 	c := dial(t, s)
 	for how, want := range map[string]string{
 		"retry": "3", "give up": "attempt 3 fails 3", "panic": "panic out of order true", "timeout": "step slow did not end within 0.05 s",
-		"typed": "true visa was declined", "silence": "the silence of step silent did not end within 0.1 s",
+		"typed": "true visa was declined", "silence": "the silence of step silent did not end within 0.5 s",
 	} {
 		same(t, want, result(t, start(t, c, failing, how, how)))
 	}
