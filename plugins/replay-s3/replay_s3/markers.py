@@ -81,7 +81,7 @@ def mark(bucket: Bucket, run: Run, before: Run | None = None) -> None:
             bucket.put(place, json.dumps([*run.key]).encode())
 
 
-def unmark(bucket: Bucket, before: Run, run: Run | None) -> None:
+def unmark(bucket: Bucket, before: Run, run: Run) -> None:
     """What the head no longer says, its marker need not."""
     if before.ready_at is not None and not _is_same(before, run):
         bucket.delete([marker(before), *in_line(before)])
